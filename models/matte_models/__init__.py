@@ -1,0 +1,1 @@
+"""Networks of matte: definition, export to model packages, training."""
