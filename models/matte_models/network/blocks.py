@@ -23,6 +23,11 @@ def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x if x.dtype == dtype else x.to(dtype)
 
 
+def channels(x: Tensor) -> int:
+    """Channels of a map, as a plain number: a tracer would compute with a symbolic one, and divide differently."""
+    return int(x.shape[1])
+
+
 def image_from_frame(frame: Tensor) -> Tensor:
     """Bytes ``[1, H, W, 3]`` to the normalised image ``[1, 3, H, W]``, float32.
 
@@ -53,7 +58,7 @@ def conv_of_parts(conv: nn.Conv2d, *parts: Tensor) -> Tensor:
     dtype = conv.weight.dtype
     out, start = None, 0
     for i, part in enumerate(parts):
-        width = part.shape[1]
+        width = channels(part)
         weight = conv.weight[:, start : start + width]
         y = F.conv2d(cast(part, dtype), weight, conv.bias if i == 0 else None)
         out = y if out is None else out + y
@@ -62,9 +67,9 @@ def conv_of_parts(conv: nn.Conv2d, *parts: Tensor) -> Tensor:
     return out
 
 
-def channel_kernel(channels: int) -> int:
+def channel_kernel(dim: int) -> int:
     """Width of the filter that slides over the channel index (ECA-Net's rule)."""
-    t = int((math.log2(channels) + 1) / 2)
+    t = int((math.log2(dim) + 1) / 2)
     return t if t % 2 else t + 1
 
 
@@ -74,22 +79,22 @@ class CAResBlock(nn.Module):
     The residual is the raw input, before its ReLU.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        k = channel_kernel(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        k = channel_kernel(dim)
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
         self.conv = nn.Conv1d(1, 1, k, padding=(k - 1) // 2, bias=False)
-        self.channels = channels
+        self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(F.relu(self.conv1(F.relu(x))))
         mean = F.adaptive_avg_pool2d(y, 1)
         # The channels become the height of a one-column picture, so that the 1-D filter is a plain 2-D convolution.
         k = self.conv.kernel_size[0]
-        column = mean.reshape(-1, 1, self.channels, 1)
+        column = mean.reshape(-1, 1, self.dim, 1)
         column = F.conv2d(column, self.conv.weight.reshape(1, 1, k, 1), padding=((k - 1) // 2, 0))
-        attention = torch.sigmoid(column).reshape(-1, self.channels, 1, 1)
+        attention = torch.sigmoid(column).reshape(-1, self.dim, 1, 1)
         return y * attention + x
 
 
@@ -182,6 +187,7 @@ class PositionEncoding2D(nn.Module):
 
     def forward(self, like: Tensor) -> Tensor:
         h, w = like.shape[-2:]
-        x = self._waves(w).reshape(1, self.half, 1, -1).expand(-1, -1, h, -1)
-        y = self._waves(h).reshape(1, self.half, -1, 1).expand(-1, -1, -1, w)
-        return torch.cat([x, y], dim=1)
+        x = self._waves(w).reshape(1, self.half, 1, -1)
+        y = self._waves(h).reshape(1, self.half, -1, 1)
+        # Adding nothing broadcasts; the tracer makes a dozen nodes of an expand().
+        return torch.cat([x + 0 * y, y + 0 * x], dim=1)

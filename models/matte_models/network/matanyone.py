@@ -147,7 +147,7 @@ class MatAnyone(nn.Module):
         feature = self.pix_feat_proj(f16)
         key, shrinkage, selection = self.key_proj(f16)
 
-        queries = query_rows(key, selection)[0]
+        queries = query_rows(key, selection).reshape(-1, self.config.key_row)
         read = read_bank(queries, bank_keys, bank_values, self.config.top_k)
         read = read.reshape(1, self.config.value_dim, *last_value.shape[-2:])
         difference = read - last_value
@@ -157,7 +157,8 @@ class MatAnyone(nn.Module):
         fused = self.pixel_fuser(feature, readout, sensory, last_alpha)
         readout = self.object_transformer(fused, object_memory)
         alpha, sensory_out = self.mask_decoder(readout, (f8, f4, f2, image), sensory)
-        return MatteOut(alpha, sensory_out, feature, key_rows(key, shrinkage)[0])
+        rows = key_rows(key, shrinkage).reshape(-1, self.config.key_row)
+        return MatteOut(alpha, sensory_out, feature, rows)
 
     def value(self, frame: Tensor, feature: Tensor, alpha: Tensor) -> ValueOut:
         """What a frame with its alpha ``[1, 1, H, W]`` is worth remembering."""

@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from matte_models.network.blocks import cast, channels
+
 EMPTY = -1e9
 """Validity coordinate of an empty slot: finite, so that an entirely empty bank still gives finite (zero) readouts."""
 
@@ -41,14 +43,13 @@ def row_width(key_dim: int) -> int:
 def _rows(parts: list[Tensor], key_dim: int, fill: float) -> Tensor:
     """``[B, *, h, w]`` parts to rows ``[B, hw, K]``, the rest of each row being ``fill``."""
     x = torch.cat(parts, dim=1)
-    width = row_width(key_dim)
-    x = F.pad(x, (0, 0, 0, 0, 0, width - (2 * key_dim + 1)), value=fill)
-    return x.reshape(-1, width, x.shape[-2] * x.shape[-1]).transpose(1, 2)
+    x = F.pad(x, (0, 0, 0, 0, 0, row_width(key_dim) - valid_index(key_dim)), value=fill)
+    return x.flatten(2).transpose(1, 2)
 
 
 def key_rows(key: Tensor, shrinkage: Tensor) -> Tensor:
     """Rows to store: ``key [B, C, h, w]``, ``shrinkage [B, 1, h, w]`` (≥ 1) → ``[B, hw, K]``."""
-    dim = key.shape[1]
+    dim = channels(key)
     scale = shrinkage * dim**-0.5
     scaled = key * scale
     return _rows([-key * scaled, 2 * scaled, -scale], dim, 0.0)
@@ -58,7 +59,7 @@ def query_rows(key: Tensor, selection: Tensor) -> Tensor:
     """Rows to look up: ``key``, ``selection`` ``[B, C, h, w]`` → ``[B, hw, K]``."""
     selected = selection * key
     square = (selected * key).sum(dim=1, keepdim=True)
-    return _rows([selection, selected, square], key.shape[1], 1.0)
+    return _rows([selection, selected, square], channels(key), 1.0)
 
 
 def affinity(queries: Tensor, bank_keys: Tensor, top_k: int | None = None) -> Tensor:
@@ -77,5 +78,5 @@ def affinity(queries: Tensor, bank_keys: Tensor, top_k: int | None = None) -> Te
 
 def read_bank(queries: Tensor, bank_keys: Tensor, bank_values: Tensor, top_k: int | None = None) -> Tensor:
     """The bank's values as each query sees them, channels first: ``[…, hw, K] → […, CV, hw]``."""
-    weights = affinity(queries, bank_keys, top_k).to(bank_values.dtype)
+    weights = cast(affinity(queries, bank_keys, top_k), bank_values.dtype)
     return torch.matmul(bank_values.transpose(-1, -2), weights.transpose(-1, -2))

@@ -1,0 +1,203 @@
+"""`lite`: the exported graphs, the losses, the generator of clips and the metrics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from matte_models import export_lite as export
+from matte_models.network.lite import Lite, Matte, Value, fold, unshuffle_frame
+from matte_models.train import data, evaluate, loop, losses
+
+PACKAGE = Path(__file__).parents[1] / "packages" / "lite"
+
+
+def scrambled_lite() -> Lite:
+    """A network whose BatchNorms do something."""
+    torch.manual_seed(3)
+    net = Lite()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            torch.nn.init.normal_(module.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return net.eval()
+
+
+# --- network and export ---
+
+
+def test_unshuffle_agrees_with_the_training_side():
+    frame = torch.randint(0, 256, (1, 32, 48, 3), dtype=torch.uint8)
+    assert torch.equal(unshuffle_frame(frame), loop.to_pixels(frame.permute(0, 3, 1, 2)[None]))
+
+
+@pytest.mark.parametrize("stage", [Matte, Value])
+def test_folding_changes_nothing(stage):
+    net = scrambled_lite()
+    c = net.config
+    spec = export.graph_specs(c)[stage.__name__.lower()]
+    inputs = export.random_inputs(spec, export.sizes(64, 96), np.random.default_rng(1), c.valid)
+    tensors = [torch.from_numpy(np.asarray(v)) for v in inputs.values()]
+    with torch.no_grad():
+        for a, b in zip(stage(net)(*tensors), stage(fold(net))(*tensors), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (144, 80)])
+def test_graphs_match_the_definition(size):
+    net = fold(scrambled_lite())
+    c = net.config
+    for stage, spec in ((Matte, "matte"), (Value, "value")):
+        spec = export.graph_specs(c)[spec]
+        model = export.export_graph(stage(net), spec, export.sizes(96, 128), c.valid)
+        assert export.compare(stage(net), model, spec, export.sizes(*size), c.valid, 5) < export.TOLERANCE
+        forbidden = {"NonZero", "If", "Loop", "ScatterND", "TopK", "BatchNormalization"}
+        assert not forbidden & {n.op_type for n in model.graph.node}
+        for tensor, value in zip(spec["inputs"] + spec["outputs"], [*model.graph.input, *model.graph.output], strict=True):
+            dims = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+            assert (value.name, dims) == (tensor["name"], tensor["shape"])
+
+
+def test_first_frame_prediction_does_not_read_the_bank():
+    net = scrambled_lite()
+    c = net.config
+    spec = export.graph_specs(c)["matte"]
+    inputs = export.random_inputs(spec, export.sizes(64, 64), np.random.default_rng(2), c.valid)
+    inputs["gate"] = np.array(0, np.float32)
+    other = dict(inputs, bank_values=inputs["bank_values"] + 1)
+    with torch.no_grad():
+        a, b = (Matte(net)(*(torch.from_numpy(np.asarray(v)) for v in i.values()))[0] for i in (inputs, other))
+    assert torch.equal(a, b)
+
+
+def test_shipped_package_is_whole():
+    import hashlib
+
+    manifest = json.loads((PACKAGE / "manifest.json").read_text())
+    for name, entry in manifest["files"].items():
+        blob = (PACKAGE / name).read_bytes()
+        assert len(blob) == entry["bytes"] and hashlib.sha256(blob).hexdigest() == entry["sha256"]
+    assert sum(e["bytes"] for e in manifest["files"].values()) < 6_000_000
+    assert manifest["graphs"] == export.graph_specs(Lite().config)
+    assert manifest["licence"]["commercial_use"] is True
+
+
+def test_driver_agrees_with_training():
+    """The engine's loop on the exported graphs and the training loop are the same function."""
+    height, width, count = 64, 80, 8
+    rng = np.random.default_rng(4)
+    frames = rng.integers(0, 256, (count, height, width, 3), np.uint8)
+    mask = (rng.random((height, width)) > 0.5).astype(np.float32)
+    net = export.load_network(None)
+    net.load_state_dict(scrambled_lite().state_dict())
+    folded = fold(net)
+    package = {}
+    for stage, name in ((Matte, "matte"), (Value, "value")):
+        spec = export.graph_specs(net.config)[name]
+        package[name] = export.export_graph(stage(folded), spec, export.sizes(96, 128), net.config.valid)
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, model in package.items():
+            (Path(folder) / f"{name}.onnx").write_bytes(model.SerializeToString())
+        manifest = {"dims": {"key_row": net.config.key_row, "valid": net.config.valid, "value": net.config.value,
+                             "sensory": net.config.sensory}, "memory": {**export.MEMORY, "warm_up": 0}}
+        (Path(folder) / "manifest.json").write_text(json.dumps(manifest))
+        driver = evaluate.Driver(Path(folder), height, width)
+        got = [driver.seed(frames[0], mask)] + [driver.step(f) for f in frames[1:]]
+    with torch.no_grad():
+        expected = loop.run_clip(net, torch.from_numpy(frames).permute(0, 3, 1, 2)[None], torch.from_numpy(mask)[None, None],
+                                 torch.full((1, count, 1, height // 16, width // 16), -1.0), interval=5).clamp(0, 1)
+    np.testing.assert_allclose(np.stack(got), expected[0, :, 0].numpy(), atol=5e-4)
+
+
+# --- losses ---
+
+
+def test_pull_by_hand():
+    raw = torch.tensor([1.02, 1.05, 1.1, -0.02, -0.3, 0.6])
+    alpha = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.5])
+    torch.testing.assert_close(losses.pull(raw, alpha), torch.tensor([0.03, 0.0, 0.0, 0.03, 0.0, 0.1]))
+    # Far outside it costs a tenth of what lies beyond 0.5 ± 1.15.
+    torch.testing.assert_close(losses.pull(torch.tensor([2.65]), torch.tensor([1.0])), torch.tensor([0.1]))
+
+
+def test_laplacian_of_a_constant_is_zero_and_of_a_step_is_not():
+    a = torch.full((2, 1, 32, 32), 0.7)
+    assert losses.laplacian(a, torch.zeros_like(a)) < 1e-6
+    b = a.clone()
+    b[..., 16:] = 0
+    assert losses.laplacian(a, b) > 0.01
+
+
+def test_temporal_by_hand():
+    a = torch.zeros(1, 3, 1, 2, 2)
+    b = torch.zeros(1, 3, 1, 2, 2)
+    a[:, 1] = 0.5  # appears for one frame: twice a change of 0.5
+    torch.testing.assert_close(losses.temporal(a, b), torch.tensor(0.5 + 0.25))
+    b[:, :] = 0.25  # a constant offset is no flicker
+    torch.testing.assert_close(losses.temporal(a, b), torch.tensor(0.5 + 0.25))
+
+
+# --- data ---
+
+
+def small_material() -> data.Material:
+    rng = np.random.default_rng(0)
+    rgba = np.zeros((200, 160, 4), np.uint8)
+    cv2.ellipse(rgba, (80, 100), (60, 90), 0, 0, 360, (200, 120, 60, 255), -1, cv2.LINE_AA)
+    cutout = data.make_cutout("ball", rgba)
+    background = rng.integers(0, 256, (300, 500, 3), np.uint8)
+    return data.Material(people=[cutout], others=[cutout], dancer=[], backgrounds=[background])
+
+
+def test_clips_depend_on_seed_and_index_alone():
+    material = small_material()
+    a, b = data.make_clip(5, 3, material), data.make_clip(5, 3, material)
+    assert a.shape == (data.FRAMES, data.HEIGHT, data.WIDTH, 4) and np.array_equal(a, b)
+    assert not np.array_equal(a, data.make_clip(5, 4, material))
+    assert not np.array_equal(a, data.make_clip(6, 3, material))
+
+
+def test_masks_stay_masks():
+    alpha = np.zeros((96, 96), np.uint8)
+    cv2.circle(alpha, (48, 48), 30, 255, -1, cv2.LINE_AA)
+    for seed in range(20):
+        mask = data.corrupt_mask(np.random.default_rng(seed), alpha)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert ((mask > 0) & (alpha > 0)).sum() / ((mask > 0) | (alpha > 0)).sum() > 0.6
+
+
+# --- metrics ---
+
+
+def test_scores_by_hand():
+    truth = np.zeros((40, 40), np.uint8)
+    truth[:, 20:] = 255
+    scores = evaluate.Scores(with_conn=True)
+    exact = truth.astype(np.float32) / 255
+    scores.add(exact, truth)
+    scores.add(np.clip(exact + 0.1, 0, 1), truth)
+    means = scores.means()
+    assert means["MAD"] == pytest.approx(1e3 * 0.05 / 2, rel=1e-4)  # half the picture by 0.1, in one frame of two
+    assert means["MSE"] == pytest.approx(1e3 * 0.005 / 2, rel=1e-4)
+    assert means["dtSSD"] == pytest.approx(1e2 * np.sqrt(0.005) / 2, rel=1e-4)
+    assert scores.rows["Grad"][0] == scores.rows["Conn"][0] == 0
+
+
+def test_gradient_kernel_has_unit_energy():
+    assert (evaluate._gradient_kernel(1.4) ** 2).sum() == pytest.approx(1)
+
+
+def test_transition_band_is_around_the_edge():
+    truth = np.zeros((40, 40), np.uint8)
+    truth[:, 20:] = 255
+    columns = np.flatnonzero(evaluate.transition_band(truth)[20])
+    assert columns.min() >= 14 and columns.max() <= 25 and len(columns) >= 8
