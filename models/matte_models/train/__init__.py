@@ -1,0 +1,1 @@
+"""Training of the small network `lite`: data, losses, loop, evaluation."""

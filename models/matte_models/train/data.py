@@ -1,0 +1,626 @@
+"""Synthetic matting clips: composites with exact alpha, written once to disk and read as random crops.
+
+A clip is a stack of moving layers (people, animals, objects, drawn figures) over a moving background. Some layers are
+the target, the others are there to be told apart from it. Everything is drawn from one seed: clip `i` of a split is the
+same on every machine with the same material and the same OpenCV.
+
+A data folder holds, for `n` clips of `FRAMES` frames:
+
+    frames.u8   n × FRAMES × HEIGHT × WIDTH × 4   RGB and alpha
+    prior.u8    n × FRAMES × HEIGHT/16 × WIDTH/16 person segmentation, 16×16 means × 255
+    done        how many clips are complete (a number); a reader may start while a writer still appends
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+WIDTH, HEIGHT, FRAMES = 448, 256, 8
+STRIDE = 16
+
+# Never seen in training: the measure for unseen subjects and places.
+HELD_OUT = {"person_05", "person_08", "animal_03", "gfm_05", "bg_05", "bg_26"}
+# Not used at all: a halo is baked into the alpha.
+BROKEN = {"layer_01"}
+
+_GRID_X, _GRID_Y = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
+
+
+# --- material -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cutout:
+    """A picture with alpha, premultiplied, as a pyramid of halvings so that shrinking does not alias."""
+
+    name: str
+    levels: list[np.ndarray]
+    bottom_open: bool  # the subject continues below the picture
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.levels[0].shape[1], self.levels[0].shape[0]
+
+
+@dataclass
+class Material:
+    people: list[Cutout] = field(default_factory=list)
+    others: list[Cutout] = field(default_factory=list)
+    dancer: list[list[Cutout]] = field(default_factory=list)  # runs of frames in their order
+    backgrounds: list[np.ndarray] = field(default_factory=list)
+
+
+def premultiply(rgba: np.ndarray) -> np.ndarray:
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    out = rgba.copy()
+    out[..., :3] = np.rint(rgba[..., :3] * alpha)
+    return out
+
+
+def make_cutout(name: str, rgba: np.ndarray) -> Cutout:
+    image = premultiply(rgba)
+    levels = [image]
+    while min(levels[-1].shape[:2]) > 120:
+        last = levels[-1]
+        levels.append(cv2.resize(last, (last.shape[1] // 2, last.shape[0] // 2), interpolation=cv2.INTER_AREA))
+    return Cutout(name, levels, bool((rgba[-3:, :, 3] > 128).mean() > 0.15))
+
+
+def _read_rgba(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3 or image.shape[2] != 4:
+        raise ValueError(f"{path}: not a picture with alpha")
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+
+
+def load_material(root: Path, held_out: bool) -> Material:
+    """Reads `cutouts/`, `dancer/` and `backgrounds/` below `root`; either the training part or the held-out one."""
+    material = Material()
+
+    def wanted(path: Path) -> bool:
+        return path.stem not in BROKEN and (path.stem in HELD_OUT) == held_out
+
+    for path in sorted((root / "cutouts").glob("*.png")):
+        if wanted(path):
+            cutout = make_cutout(path.stem, _read_rgba(path))
+            (material.people if _is_person(path.stem) else material.others).append(cutout)
+    for path in sorted((root / "backgrounds").glob("*.jpg")):
+        if wanted(path):
+            image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            factor = 800 / image.shape[1]
+            material.backgrounds.append(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
+    if not held_out:
+        material.dancer = _load_runs(sorted((root / "dancer").glob("*.png")))
+    return material
+
+
+def _is_person(stem: str) -> bool:
+    return stem.startswith("person") or stem in {"layer_03", "layer_04"}
+
+
+def _load_runs(paths: list[Path]) -> list[list[Cutout]]:
+    """Cuts the numbered frames into runs of near-constant step, all cropped to the run's common box."""
+    runs: list[list[Path]] = []
+    for path in paths:
+        number = int(path.stem)
+        if not runs or number - int(runs[-1][-1].stem) > 5 or len(runs[-1]) >= 40:
+            runs.append([])
+        runs[-1].append(path)
+    out = []
+    for run in (r for r in runs if len(r) >= 4):
+        frames = [_read_rgba(p) for p in run]
+        seen = np.max([f[..., 3] for f in frames], axis=0) > 8
+        ys, xs = np.nonzero(seen.any(1))[0], np.nonzero(seen.any(0))[0]
+        box = np.s_[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+        out.append([make_cutout(p.stem, np.ascontiguousarray(f[box])) for p, f in zip(run, frames)])
+    return out
+
+
+# --- motion ---------------------------------------------------------------------------------------------------------
+
+
+class Path1D:
+    """A smooth random function of time: a drift and two slow waves."""
+
+    def __init__(self, rng: np.random.Generator, drift: float, wave: float):
+        self.drift = rng.normal(0, drift)
+        self.amplitude = rng.normal(0, wave, 2)
+        self.frequency = rng.uniform(0.05, 0.9, 2)
+        self.phase = rng.uniform(0, 2 * np.pi, 2)
+
+    def __call__(self, t: float) -> float:
+        waves = self.amplitude * (np.sin(self.frequency * t + self.phase) - np.sin(self.phase))
+        return float(self.drift * t + waves.sum())
+
+
+class Wobble:
+    """A smooth displacement field that changes over time, on a coarse grid."""
+
+    def __init__(self, rng: np.random.Generator, amplitude: float):
+        shape = (5, 7, 2)
+        self.amplitude = rng.normal(0, amplitude, shape)
+        self.frequency = rng.uniform(0.1, 0.8, shape)
+        self.phase = rng.uniform(0, 2 * np.pi, shape)
+
+    def __call__(self, t: float) -> np.ndarray:
+        coarse = (self.amplitude * np.sin(self.frequency * t + self.phase)).astype(np.float32)
+        return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+
+
+# --- sources of layers: a premultiplied RGBA picture at a time ---------------------------------------------------------
+
+
+class Still:
+    def __init__(self, cutout: Cutout):
+        self.cutout = cutout
+        self.size = cutout.size
+        self.bottom_open = cutout.bottom_open
+
+    def at(self, t: float, shrink: float) -> np.ndarray:
+        return _level(self.cutout, shrink)
+
+
+class Run:
+    """Real motion: frames of a video in order; between two frames the first is warped along the optical flow."""
+
+    def __init__(self, rng: np.random.Generator, frames: list[Cutout]):
+        self.rate = float(rng.choice([0.2, 0.34, 0.6, 1.0]))
+        span = int(np.ceil(self.rate * (FRAMES + 2))) + 2
+        start = int(rng.integers(0, max(1, len(frames) - span)))
+        self.frames = frames[start : start + span]
+        if rng.random() < 0.5:
+            self.frames = self.frames[::-1]
+        self.size = frames[0].size
+        self.bottom_open = frames[start].bottom_open
+        self.flows: dict[int, np.ndarray] = {}
+
+    def _flow(self, i: int) -> np.ndarray:
+        if i not in self.flows:
+            a, b = (cv2.cvtColor(f.levels[0], cv2.COLOR_RGBA2GRAY) for f in (self.frames[i], self.frames[i + 1]))
+            solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+            self.flows[i] = solver.calc(a, b, None)
+        return self.flows[i]
+
+    def at(self, t: float, shrink: float) -> np.ndarray:
+        position = np.clip((t + 1) * self.rate, 0, len(self.frames) - 1.001)
+        i = int(position)
+        fraction = position - i
+        image = self.frames[i].levels[0]
+        if fraction < 0.02:
+            return image
+        flow = self._flow(i)
+        h, w = flow.shape[:2]
+        x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
+        flow = flow * np.float32(fraction)
+        return cv2.remap(image, x - flow[..., 0], y - flow[..., 1], cv2.INTER_LINEAR)
+
+
+class Figure:
+    """A drawn figure: torso, head, arms and hair strands, each swinging; exact alpha by drawing at twice the size."""
+
+    SIZE = 420
+
+    def __init__(self, rng: np.random.Generator, texture: np.ndarray):
+        self.size = (self.SIZE, self.SIZE)
+        self.bottom_open = True
+        s = self.SIZE
+        self.colours = rng.integers(10, 245, (6, 3))
+        self.torso = s * rng.uniform(0.15, 0.28)
+        self.shoulder = s * rng.uniform(0.45, 0.55)
+        self.head = s * np.array([rng.uniform(0.09, 0.14), rng.uniform(0.11, 0.17)])
+        self.arm = s * rng.uniform(0.04, 0.075)
+        self.reach = s * rng.uniform(0.2, 0.32, 2)
+        self.angles = [Path1D(rng, 0.05, 0.5) for _ in range(5)]
+        self.rest = np.array([rng.uniform(-0.6, 2.6), rng.uniform(-0.6, 2.6), rng.uniform(-2, 2), rng.uniform(-2, 2)])
+        strands = int(rng.integers(0, 90)) if rng.random() < 0.7 else 0
+        self.strands = rng.uniform(0, 1, (strands, 5))
+        self.strand_length = s * rng.uniform(0.06, 0.3)
+        self.strand_width = int(rng.integers(1, 4))
+        self.cap = rng.random() < 0.7
+        patch = cv2.resize(texture, (s, s), interpolation=cv2.INTER_AREA).astype(np.float32)
+        patch = (patch - patch.mean((0, 1))) * rng.uniform(0, 1.0)
+        self.patch = patch + rng.normal(0, 6, (s // 3, s // 3, 1)).repeat(3, 0).repeat(3, 1)
+        light = np.linspace(-1, 1, s, dtype=np.float32)
+        self.patch += 25 * rng.normal() * light[None, :, None] + 25 * rng.normal() * light[:, None, None]
+
+    def at(self, t: float, shrink: float) -> np.ndarray:
+        s = self.SIZE
+        ids = np.zeros((s, s), np.uint8)
+        alpha = np.zeros((s, s), np.uint8)
+        swing = [a(t) for a in self.angles]
+        neck = np.array([s / 2 + 12 * np.sin(swing[4]), self.shoulder])
+
+        def pt(p) -> tuple[int, int]:
+            return int(p[0] * 16), int(p[1] * 16)
+
+        def part(draw, colour: int) -> None:
+            mask = np.zeros((s, s), np.uint8)
+            draw(mask)
+            np.maximum(alpha, mask, out=alpha)
+            ids[mask > 96] = colour
+
+        def line(a, b, width):
+            return lambda m: cv2.line(m, pt(a), pt(b), 255, max(1, int(width)), cv2.LINE_AA, 4)
+
+        body = np.array([[neck[0] - self.torso, neck[1] + 24], [neck[0] - self.torso * 0.5, neck[1]],
+                         [neck[0] + self.torso * 0.5, neck[1]], [neck[0] + self.torso, neck[1] + 24],
+                         [s / 2 + self.torso * 1.05, s + 8], [s / 2 - self.torso * 1.05, s + 8]])
+        centre = neck + [8 * np.sin(swing[4]), -self.head[1] * 1.05]
+        behind = self.strands[: len(self.strands) // 2]
+        front = self.strands[len(self.strands) // 2 :]
+        for group in (behind,):
+            self._hair(part, group, centre, swing, pt)
+        part(line(neck + [0, 12], centre, self.head[0] * 0.9), 1)
+        part(lambda m: cv2.fillPoly(m, [(body * 16).astype(np.int32)], 255, cv2.LINE_AA, 4), 2)
+        part(lambda m: cv2.ellipse(m, pt(centre), pt(self.head), 0, 0, 360, 255, -1, cv2.LINE_AA, 4), 1)
+        if self.cap:
+            top = centre - [0, self.head[1] * 0.35]
+            axes = self.head * [1.08, 0.8]
+            part(lambda m: cv2.ellipse(m, pt(top), pt(axes), 0, 180, 360, 255, -1, cv2.LINE_AA, 4), 4)
+        self._hair(part, front, centre, swing, pt)
+        for side, sign in ((0, -1), (1, 1)):
+            start = neck + [sign * self.torso * 0.85, 26]
+            a = self.rest[side] + swing[side]
+            elbow = start + self.reach[0] * np.array([sign * np.sin(a), np.cos(a)])
+            b = a + self.rest[2 + side] + swing[2 + side]
+            hand = elbow + self.reach[1] * np.array([sign * np.sin(b), np.cos(b)])
+            part(line(start, elbow, self.arm * 2), 2)
+            part(line(elbow, hand, self.arm * 1.5), 3)
+            for k in range(4):
+                c = b + (k - 1.5) * 0.3
+                tip = hand + self.arm * 1.9 * np.array([sign * np.sin(c), np.cos(c)])
+                part(line(hand, tip, self.arm * 0.42), 1)
+        colour = np.clip(self.colours[ids].astype(np.float32) + self.patch, 0, 255)
+        out = np.empty((s, s, 4), np.uint8)
+        out[..., :3] = colour * (alpha[..., None] / np.float32(255))
+        out[..., 3] = alpha
+        return out
+
+    def _hair(self, part, strands, centre, swing, pt) -> None:
+        if not len(strands):
+            return
+        angle = strands[:, 0] * np.pi * 1.3 - np.pi * 1.15
+        root = centre + np.stack([np.cos(angle), np.sin(angle)], 1) * self.head * 0.9
+        out = np.stack([np.cos(angle), np.sin(angle)], 1)
+        length = self.strand_length * (0.3 + strands[:, 1:2])
+        sway = 0.5 * np.sin(swing[4] + strands[:, 2:3] * 3) * np.array([1.0, 0.1])
+        middle = root + length * (out * 0.6 + [0, 0.15] + sway * 0.4)
+        tip = middle + length * (out * 0.3 * strands[:, 3:4] + [0, 0.6] + sway + (strands[:, 4:5] - 0.5) * [0.6, 0.2])
+        lines = [(np.stack(p) * 16).astype(np.int32) for p in zip(root, middle, tip)]
+        part(lambda m: cv2.polylines(m, lines, False, 255, self.strand_width, cv2.LINE_AA, 4), 4)
+
+
+def _level(cutout: Cutout, shrink: float) -> np.ndarray:
+    level = int(np.clip(np.floor(np.log2(max(shrink, 1.0)) + 0.3), 0, len(cutout.levels) - 1))
+    return cutout.levels[level]
+
+
+# --- layers ---------------------------------------------------------------------------------------------------------
+
+
+class Layer:
+    """A source placed in the frame, moving and wobbling, with its own light."""
+
+    def __init__(self, rng: np.random.Generator, source, height: float, centre_x: float, bottom: float, motion: float,
+                 tint: np.ndarray, lift: np.ndarray, target: bool):
+        self.source, self.target = source, target
+        self.scale = height / source.size[1]
+        self.flip = -1.0 if rng.random() < 0.5 else 1.0
+        self.anchor = np.array([centre_x, bottom - height / 2])
+        self.x, self.y = Path1D(rng, 1.2 * motion, 5 * motion), Path1D(rng, 0.6 * motion, 2.5 * motion)
+        self.turn, self.zoom = Path1D(rng, 0.004 * motion, 0.03 * motion), Path1D(rng, 0.003 * motion, 0.02 * motion)
+        self.wobble = Wobble(rng, 2.2 * motion * min(1.0, height / 200))
+        self.tint, self.lift = tint, lift
+
+    def render(self, t: float) -> np.ndarray:
+        scale = self.scale * float(np.exp(self.zoom(t)))
+        image = self.source.at(t, 1 / scale)
+        to_level = image.shape[1] / self.source.size[0]
+        angle = self.turn(t)
+        centre = self.anchor + [self.x(t), self.y(t)]
+        c, s = np.cos(angle) / scale * to_level, np.sin(angle) / scale * to_level
+        field_ = self.wobble(t)
+        dx = _GRID_X - np.float32(centre[0]) + field_[..., 0]
+        dy = _GRID_Y - np.float32(centre[1]) + field_[..., 1]
+        map_x = np.float32(self.flip) * (np.float32(c) * dx + np.float32(s) * dy) + np.float32(image.shape[1] / 2)
+        map_y = np.float32(c) * dy - np.float32(s) * dx + np.float32(image.shape[0] / 2)
+        return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+class Clip:
+    """One clip, frame by frame."""
+
+    def __init__(self, rng: np.random.Generator, material: Material):
+        self.rng = rng
+        background = material.backgrounds[rng.integers(len(material.backgrounds))]
+        if rng.random() < 0.5:
+            background = background[:, ::-1]
+        if rng.random() < 0.2:
+            background = cv2.GaussianBlur(background, (0, 0), rng.uniform(1, 6))
+        self.background = np.ascontiguousarray(background)
+        h, w = background.shape[:2]
+        fit = max(WIDTH / w, HEIGHT / h)
+        self.bg_scale = rng.uniform(1.12, 2.0) * fit
+        still = rng.random() < 0.35
+        camera = 0.0 if still else rng.uniform(0.3, 1.6)
+        margin = np.array([w - WIDTH / self.bg_scale, h - HEIGHT / self.bg_scale]) / 2 * 0.7
+        self.bg_centre = np.array([w / 2, h / 2]) + rng.uniform(-1, 1, 2) * margin
+        self.bg_x, self.bg_y = Path1D(rng, 0.8 * camera, 1.5 * camera), Path1D(rng, 0.4 * camera, 1.0 * camera)
+        self.bg_turn = Path1D(rng, 0.001 * camera, 0.006 * camera)
+        self.bg_tint = np.exp(rng.normal(0, 0.12, 3)) * np.exp(rng.normal(0, 0.2))
+        self.layers: list[Layer] = []
+        self._cast(material)
+        self.samples = 3 if rng.random() < 0.3 else 1
+        self.noise = rng.uniform(0, 5) if rng.random() < 0.7 else 0.0
+        self.blur = rng.uniform(0.3, 1.1) if rng.random() < 0.3 else 0.0
+        self.jpeg = int(rng.integers(35, 92)) if rng.random() < 0.3 else 0
+        self.soft = rng.uniform(0.4, 0.75) if rng.random() < 0.12 else 0.0
+        self.gain = Path1D(rng, 0.004, 0.03)
+        self.contrast = np.exp(rng.normal(0, 0.15))
+        self.level = rng.normal(0, 10)
+        self.grey = rng.random() < 0.03
+
+    # Who is in the picture, in the order of depth.
+    def _cast(self, material: Material) -> None:
+        rng = self.rng
+        kinds = ["person", "run", "figure", "other"]
+        kind = rng.choice(kinds, p=[0.46, 0.2, 0.17, 0.17] if material.dancer else [0.6, 0.0, 0.0, 0.4])
+        first = self._place(kind, material, True, None)
+        layers = [first]
+        if rng.random() < 0.1:
+            layers.append(self._place(rng.choice(["person", "other"]), material, True, None))
+        if rng.random() < 0.4:
+            distractor = self._place(rng.choice(kinds[:3] if material.dancer else ["person"]), material, False, None)
+            layers.insert(0 if rng.random() < 0.6 else len(layers), distractor)
+            if rng.random() < 0.25:
+                layers.insert(0, self._place("person", material, False, rng.uniform(0.3, 0.7) * HEIGHT))
+        if rng.random() < 0.12:
+            occluder = self._place("other", material, False, rng.uniform(0.15, 0.5) * HEIGHT)
+            layers.append(occluder)
+        self.layers = layers
+
+    def _place(self, kind: str, material: Material, target: bool, height: float | None) -> Layer:
+        rng = self.rng
+        if kind == "run":
+            source = Run(rng, material.dancer[rng.integers(len(material.dancer))])
+        elif kind == "figure":
+            source = Figure(rng, material.backgrounds[rng.integers(len(material.backgrounds))])
+        else:
+            pool = material.people if kind == "person" else material.others
+            source = Still(pool[rng.integers(len(pool))])
+        framing = rng.random()
+        if height is not None:
+            bottom = rng.uniform(0.6, 1.2) * HEIGHT
+        elif source.bottom_open and framing < 0.85:
+            height = rng.uniform(0.55, 1.5) * HEIGHT
+            bottom = HEIGHT * rng.uniform(1.02, 1.1) + max(0.0, height - HEIGHT) * rng.uniform(0.5, 1.0)
+        elif framing < 0.6:
+            height = rng.uniform(0.5, 1.0) * HEIGHT
+            bottom = rng.uniform(0.85, 1.05) * HEIGHT
+        else:
+            height = rng.uniform(1.0, 2.0) * HEIGHT
+            bottom = HEIGHT + (height - HEIGHT) * rng.uniform(0.1, 1.0)
+        reach = 0.5 if rng.random() < 0.15 else 0.32
+        centre_x = WIDTH * (0.5 + rng.uniform(-reach, reach))
+        tint = np.exp(rng.normal(0, 0.12, 3)) * np.exp(rng.normal(0, 0.22))
+        lift = np.full(3, rng.normal(0, 6))
+        if target and rng.random() < 0.12:
+            # As near in colour to the background as a tint can bring it.
+            picture = source.at(0, 4.0)
+            mean = picture[..., :3].sum((0, 1)) / max(1.0, picture[..., 3].sum() / 255)
+            near = self.background.mean((0, 1)) * self.bg_tint
+            tint = np.clip(near / np.maximum(mean, 20), 0.4, 2.0)
+        motion = float(rng.choice([0.25, 0.7, 1.5, 3.0], p=[0.3, 0.35, 0.25, 0.1]))
+        return Layer(rng, source, height, centre_x, bottom, motion, tint, lift, target)
+
+    def _background(self, t: float) -> np.ndarray:
+        s, angle = 1 / self.bg_scale, self.bg_turn(t)
+        c, n = np.cos(angle) * s, np.sin(angle) * s
+        centre = self.bg_centre + [self.bg_x(t) * s, self.bg_y(t) * s]
+        matrix = np.array([[c, -n, centre[0] - c * WIDTH / 2 + n * HEIGHT / 2],
+                           [n, c, centre[1] - n * WIDTH / 2 - c * HEIGHT / 2]])
+        image = cv2.warpAffine(self.background, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                               borderMode=cv2.BORDER_REFLECT)
+        return np.clip(image * self.bg_tint.astype(np.float32), 0, 255)
+
+    def _moment(self, t: float) -> tuple[np.ndarray, np.ndarray]:
+        picture = self._background(t)
+        alpha = np.zeros((HEIGHT, WIDTH, 1), np.float32)
+        for layer in self.layers:
+            rgba = layer.render(t).astype(np.float32)
+            cover = rgba[..., 3:] * np.float32(1 / 255)
+            colour = rgba[..., :3] * layer.tint.astype(np.float32) + cover * layer.lift.astype(np.float32)
+            np.clip(colour, 0, 255 * cover, out=colour)
+            rest = 1 - cover
+            picture = colour + rest * picture
+            alpha = alpha * rest + (cover if layer.target else 0)
+        return picture, alpha[..., 0]
+
+    def frame(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """RGB and alpha of a frame, u8."""
+        moments = [index] if self.samples == 1 else [index - 0.25, index, index + 0.25]
+        parts = [self._moment(t) for t in moments]
+        picture = sum(p for p, _ in parts) / len(parts)
+        alpha = sum(a for _, a in parts) / len(parts)
+        rng = self.rng
+        if self.blur:
+            picture = cv2.GaussianBlur(picture, (0, 0), self.blur)
+        if self.soft:
+            small = cv2.resize(picture, None, fx=self.soft, fy=self.soft, interpolation=cv2.INTER_AREA)
+            picture = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+        picture = ((picture - 128) * self.contrast + 128 + self.level) * np.exp(self.gain(index))
+        if self.grey:
+            picture = np.repeat(picture.mean(2, keepdims=True), 3, 2)
+        if self.noise:
+            picture = picture + self.noise * rng.standard_normal(picture.shape, np.float32)
+        rgb = np.clip(picture, 0, 255).astype(np.uint8)
+        if self.jpeg:
+            _, data = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg])
+            rgb = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return rgb, np.rint(alpha * 255).astype(np.uint8)
+
+
+def make_clip(seed: int, index: int, material: Material) -> np.ndarray:
+    """Clip `index` of the stream `seed`: FRAMES × HEIGHT × WIDTH × 4, u8. Drawn again where the target is not seen."""
+    for attempt in range(20):
+        rng = np.random.default_rng([seed, index, attempt])
+        clip = Clip(rng, material)
+        out = np.empty((FRAMES, HEIGHT, WIDTH, 4), np.uint8)
+        out[0, ..., :3], out[0, ..., 3] = clip.frame(0)
+        share = out[0, ..., 3].mean() / 255
+        if not 0.015 < share < 0.8:
+            continue
+        for i in range(1, FRAMES):
+            out[i, ..., :3], out[i, ..., 3] = clip.frame(i)
+        return out
+    raise RuntimeError(f"clip {index}: no attempt showed the target")
+
+
+class Segmenter:
+    """Person probability of a frame, as 16×16 means."""
+
+    def __init__(self, path: Path):
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0]
+
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        height, width = self.input.shape[1:3]
+        small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)[None] / 255
+        person = self.session.run(None, {self.input.name: small})[0].reshape(height, width)
+        grid = (rgb.shape[1] // STRIDE, rgb.shape[0] // STRIDE)
+        return cv2.resize(person, grid, interpolation=cv2.INTER_AREA)
+
+
+# --- the folder -----------------------------------------------------------------------------------------------------
+
+
+def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int, start: int, count: int) -> None:
+    """Appends clips `start … start+count` to the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "frames.u8", "r+b" if start else "wb") as frames, open(out / "prior.u8", "r+b" if start else "wb") as prior:
+        frames.seek(start * FRAMES * HEIGHT * WIDTH * 4)
+        prior.seek(start * FRAMES * (HEIGHT // STRIDE) * (WIDTH // STRIDE))
+        for index in range(start, start + count):
+            clip = make_clip(seed, index, material)
+            person = np.stack([segmenter(np.ascontiguousarray(f[..., :3])) for f in clip])
+            frames.write(clip.tobytes())
+            prior.write(np.rint(person * 255).astype(np.uint8).tobytes())
+            frames.flush(), prior.flush()
+            (out / "done.tmp").write_text(str(index + 1))
+            os.replace(out / "done.tmp", out / "done")
+
+
+def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Frames and priors of the complete clips, mapped from disk."""
+    count = int((folder / "done").read_text())
+    frames = np.memmap(folder / "frames.u8", np.uint8, "r", shape=(count, FRAMES, HEIGHT, WIDTH, 4))
+    prior = np.memmap(folder / "prior.u8", np.uint8, "r",
+                      shape=(count, FRAMES, HEIGHT // STRIDE, WIDTH // STRIDE))
+    return frames, prior
+
+
+def corrupt_mask(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
+    """A first mask as people and tools give it: alpha ≥ 50, then grown, shrunk, simplified or coarse. u8, 0 or 255."""
+    mask = ((alpha >= 50) * 255).astype(np.uint8)
+    kind = rng.random()
+    if kind < 0.4:
+        return mask
+    if kind < 0.65:
+        size = int(rng.integers(2, 8))
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        return cv2.erode(mask, kernel) if rng.random() < 0.5 else cv2.dilate(mask, kernel)
+    if kind < 0.8:
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        out = np.zeros_like(mask)
+        simple = [cv2.approxPolyDP(c, rng.uniform(1, 4), True) for c in contours if cv2.contourArea(c) > 20]
+        return cv2.fillPoly(out, simple, 255) if simple else mask
+    factor = 1 / rng.uniform(3, 9)
+    small = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    soft = cv2.resize(small, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return ((soft > rng.uniform(90, 165)) * 255).astype(np.uint8)
+
+
+@dataclass
+class Batch:
+    frames: np.ndarray  # B × T × 3 × S × S, u8
+    alpha: np.ndarray   # B × T × 1 × S × S, float32 in [0, 1]
+    mask: np.ndarray    # B × 1 × S × S, float32, the given mask of the first frame
+    prior: np.ndarray   # B × T × 1 × S/16 × S/16, float32; −1 where it is absent
+
+
+class Loader:
+    """Random crops of random clips: flipped, reversed in time, at full or double speed."""
+
+    def __init__(self, folder: Path, seed: int, prior_rate: float = 0.5):
+        self.folder, self.prior_rate = folder, prior_rate
+        self.rng = np.random.default_rng([seed, 7])
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in the clips written since."""
+        self.frames, self.prior = read_folder(self.folder)
+
+    def batch(self, clips: int, length: int, height: int, width: int) -> Batch:
+        parts = [self._sample(length, height, width) for _ in range(clips)]
+        return Batch(*(np.stack(p) for p in zip(*parts)))
+
+    def _sample(self, length: int, height: int, width: int):
+        rng = self.rng
+        for _ in range(10):
+            clip = int(rng.integers(len(self.frames)))
+            step = 2 if length * 2 <= FRAMES and rng.random() < 0.3 else 1
+            start = int(rng.integers(0, FRAMES - (length - 1) * step))
+            times = start + step * np.arange(length)
+            if rng.random() < 0.5:
+                times = times[::-1]
+            x = STRIDE * int(rng.integers(0, (WIDTH - width) // STRIDE + 1))
+            y = STRIDE * int(rng.integers(0, (HEIGHT - height) // STRIDE + 1))
+            first = self.frames[clip, times[0], y : y + height, x : x + width, 3]
+            share = first.mean() / 255
+            # Crops that are all subject or (mostly) none teach little; a few are kept.
+            if 0.04 < share < 0.93 or rng.random() < 0.04:
+                break
+        data = np.stack([self.frames[clip, t, y : y + height, x : x + width] for t in times])
+        grid = np.s_[y // STRIDE : (y + height) // STRIDE, x // STRIDE : (x + width) // STRIDE]
+        prior = np.stack([self.prior[clip, t][grid] for t in times]).astype(np.float32) / 255
+        if rng.random() >= self.prior_rate:
+            prior[:] = -1
+        if rng.random() < 0.5:
+            data, prior = data[:, :, ::-1], prior[:, :, ::-1]
+        mask = corrupt_mask(rng, np.ascontiguousarray(data[0, ..., 3])).astype(np.float32) / 255
+        frames = data[..., :3].transpose(0, 3, 1, 2)
+        alpha = data[..., 3].astype(np.float32)[:, None] / 255
+        return np.ascontiguousarray(frames), alpha, mask[None], np.ascontiguousarray(prior)[:, None]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write composited clips for training.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--shared", type=Path, default=os.environ.get("MATTE_SHARED"),
+                        help="folder with train/ and models/ (default: $MATTE_SHARED)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--count", type=int, default=1500)
+    parser.add_argument("--held-out", action="store_true", help="use the held-out material instead")
+    args = parser.parse_args()
+    if args.shared is None:
+        parser.error("--shared or MATTE_SHARED is needed")
+    cv2.setNumThreads(1)
+    material = load_material(Path(args.shared) / "train", args.held_out)
+    segmenter = Segmenter(Path(args.shared) / "models/selfie_segmentation_landscape.onnx")
+    write_folder(args.out, material, segmenter, args.seed, args.start, args.count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Losses of the matting network. Alphas are `[…, 1, H, W]`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MARGIN = 0.05
+
+
+def pull(raw: Tensor, alpha: Tensor, margin: float = MARGIN) -> Tensor:
+    """Distance of the unclamped output from the truth, per pixel.
+
+    Where the truth is 0 or 1 the output has to lie beyond it by `margin`, and costs nothing further out: clamping then
+    gives exact zeros and ones, instead of the haze of a few hundredths that a plain L1 leaves. Far out (beyond three
+    margins and half) it costs a little again, so that it stays within reach.
+    """
+    inside = (raw - alpha).abs()
+    one = F.relu(1 + margin - raw)
+    zero = F.relu(raw + margin)
+    cost = torch.where(alpha >= 0.996, one, torch.where(alpha <= 0.004, zero, inside))
+    return cost + 0.1 * F.relu((raw - 0.5).abs() - 1.0 - 3 * margin)
+
+
+def _blur(x: Tensor) -> Tensor:
+    kernel = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    x = F.pad(x, (2, 2, 2, 2), mode="reflect")
+    x = F.conv2d(x, kernel.reshape(1, 1, 1, 5))
+    return F.conv2d(x, kernel.reshape(1, 1, 5, 1))
+
+
+def laplacian(a: Tensor, b: Tensor, levels: int = 4) -> Tensor:
+    """L1 between Laplacian pyramids, level `k` weighted by `2^k`, over the number of levels. Linear, so of `a − b`."""
+    x = (a - b).flatten(0, -4)
+    total = x.new_zeros(())
+    for level in range(levels):
+        low = _blur(x)
+        total = total + 2.0**level * (x - low).abs().mean()
+        x = F.avg_pool2d(low, 2)
+    return total / levels
+
+
+def temporal(a: Tensor, b: Tensor) -> Tensor:
+    """Difference of temporal differences, along the second dimension (`[B, T, 1, H, W]`)."""
+    d = (a[:, 1:] - a[:, :-1]) - (b[:, 1:] - b[:, :-1])
+    return d.abs().mean() + d.square().mean()
