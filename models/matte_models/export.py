@@ -12,7 +12,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -114,9 +114,8 @@ class WeightFile:
     def place(self, weight: Weight) -> Weight:
         if weight.name not in self.weights:
             offset = -(-self.bytes // ALIGNMENT) * ALIGNMENT
-            placed = Weight(weight.source, weight.type, weight.shape, weight.recipe, offset)
-            self.weights[weight.name] = placed
-            self.bytes = offset + placed.bytes
+            self.weights[weight.name] = replace(weight, offset=offset)
+            self.bytes = offset + weight.bytes
         return self.weights[weight.name]
 
     def as_json(self, unused: list[str]) -> dict:

