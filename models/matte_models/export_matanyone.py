@@ -151,6 +151,7 @@ def everything() -> dict[Path, dict[str, bytes]]:
 
 
 def main() -> int:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing; fails where files differ")
     check = parser.parse_args().check

@@ -234,7 +234,9 @@ class Translator:
             assert not options.number(2, "b"), "align_corners"
             scales = [b / a for a, b in zip(self.shape(inputs[0])[1:3], self.shape(output)[1:3], strict=True)]
             mode = "half_pixel" if options.number(3, "b") else "asymmetric"
-            factors = self._constant("scale_" + "x".join(f"{s:g}" for s in scales), np.array([1, 1, *scales], np.float32))
+            factors = self._constant(
+                "scale_" + "x".join(f"{s:g}" for s in scales), np.array([1, 1, *scales], np.float32)
+            )
             value = self._node("Resize", name, [self.values[inputs[0]], "", factors], mode="linear",
                                coordinate_transformation_mode=mode)  # fmt: skip
         elif kind == "HardSwish":
@@ -336,6 +338,7 @@ def download(folder: Path) -> Path:
 
 
 def main() -> int:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wheel", type=Path, help=f"{WHEEL}, if it is here already")
     parser.add_argument("--check", action="store_true", help="compare, write nothing; fails where files differ")

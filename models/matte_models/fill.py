@@ -49,6 +49,7 @@ def fill(package: Path, out: Path, weights: bytes) -> None:
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--rule", action="store_true")

@@ -140,9 +140,7 @@ class Case:
                 mask=file.get_tensor("mask"),
                 alpha=file.get_tensor("alpha"),
                 warm_up=file.get_tensor("alpha_warmup") if "alpha_warmup" in names else None,
-                reseed={
-                    int(n.rsplit("_", 1)[1]): file.get_tensor(n) for n in names if n.startswith("reseed_mask_")
-                },
+                reseed={int(n.rsplit("_", 1)[1]): file.get_tensor(n) for n in names if n.startswith("reseed_mask_")},
             )
 
     def play(self, driver: Driver) -> Iterator[tuple[np.ndarray, np.ndarray]]:

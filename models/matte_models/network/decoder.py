@@ -10,7 +10,7 @@ from matte_models.network.blocks import Fuse, ResidualBlock, cast, conv_of_parts
 
 
 class ChangeHead(nn.Module):
-    """Where the bank is to be trusted rather than the last value (MatAnyone, section 3.2): ``[1, 1, h, w]`` in (0, 1)."""
+    """Where the bank is to be trusted rather than the last value (MatAnyone): ``[1, 1, h, w]`` in (0, 1)."""
 
     def __init__(self, in_dim: int, hidden: tuple[int, int]) -> None:
         super().__init__()

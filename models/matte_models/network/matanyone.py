@@ -17,6 +17,8 @@ from matte_models.network.value import MaskEncoder, ObjectSummarizer
 
 
 class MatteOut(NamedTuple):
+    """Outputs of the graph ``matte``."""
+
     alpha: Tensor
     sensory_out: Tensor
     feature: Tensor
@@ -24,12 +26,16 @@ class MatteOut(NamedTuple):
 
 
 class ValueOut(NamedTuple):
+    """Outputs of the graph ``value``."""
+
     value: Tensor
     value_rows: Tensor
     alpha_16: Tensor
 
 
 class MemorizeOut(NamedTuple):
+    """Outputs of the graph ``memorize``."""
+
     sensory_out: Tensor
     object_memory_out: Tensor
 
@@ -70,9 +76,7 @@ class MatAnyone(nn.Module):
         self.object_transformer = ObjectTransformer(
             c.embed_dim, c.num_queries, c.num_heads, c.ff_dim, c.num_blocks, c.pe_scale, c.pe_temperature
         )
-        self.object_summarizer = ObjectSummarizer(
-            c.value_dim, c.embed_dim, c.num_queries, c.pe_scale, c.pe_temperature
-        )
+        self.object_summarizer = ObjectSummarizer(c.value_dim, c.embed_dim, c.num_queries, c.pe_scale, c.pe_temperature)
         self.mask_decoder = MaskDecoder(c.image_dims, c.up_dims, c.sensory_dim)
         self.aux_computer = _AuxComputer(c.sensory_dim)
         # The spelling is the checkpoint's.

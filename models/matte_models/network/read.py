@@ -1,6 +1,6 @@
 """Reading the alpha memory bank.
 
-The anisotropic distance of XMem (ECCV 2022, section 3.3) between a memory token with key ``m`` and shrinkage ``s`` and
+The anisotropic distance of XMem (ECCV 2022) between a memory token with key ``m`` and shrinkage ``s`` and
 a query token with key ``k`` and selection ``e``,
 
     S = -(s / sqrt(C)) · Σ_c e_c (m_c - k_c)²,

@@ -1,4 +1,4 @@
-"""Object transformer (Cutie, CVPR 2024, section 3.2): queries read the pixels, the pixels read the queries.
+"""Object transformer (Cutie, CVPR 2024): queries read the pixels, the pixels read the queries.
 
 The sixteen queries are a handful of numbers and stay float32 in every package; the pixels stay a map ``[1, C, h, w]``
 throughout, so that linear layers over tokens are 1×1 convolutions and nothing is transposed.

@@ -72,8 +72,9 @@ class ObjectSummarizer(nn.Module):
         super().__init__()
         self.pos_enc = PositionEncoding2D(embed_dim, scale, temperature)
         self.input_proj = nn.Linear(value_dim, embed_dim)
-        self.feature_pred = nn.Sequential(nn.Linear(embed_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, embed_dim))
-        self.weights_pred = nn.Sequential(nn.Linear(embed_dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, num_summaries))
+        dim = embed_dim
+        self.feature_pred = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.weights_pred = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, num_summaries))
         self.embed_dim = embed_dim
         self.num_summaries = num_summaries
 
