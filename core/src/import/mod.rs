@@ -1,0 +1,156 @@
+//! Weights into skeletons: a user's checkpoint, files with byte ranges, or the deterministic weights of the tests, all
+//! through the same recipes (docs/model-packages.md). No code of a checkpoint is ever run.
+
+mod checkpoint;
+pub mod rule;
+mod tensors;
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+pub use checkpoint::Checkpoint;
+pub(crate) use tensors::{SourceTensor, decode};
+
+use crate::error::{Error, Result};
+use crate::runtime::manifest::{Element, FileEntry, Manifest, WeightSpec};
+use crate::runtime::{Package, hash_file, paths};
+
+/// Where the weights come from.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WeightSource<'a> {
+    /// A checkpoint of MatAnyone or MatAnyone 2.
+    Checkpoint(&'a Checkpoint),
+    /// The files whose byte ranges the skeleton's manifest lists, by the names that it gives them.
+    Files(&'a Path),
+}
+
+/// Fills a skeleton: writes `weights.bin` beside copies of its graphs into `target`, which appears complete or not at
+/// all. What was there before is replaced.
+///
+/// # Errors
+/// [`Error::Model`] when the skeleton is none or contradicts itself; [`Error::Checkpoint`] when a tensor is missing, has
+/// another shape or is left over; [`Error::Io`] when a file cannot be read or written.
+pub fn import_package(skeleton: &Path, source: &WeightSource<'_>, target: &Path) -> Result<Package> {
+    let manifest_path = skeleton.join("manifest.json");
+    let mut manifest = Manifest::read(&manifest_path)?;
+    let weights = manifest
+        .weights
+        .clone()
+        .ok_or_else(|| Error::model(&manifest_path, "field `weights` is missing: this is no skeleton"))?;
+    if let WeightSource::Checkpoint(checkpoint) = source {
+        let used: Vec<&str> = weights.tensors.iter().filter_map(|t| t.source.as_deref()).collect();
+        checkpoint.account_for(&used, &weights.unused)?;
+    }
+
+    let parent = target.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+    let staging = tempfile::Builder::new().prefix(".import-").tempdir_in(parent).map_err(|e| Error::io(parent, e))?;
+    for (file, entry) in &manifest.files {
+        let (from, to) = (skeleton.join(file), staging.path().join(file));
+        let (hash, _) = hash_file(&from)?;
+        if hash != entry.sha256 {
+            return Err(Error::model(&from, format!("SHA-256 {hash}, but the manifest lists {}", entry.sha256)));
+        }
+        std::fs::copy(&from, &to).map_err(|e| Error::io(&to, e))?;
+    }
+    let file = staging.path().join(&weights.file);
+    write_weights(&file, &manifest_path, &weights.tensors, weights.bytes, source)?;
+    let (sha256, bytes) = hash_file(&file)?;
+    manifest.files.insert(weights.file.clone(), FileEntry { sha256, bytes });
+    let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::model(&manifest_path, e.to_string()))?;
+    let path = staging.path().join("manifest.json");
+    std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
+    replace(staging, target)?;
+    Package::open(target)
+}
+
+/// Puts a finished directory in the place of another one.
+fn replace(staging: tempfile::TempDir, target: &Path) -> Result<()> {
+    let new = staging.keep();
+    let old = new.with_extension("old");
+    let had_one = target.exists();
+    if had_one {
+        std::fs::rename(target, &old).map_err(|e| Error::io(target, e))?;
+    }
+    if let Err(e) = std::fs::rename(&new, target) {
+        if had_one {
+            // Back to what was there; the first error is the one to report.
+            let _ = std::fs::rename(&old, target);
+        }
+        let _ = std::fs::remove_dir_all(&new);
+        return Err(Error::io(target, e));
+    }
+    if had_one {
+        // A leftover costs space and nothing else.
+        let _ = std::fs::remove_dir_all(&old);
+    }
+    Ok(())
+}
+
+fn write_weights(
+    path: &Path,
+    manifest_path: &Path,
+    specs: &[WeightSpec],
+    bytes: u64,
+    source: &WeightSource<'_>,
+) -> Result<()> {
+    let io = |e| Error::io(path, e);
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).map_err(io)?);
+    let mut files: std::collections::HashMap<PathBuf, Vec<u8>> = std::collections::HashMap::new();
+    for spec in specs {
+        let wrong = |reason: String| Error::model(manifest_path, format!("initializer `{}`: {reason}", spec.initializer));
+        let tensor = match (source, &spec.source, &spec.bytes) {
+            (WeightSource::Checkpoint(checkpoint), Some(name), _) => checkpoint.tensor(name)?,
+            (WeightSource::Files(dir), _, Some(range)) => {
+                let from = dir.join(&range.file);
+                if !files.contains_key(&from) {
+                    let data = std::fs::read(&from).map_err(|e| Error::io(&from, e))?;
+                    files.insert(from.clone(), data);
+                }
+                let data = &files[&from];
+                let end = range.offset.checked_add(range.length).unwrap_or(u64::MAX);
+                let slice = data.get(range.offset as usize..end as usize).ok_or_else(|| {
+                    wrong(format!("bytes {}..{end} of {}, which has {}", range.offset, from.display(), data.len()))
+                })?;
+                let element = spec.source_type.unwrap_or(Element::Float32);
+                let shape = spec.source_shape.clone().unwrap_or_else(|| spec.shape.clone());
+                let values = decode(element, slice);
+                if values.len() != shape.iter().product::<usize>() {
+                    return Err(wrong(format!("{} values for shape {shape:?}", values.len())));
+                }
+                SourceTensor { shape, data: values }
+            }
+            _ => return Err(wrong("its source does not fit what is imported".to_owned())),
+        };
+        let tensor = tensor.apply(&spec.recipe).map_err(wrong)?;
+        if tensor.shape != spec.shape {
+            let from = spec.source.as_deref().unwrap_or("its bytes");
+            return Err(wrong(format!("`{from}` gives shape {:?}, but it must be {:?}", tensor.shape, spec.shape)));
+        }
+        let data = tensor.encode(spec.element).map_err(wrong)?;
+        if spec.offset + data.len() as u64 > bytes {
+            return Err(wrong(format!("ends at byte {} of {bytes}", spec.offset + data.len() as u64)));
+        }
+        file.seek(SeekFrom::Start(spec.offset)).map_err(io)?;
+        file.write_all(&data).map_err(io)?;
+    }
+    let file = file.into_inner().map_err(|e| io(e.into_error()))?;
+    file.set_len(bytes).map_err(io)?;
+    file.sync_all().map_err(io)
+}
+
+/// A skeleton by name: the first package directory that holds one.
+///
+/// # Errors
+/// [`Error::ModelNotFound`] with the places that were searched.
+pub fn find_skeleton(name: &str) -> Result<PathBuf> {
+    let dirs = paths::model_dirs();
+    dirs.iter()
+        .map(|d| d.join(name))
+        .find(|d| Manifest::read(&d.join("manifest.json")).is_ok_and(|m| m.weights.is_some()))
+        .ok_or_else(|| Error::ModelNotFound {
+            name: format!("{name} (a skeleton)"),
+            looked: dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", "),
+        })
+}

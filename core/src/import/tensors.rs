@@ -1,0 +1,137 @@
+//! Tensors on their way from a checkpoint to an initializer.
+
+use half::f16;
+
+use crate::runtime::manifest::{Element, RecipeStep};
+
+/// A dense, row-major tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SourceTensor {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) data: Vec<f32>,
+}
+
+/// Little-endian bytes to numbers; bytes behind the last whole one are left out.
+pub(crate) fn decode(element: Element, bytes: &[u8]) -> Vec<f32> {
+    match element {
+        Element::Uint8 => bytes.iter().map(|b| f32::from(*b)).collect(),
+        Element::Float16 => bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+        Element::Float32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+    }
+}
+
+impl SourceTensor {
+    /// Applies the steps of a recipe; the error tells what does not fit.
+    pub(crate) fn apply(mut self, recipe: &[RecipeStep]) -> Result<Self, String> {
+        for step in recipe {
+            self = match step {
+                RecipeStep::Slice { axis, start, end } => self.slice(*axis, *start, *end)?,
+                RecipeStep::Transpose { perm } => self.transpose(perm)?,
+                RecipeStep::Reshape { shape } => {
+                    if shape.iter().product::<usize>() != self.data.len() {
+                        return Err(format!("shape {:?} cannot become {shape:?}", self.shape));
+                    }
+                    Self { shape: shape.clone(), data: self.data }
+                }
+            };
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn slice(self, axis: usize, start: usize, end: usize) -> Result<Self, String> {
+        let Some(length) = self.shape.get(axis).copied().filter(|n| start < end && end <= *n) else {
+            return Err(format!("{start}..{end} of axis {axis} does not lie in shape {:?}", self.shape));
+        };
+        let inner: usize = self.shape[axis + 1..].iter().product();
+        let data = self
+            .data
+            .chunks_exact(length * inner)
+            .flat_map(|block| &block[start * inner..end * inner])
+            .copied()
+            .collect();
+        let mut shape = self.shape;
+        shape[axis] = end - start;
+        Ok(Self { shape, data })
+    }
+
+    fn transpose(self, perm: &[usize]) -> Result<Self, String> {
+        let rank = self.shape.len();
+        let mut sorted = perm.to_vec();
+        sorted.sort_unstable();
+        if !sorted.into_iter().eq(0..rank) {
+            return Err(format!("{perm:?} is no permutation of the axes of shape {:?}", self.shape));
+        }
+        let mut strides = vec![1; rank];
+        for i in (1..rank).rev() {
+            strides[i - 1] = strides[i] * self.shape[i];
+        }
+        let shape: Vec<usize> = perm.iter().map(|p| self.shape[*p]).collect();
+        let steps: Vec<usize> = perm.iter().map(|p| strides[*p]).collect();
+        let mut index = vec![0; rank];
+        let mut at = 0;
+        let data = (0..self.data.len())
+            .map(|_| {
+                let value = self.data[at];
+                for axis in (0..rank).rev() {
+                    index[axis] += 1;
+                    at += steps[axis];
+                    if index[axis] < shape[axis] {
+                        break;
+                    }
+                    at -= steps[axis] * shape[axis];
+                    index[axis] = 0;
+                }
+                value
+            })
+            .collect();
+        Ok(Self { shape, data })
+    }
+
+    /// Little-endian bytes of the element type. A number that half precision cannot hold is an error.
+    pub(crate) fn encode(&self, element: Element) -> Result<Vec<u8>, String> {
+        match element {
+            Element::Float32 => Ok(self.data.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            Element::Float16 => {
+                if let Some(v) = self.data.iter().find(|v| v.is_finite() && f16::from_f32(**v).is_infinite()) {
+                    return Err(format!("{v} is beyond the range of half precision"));
+                }
+                Ok(self.data.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect())
+            }
+            Element::Uint8 => Err("weights of type uint8 are not supported".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counting(shape: &[usize]) -> SourceTensor {
+        SourceTensor { shape: shape.to_vec(), data: (0..shape.iter().product::<usize>()).map(|v| v as f32).collect() }
+    }
+
+    #[test]
+    fn slices_and_transposes_move_what_they_should() {
+        let t = counting(&[2, 3, 2]).slice(1, 1, 3).unwrap();
+        assert_eq!((t.shape, t.data), (vec![2, 2, 2], vec![2.0, 3.0, 4.0, 5.0, 8.0, 9.0, 10.0, 11.0]));
+        let t = counting(&[2, 3]).transpose(&[1, 0]).unwrap();
+        assert_eq!((t.shape, t.data), (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
+        let t = counting(&[2, 3, 4]);
+        let moved = t.clone().transpose(&[2, 0, 1]).unwrap();
+        for (i, j, k) in [(0, 0, 0), (1, 2, 3), (1, 0, 2), (0, 2, 1)] {
+            assert_eq!(moved.data[k * 6 + i * 3 + j], t.data[i * 12 + j * 4 + k]);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        let error = counting(&[2, 3]).slice(1, 2, 4).unwrap_err();
+        assert_eq!(error, "2..4 of axis 1 does not lie in shape [2, 3]");
+        let error = counting(&[2, 3]).transpose(&[0, 0]).unwrap_err();
+        assert_eq!(error, "[0, 0] is no permutation of the axes of shape [2, 3]");
+        let error = counting(&[2, 3]).apply(&[RecipeStep::Reshape { shape: vec![4] }]).unwrap_err();
+        assert_eq!(error, "shape [2, 3] cannot become [4]");
+        let error = SourceTensor { shape: vec![1], data: vec![1e6] }.encode(Element::Float16).unwrap_err();
+        assert_eq!(error, "1000000 is beyond the range of half precision");
+    }
+}

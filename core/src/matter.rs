@@ -1,0 +1,937 @@
+//! The engine: a frame's whole path.
+
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::frame::{Frame, Mask, OutputMut};
+use crate::memory::{Bank, BankShape, Policy as MemoryPolicy, ReferenceId, State};
+use crate::options::{Options, Policy, SeedMode};
+use crate::pixel::scale::Scaler;
+use crate::runtime::floats::FlushDenormals;
+use crate::runtime::tensor::Tensor;
+use crate::runtime::{Backend, Engine, Graph, ModelSet, Package, Role};
+use crate::seed::{self, Segmenter};
+use crate::stages::postprocess::{Postprocess, pass_through, transparent};
+use crate::stages::preprocess::{Geometry, automatic_size, preprocess};
+use crate::stats::{Recorder, Stage, Stats};
+
+/// What became of a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrameReport {
+    /// Where its matte comes from.
+    pub matte: MatteState,
+}
+
+/// Where the matte of a frame comes from.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum MatteState {
+    /// The target was followed from the frames before.
+    Matted,
+    /// The target was named on this frame, by the segmentation or by a queued mask; it has a matte.
+    Seeded,
+    /// There is no target yet: the output shows what [`Options::before_seed`] says.
+    BeforeSeed,
+    /// The network failed, for the reason given: the output shows what [`Options::on_failure`] says.
+    Failed(String),
+}
+
+/// What the memory holds, brought to the host: for tests and diagnosis. It allocates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryState {
+    /// Frames since the first one; −1 before it.
+    pub now: i64,
+    /// When a frame was last stored.
+    pub last_memory: i64,
+    /// Permanent frames: the first one and references.
+    pub permanent_frames: usize,
+    /// Temporary frames.
+    pub temporary_frames: usize,
+    /// Tokens of a frame.
+    pub tokens: usize,
+    /// Width of a key row.
+    pub key_row: usize,
+    /// Key rows of the filled slots, one slot after the other.
+    pub key_rows: Vec<f32>,
+    /// Value rows of the filled slots, likewise.
+    pub value_rows: Vec<f32>,
+    /// Sensory memory, if the network has one.
+    pub sensory: Vec<f32>,
+    /// Object memory, if the network has one: sums, with the area in the last column.
+    pub object_memory: Vec<f32>,
+    /// Value of the last frame, if the network reads it.
+    pub last_value: Vec<f32>,
+}
+
+/// Graphs and tensors for one working size.
+#[derive(Debug)]
+struct Network {
+    matte: Graph,
+    value: Graph,
+    memorize: Option<Graph>,
+    frame: Tensor,
+    alpha: Tensor,
+    key_rows: Tensor,
+    /// Value rows that are not stored.
+    value_scratch: Tensor,
+    gate: Tensor,
+    keep: Option<Tensor>,
+    prior: Option<Tensor>,
+    prior_absent: f32,
+    bank: Bank,
+    state: State,
+}
+
+/// How a run of the graph `matte` is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// The last value passes instead of the bank: first frames and mask steps.
+    LastValue,
+    /// The bank is read.
+    Bank,
+}
+
+/// Where value rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Store {
+    /// Nowhere.
+    No,
+    /// Into a slot, with the key rows of the last `matte` run; object and sensory memory take the deep update.
+    Slot { slot: usize, keep_objects: bool },
+}
+
+fn needed(tensor: Option<Tensor>, package: &Package, name: &str) -> Result<Tensor> {
+    tensor.ok_or_else(|| Error::model(package.dir.join("manifest.json"), format!("tensor `{name}` is missing")))
+}
+
+impl Network {
+    fn open(engine: &Engine, package: &Package, geometry: &Geometry, slots: (usize, usize)) -> Result<Self> {
+        let manifest = &package.manifest;
+        let dims = manifest
+            .dims
+            .ok_or_else(|| Error::model(package.dir.join("manifest.json"), "field `dims` is missing"))?;
+        let (w, h) = geometry.grid();
+        let tokens = w * h;
+        let (references, temporary) = slots;
+        let all = [
+            ("H", geometry.padded.1),
+            ("W", geometry.padded.0),
+            ("h", h),
+            ("w", w),
+            ("hw", tokens),
+            ("N", (1 + references + temporary) * tokens),
+        ];
+        let matte = Graph::open(engine, package, "matte", &all, Role::Matting)?;
+        let value = Graph::open(engine, package, "value", &all, Role::Matting)?;
+        let memorize = match manifest.graphs.contains_key("memorize") {
+            true => Some(Graph::open(engine, package, "memorize", &all, Role::Matting)?),
+            false => None,
+        };
+        let allocator = matte.allocator(engine)?;
+        let of_matte = |name| needed(matte.tensor(&allocator, name)?, package, name);
+        let shape = BankShape {
+            tokens,
+            key_row: dims.key_row as usize,
+            valid: dims.valid as usize,
+            value: dims.value as usize,
+            element: matte.spec().input("bank_values").map_or(crate::runtime::manifest::Element::Float32, |t| t.element),
+            references,
+            temporary,
+        };
+        let prior = matte.tensor(&allocator, "prior")?;
+        let prior_absent = manifest.prior.as_ref().map_or(0.0, |p| p.absent);
+        let mut network = Self {
+            frame: of_matte("frame")?,
+            alpha: of_matte("alpha")?,
+            key_rows: of_matte("key_rows")?,
+            value_scratch: needed(value.tensor(&allocator, "value_rows")?, package, "value_rows")?,
+            gate: of_matte("gate")?,
+            keep: match &memorize {
+                Some(graph) => graph.tensor(&allocator, "keep")?,
+                None => None,
+            },
+            prior,
+            prior_absent,
+            bank: Bank::new(&allocator, shape)?,
+            state: State::new(&allocator, &matte)?,
+            matte,
+            value,
+            memorize,
+        };
+        network.forget_prior()?;
+        Ok(network)
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        self.bank.clear()?;
+        self.state.clear()?;
+        self.alpha.zero()
+    }
+
+    fn forget_prior(&mut self) -> Result<()> {
+        match &mut self.prior {
+            Some(prior) => prior.fill(self.prior_absent),
+            None => Ok(()),
+        }
+    }
+
+    /// Graph `matte`. The new sensory memory and feature lie in the other half of their pairs.
+    fn run_matte(&mut self, read: Read) -> Result<()> {
+        self.gate.fill(match read {
+            Read::LastValue => 0f32,
+            Read::Bank => 1.0,
+        })?;
+        let state = &mut self.state;
+        let (sensory, sensory_out) = state.sensory.split();
+        let (last_feature, feature) = state.feature.split();
+        self.matte.run(
+            &[
+                ("frame", Some(&self.frame)),
+                ("bank_keys", Some(self.bank.keys())),
+                ("bank_values", Some(self.bank.values())),
+                ("sensory", sensory),
+                ("last_alpha", state.alpha_16.current()),
+                ("last_feature", last_feature),
+                ("last_value", state.value.current()),
+                ("object_memory", state.object_memory.current()),
+                ("gate", Some(&self.gate)),
+                ("prior", self.prior.as_ref()),
+            ],
+            &mut [
+                ("alpha", Some(&mut self.alpha)),
+                ("sensory_out", sensory_out),
+                ("feature", feature),
+                ("key_rows", Some(&mut self.key_rows)),
+            ],
+        )
+    }
+
+    /// Graph `value` on the current alpha and feature, into the other half of its pairs, and, if the frame is stored,
+    /// `memorize` and the bank. The caller decides which of the results become current.
+    fn run_value(&mut self, feature: Which, store: Store, stats: &mut Recorder) -> Result<()> {
+        let start = Instant::now();
+        let state = &mut self.state;
+        let feature = match feature {
+            Which::Current => state.feature.current(),
+            Which::Other => state.feature.other(),
+        };
+        let rows = match store {
+            Store::No => &mut self.value_scratch,
+            Store::Slot { slot, .. } => self.bank.value_slot(slot),
+        };
+        self.value.run(
+            &[("frame", Some(&self.frame)), ("feature", feature), ("alpha", Some(&self.alpha))],
+            &mut [
+                ("value", state.value.other_mut()),
+                ("value_rows", Some(rows)),
+                ("alpha_16", state.alpha_16.other_mut()),
+            ],
+        )?;
+        stats.record(Stage::Value, start);
+        let Store::Slot { slot, keep_objects } = store else { return Ok(()) };
+        let start = Instant::now();
+        self.bank.key_slot(slot).copy_from(&self.key_rows)?;
+        if let Some(memorize) = &mut self.memorize {
+            if let Some(keep) = &mut self.keep {
+                keep.fill(if keep_objects { 1f32 } else { 0.0 })?;
+            }
+            let (sensory, sensory_out) = state.sensory.split();
+            let (objects, objects_out) = state.object_memory.split();
+            memorize.run(
+                &[
+                    ("value", state.value.other()),
+                    ("sensory", sensory),
+                    ("alpha_16", state.alpha_16.other()),
+                    ("object_memory", objects),
+                    ("keep", self.keep.as_ref()),
+                ],
+                &mut [("sensory_out", sensory_out), ("object_memory_out", objects_out)],
+            )?;
+        }
+        stats.record(Stage::Memorize, start);
+        Ok(())
+    }
+
+    /// What `run_value` wrote becomes the state.
+    fn commit(&mut self, store: Store) {
+        self.state.value.swap();
+        self.state.alpha_16.swap();
+        if store != Store::No {
+            self.commit_memorize();
+        }
+    }
+
+    fn commit_memorize(&mut self) {
+        let Some(memorize) = &self.memorize else { return };
+        if memorize.spec().output("sensory_out").is_some() {
+            self.state.sensory.swap();
+        }
+        if memorize.spec().output("object_memory_out").is_some() {
+            self.state.object_memory.swap();
+        }
+    }
+
+    /// Puts a mask without padding, 0 to 255, in the place of the matte.
+    fn set_alpha(&mut self, mask: &[u8], geometry: &Geometry) -> Result<()> {
+        self.alpha.write(|alpha: &mut [f32]| {
+            alpha.fill(0.0);
+            for (range, row) in geometry.inner_rows().zip(mask.chunks_exact(geometry.size.0)) {
+                for (a, m) in alpha[range].iter_mut().zip(row) {
+                    *a = f32::from(*m) / 255.0;
+                }
+            }
+        })
+    }
+
+    /// The object memory is a running sum. Past this area sums and area are halved together, which leaves their ratio,
+    /// the only thing that is read, as it is.
+    const LARGEST_AREA: f32 = (1 << 20) as f32;
+
+    fn bound_object_memory(&mut self) -> Result<()> {
+        let Some(width) = self
+            .matte
+            .spec()
+            .input("object_memory")
+            .and_then(|t| match t.shape.as_slice() {
+                [_, _, crate::runtime::manifest::Dim::Fixed(n)] => Some(*n as usize),
+                _ => None,
+            })
+        else {
+            return Ok(());
+        };
+        let Some(memory) = self.state.object_memory.current_mut() else { return Ok(()) };
+        let largest =
+            memory.read::<f32>()?.chunks_exact(width).map(|row| row[width - 1]).fold(0f32, f32::max);
+        if largest > Self::LARGEST_AREA {
+            memory.write(|all: &mut [f32]| {
+                for row in all.chunks_exact_mut(width) {
+                    if row[width - 1] > Self::LARGEST_AREA {
+                        row.iter_mut().for_each(|v| *v *= 0.5);
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Half of a pair.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Current,
+    Other,
+}
+
+/// What [`Matter::remember`] still has to do.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    memorize: bool,
+}
+
+/// A matting engine for one video.
+///
+/// Frames go through [`process`](Matter::process) one after the other; after each, [`remember`](Matter::remember)
+/// brings the memory up to date, which is left to the next `process` where the caller does not do it. A `Matter` may be
+/// moved between threads, so `remember` may run while the frame is already on its way.
+#[derive(Debug)]
+pub struct Matter {
+    models: ModelSet,
+    engine: Engine,
+    options: Options,
+    geometry: Geometry,
+    network: Network,
+    segmenter: Option<Segmenter>,
+    scaler: Scaler,
+    postprocess: Postprocess,
+    policy: MemoryPolicy,
+    seeded: bool,
+    queued_seed: Option<(u32, u32, Vec<u8>)>,
+    pending: Option<Pending>,
+    memory_writes: u64,
+    stats: Recorder,
+    frames: u64,
+    frames_without_matte: u64,
+}
+
+/// The object memory is looked at every so many writes: far more often than its area can double.
+const OBJECT_MEMORY_CHECK: u64 = 256;
+
+impl Matter {
+    /// Opens the graphs for frames of a size.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for an option outside its range; [`Error::Runtime`], [`Error::Backend`], [`Error::Model`] or
+    /// [`Error::Ort`] when the network cannot be opened. Only [`Backend::Auto`] tries another backend then.
+    pub fn open(models: &ModelSet, backend: Backend, options: Options, frame_size: (u32, u32)) -> Result<Self> {
+        options.validate()?;
+        let geometry = Self::geometry(models, &options, frame_size)?;
+        let candidates = backend.candidates();
+        let mut failed = None;
+        for (i, candidate) in candidates.iter().enumerate() {
+            match Self::open_on(models, *candidate, &options, geometry) {
+                Ok(matter) => {
+                    log::info!(
+                        "{} {} at {}x{} on {}",
+                        models.matting.manifest.name,
+                        models.matting.manifest.version,
+                        geometry.size.0,
+                        geometry.size.1,
+                        matter.engine.describe()
+                    );
+                    return Ok(matter);
+                }
+                Err(e) => {
+                    if let Some(next) = candidates.get(i + 1) {
+                        log::warn!("auto: {} cannot be used, trying {}: {e}", candidate.name(), next.name());
+                    }
+                    failed = Some(e);
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::Backend {
+            backend: backend.name(),
+            reason: "nothing on this machine runs it".to_owned(),
+        }))
+    }
+
+    fn geometry(models: &ModelSet, options: &Options, frame: (u32, u32)) -> Result<Geometry> {
+        if frame.0 == 0 || frame.1 == 0 || frame.0 > crate::frame::MAX_SIDE || frame.1 > crate::frame::MAX_SIDE {
+            return Err(Error::Size { what: "frame", width: frame.0, height: frame.1 });
+        }
+        let manifest = &models.matting.manifest;
+        let sizes = manifest
+            .working_size
+            .ok_or_else(|| Error::model(models.matting.dir.join("manifest.json"), "field `working_size` is missing"))?;
+        let size = match options.working_size {
+            None => automatic_size(frame, &sizes),
+            Some((w, h)) => {
+                let low = 16;
+                if !(low..=sizes.max[0]).contains(&w) || !(low..=sizes.max[1]).contains(&h) {
+                    return Err(Error::Option {
+                        option: "working_size",
+                        value: format!("{w}x{h}"),
+                        limit: format!(
+                            "{} takes from {low}x{low} to {}x{}",
+                            manifest.name, sizes.max[0], sizes.max[1]
+                        ),
+                    });
+                }
+                (w, h)
+            }
+        };
+        Ok(Geometry::new(frame, size))
+    }
+
+    fn slots(models: &ModelSet, options: &Options) -> (usize, usize) {
+        let temporary = models.matting.manifest.memory.map_or(4, |m| m.temporary_frames);
+        (options.max_references as usize, options.memory_frames.unwrap_or(temporary) as usize)
+    }
+
+    fn interval(models: &ModelSet, options: &Options) -> u32 {
+        options.memory_interval.unwrap_or(models.matting.manifest.memory.map_or(5, |m| m.interval))
+    }
+
+    fn open_on(models: &ModelSet, backend: Backend, options: &Options, geometry: Geometry) -> Result<Self> {
+        let engine = Engine::new(backend, options.threads)?;
+        let network = Network::open(&engine, &models.matting, &geometry, Self::slots(models, options))?;
+        let segmenter = match &models.segmentation {
+            Some(package) => Some(Segmenter::open(&engine, package)?),
+            None => None,
+        };
+        Ok(Self {
+            policy: MemoryPolicy::new(Self::interval(models, options)),
+            models: models.clone(),
+            engine,
+            options: options.clone(),
+            geometry,
+            network,
+            segmenter,
+            scaler: Scaler::new(),
+            postprocess: Postprocess::default(),
+            seeded: false,
+            queued_seed: None,
+            pending: None,
+            memory_writes: 0,
+            stats: Recorder::new(),
+            frames: 0,
+            frames_without_matte: 0,
+        })
+    }
+
+    /// Takes frames of another size from now on. Where the working size changes with it, the graphs are opened anew,
+    /// the memory is lost and the target has to be named again; otherwise all is kept.
+    ///
+    /// # Errors
+    /// As [`Matter::open`]; the engine stays as it was.
+    pub fn resize(&mut self, frame_size: (u32, u32)) -> Result<()> {
+        let geometry = Self::geometry(&self.models, &self.options, frame_size)?;
+        if geometry == self.geometry {
+            return Ok(());
+        }
+        if (geometry.size, geometry.padded) != (self.geometry.size, self.geometry.padded) {
+            self.network =
+                Network::open(&self.engine, &self.models.matting, &geometry, Self::slots(&self.models, &self.options))?;
+            self.forget();
+        }
+        self.geometry = geometry;
+        Ok(())
+    }
+
+    /// Changes options. What the graphs were opened with (working size, threads, number of memory frames and
+    /// references) opens them anew and loses the memory; all else takes effect with the next frame.
+    ///
+    /// # Errors
+    /// As [`Matter::open`]; the engine stays as it was.
+    pub fn set_options(&mut self, options: Options) -> Result<()> {
+        options.validate()?;
+        let geometry = Self::geometry(
+            &self.models,
+            &options,
+            (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32),
+        )?;
+        let slots = Self::slots(&self.models, &options);
+        let same_graphs = geometry == self.geometry
+            && slots == Self::slots(&self.models, &self.options)
+            && options.threads == self.options.threads;
+        if same_graphs {
+            if Self::interval(&self.models, &options) != Self::interval(&self.models, &self.options) {
+                self.policy.set_interval(Self::interval(&self.models, &options));
+            }
+            self.options = options;
+            return Ok(());
+        }
+        let engine = Engine::new(self.engine.backend(), options.threads)?;
+        self.network = Network::open(&engine, &self.models.matting, &geometry, slots)?;
+        if options.threads != self.options.threads {
+            if let Some(package) = &self.models.segmentation {
+                self.segmenter = Some(Segmenter::open(&engine, package)?);
+            }
+        }
+        self.engine = engine;
+        self.geometry = geometry;
+        self.options = options;
+        self.forget();
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.seeded = false;
+        self.pending = None;
+        self.policy = MemoryPolicy::new(Self::interval(&self.models, &self.options));
+    }
+
+    /// Forgets target and memory, and starts the statistics anew.
+    ///
+    /// # Errors
+    /// [`Error::Ort`] when the device cannot be reached.
+    pub fn reset(&mut self) -> Result<()> {
+        self.forget();
+        self.queued_seed = None;
+        self.stats.clear();
+        (self.frames, self.frames_without_matte) = (0, 0);
+        self.network.clear()
+    }
+
+    fn check_size(&self, what: &'static str, (width, height): (u32, u32)) -> Result<()> {
+        let (expected_width, expected_height) = (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32);
+        if (width, height) != (expected_width, expected_height) {
+            return Err(Error::FrameSize { what, width, height, expected_width, expected_height });
+        }
+        Ok(())
+    }
+
+    /// Names the target: what the mask covers on this frame. Everything known before is forgotten, references
+    /// included. The frame's own matte is refined by the warm-up; [`render`](Matter::render) gives it, and
+    /// [`process`](Matter::process) goes on with the next frame. A caller who wants it all in one call queues the mask
+    /// with [`queue_seed`](Matter::queue_seed) instead.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`], [`Error::MaskAspect`] or [`Error::MaskEmpty`] before anything is changed; [`Error::Ort`]
+    /// when the network fails, after which there is no target.
+    pub fn seed(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<()> {
+        self.begin_seed(frame, mask)?;
+        for _ in 0..=self.warm_up() {
+            self.refine_seed()?;
+        }
+        Ok(())
+    }
+
+    /// The first step of [`seed`](Matter::seed) alone, for callers who spread the warm-up over time: the mask is stored
+    /// as it is. At least one [`refine_seed`](Matter::refine_seed) should follow.
+    ///
+    /// # Errors
+    /// As [`Matter::seed`].
+    pub fn begin_seed(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<()> {
+        self.check_size("frame", frame.size())?;
+        let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
+        let _guard = FlushDenormals::new();
+        preprocess(&mut self.scaler, frame, &self.geometry, &mut self.network.frame)?;
+        self.prepare_prior(frame)?;
+        self.begin_seed_prepared(&mask)
+    }
+
+    /// One more prediction of the frame that was seeded last, from its own value: soft edges grow out of the mask. It
+    /// must come before the next frame is processed.
+    ///
+    /// # Errors
+    /// [`Error::NotSeeded`] without a seed, [`Error::Ort`] when the network fails.
+    pub fn refine_seed(&mut self) -> Result<()> {
+        if !self.seeded {
+            return Err(Error::NotSeeded);
+        }
+        let _guard = FlushDenormals::new();
+        self.first_frame_step()
+    }
+
+    fn warm_up(&self) -> u32 {
+        self.options.warm_up.or(self.models.matting.manifest.memory.map(|m| m.warm_up)).unwrap_or(0)
+    }
+
+    /// Keeps a mask for the next [`process`](Matter::process), which then seeds on its frame. It replaces a mask that
+    /// waits already. Its size is checked against the frame then.
+    pub fn queue_seed(&mut self, mask: &Mask<'_>) {
+        let (width, height) = mask.size();
+        let data = (0..height as usize).flat_map(|y| mask.row(y).iter().copied()).collect();
+        self.queued_seed = Some((width, height, data));
+    }
+
+    /// Mask step and first-frame predictions on what lies in the tensor `frame`.
+    fn seed_prepared(&mut self, mask: &[u8]) -> Result<()> {
+        self.begin_seed_prepared(mask)?;
+        for _ in 0..=self.warm_up() {
+            self.first_frame_step()?;
+        }
+        Ok(())
+    }
+
+    fn begin_seed_prepared(&mut self, mask: &[u8]) -> Result<()> {
+        self.forget();
+        self.network.clear()?;
+        self.mask_step(mask, false)?;
+        self.seeded = true;
+        Ok(())
+    }
+
+    /// The alpha of this frame is given. `keep_objects` says whether the object memory goes on.
+    fn mask_step(&mut self, mask: &[u8], keep_objects: bool) -> Result<()> {
+        let first = !keep_objects;
+        let network = &mut self.network;
+        network.run_matte(Read::LastValue)?;
+        network.state.feature.swap();
+        network.set_alpha(mask, &self.geometry)?;
+        let slot = match first {
+            true => network.bank.begin_first()?,
+            false => network.bank.next_temporary(),
+        };
+        let store = Store::Slot { slot, keep_objects };
+        network.run_value(Which::Current, store, &mut self.stats)?;
+        network.commit(store);
+        match first {
+            true => self.policy.first_frame(),
+            false => self.policy.mask_step(),
+        }
+        Ok(())
+    }
+
+    /// A prediction for the first frame that reads no memory; it becomes the permanent frame.
+    fn first_frame_step(&mut self) -> Result<()> {
+        let network = &mut self.network;
+        network.run_matte(Read::LastValue)?;
+        network.state.feature.swap();
+        network.state.sensory.swap();
+        let store = Store::Slot { slot: network.bank.begin_first()?, keep_objects: false };
+        network.run_value(Which::Current, store, &mut self.stats)?;
+        network.commit(store);
+        self.policy.first_frame();
+        Ok(())
+    }
+
+    /// Puts the same target right: the mask is what it covers on this frame. The memory goes on, the frame is stored
+    /// at once, and the next frames follow the mask.
+    ///
+    /// # Errors
+    /// As [`Matter::seed`], and [`Error::NotSeeded`] when there is no target yet.
+    pub fn correct(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<()> {
+        self.check_size("frame", frame.size())?;
+        if !self.seeded {
+            return Err(Error::NotSeeded);
+        }
+        let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
+        self.remember()?;
+        let _guard = FlushDenormals::new();
+        preprocess(&mut self.scaler, frame, &self.geometry, &mut self.network.frame)?;
+        self.prepare_prior(frame)?;
+        self.mask_step(&mask, true)
+    }
+
+    /// Stores a frame with its mask for good: another view of the target, other clothes, other light. It may come from
+    /// another place or time; what is carried from frame to frame is left alone.
+    ///
+    /// # Errors
+    /// As [`Matter::correct`], and [`Error::ReferencesFull`].
+    pub fn add_reference(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<ReferenceId> {
+        self.check_size("frame", frame.size())?;
+        if !self.seeded {
+            return Err(Error::NotSeeded);
+        }
+        let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
+        self.remember()?;
+        let _guard = FlushDenormals::new();
+        preprocess(&mut self.scaler, frame, &self.geometry, &mut self.network.frame)?;
+        self.prepare_prior(frame)?;
+        let (slot, id) = self.network.bank.next_reference()?;
+        let stored = self.store_reference(&mask, slot);
+        if stored.is_err() {
+            // The name must not stay taken by an empty slot; the first error is the one to report.
+            let _ = self.network.bank.remove_reference(id);
+        }
+        stored.map(|()| id)
+    }
+
+    fn store_reference(&mut self, mask: &[u8], slot: usize) -> Result<()> {
+        let network = &mut self.network;
+        network.run_matte(Read::LastValue)?;
+        network.set_alpha(mask, &self.geometry)?;
+        // Nothing is committed but the object memory, which is about the target, not about time.
+        network.run_value(Which::Other, Store::Slot { slot, keep_objects: true }, &mut self.stats)?;
+        if network.memorize.as_ref().is_some_and(|m| m.spec().output("object_memory_out").is_some()) {
+            network.state.object_memory.swap();
+        }
+        Ok(())
+    }
+
+    /// Removes a reference; its slot is free again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownReference`].
+    pub fn remove_reference(&mut self, id: ReferenceId) -> Result<()> {
+        self.network.bank.remove_reference(id)
+    }
+
+    fn prepare_prior(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let Some(prior) = &mut self.network.prior else { return Ok(()) };
+        match &mut self.segmenter {
+            Some(segmenter) if self.options.prior => {
+                let start = Instant::now();
+                segmenter.prior(&mut self.scaler, frame, &self.geometry, prior)?;
+                self.stats.record(Stage::Prior, start);
+                Ok(())
+            }
+            _ => self.network.forget_prior(),
+        }
+    }
+
+    /// Mattes a frame and writes it.
+    ///
+    /// Without a target it is named here, from a queued mask or, with [`SeedMode::Auto`], by the person segmentation.
+    /// Until there is one, and when the network fails, `out` gets what the options say: never the picture by surprise.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`] for a frame or output of another size; [`Error::MaskAspect`] or [`Error::MaskEmpty`] for a
+    /// queued mask, which is dropped; with [`Policy::Error`] also [`Error::NotSeeded`] and what the network failed with.
+    pub fn process(&mut self, frame: &Frame<'_>, out: &mut OutputMut<'_>) -> Result<FrameReport> {
+        self.check_size("frame", frame.size())?;
+        self.check_size("output", out.size())?;
+        self.frames += 1;
+        let result = self.predict(frame);
+        let (matte, policy) = match result {
+            Ok(Some(state)) => {
+                let rendered = self.render_matte(frame, out);
+                match rendered {
+                    Ok(()) => return Ok(FrameReport { matte: state }),
+                    Err(e) => (Err(e), self.options.on_failure),
+                }
+            }
+            Ok(None) => (Ok(MatteState::BeforeSeed), self.options.before_seed),
+            Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) => return Err(e),
+            Err(e) => (Err(e), self.options.on_failure),
+        };
+        self.frames_without_matte += 1;
+        match policy {
+            Policy::Transparent => transparent(out),
+            Policy::PassThrough => pass_through(frame, out),
+            Policy::Error => return Err(matte.err().unwrap_or(Error::NotSeeded)),
+        }
+        let matte = matte.unwrap_or_else(|e| {
+            log::error!("{e}");
+            MatteState::Failed(e.to_string())
+        });
+        Ok(FrameReport { matte })
+    }
+
+    /// The alpha of a frame at the working size, in the tensor `alpha`; `None` without a target.
+    fn predict(&mut self, frame: &Frame<'_>) -> Result<Option<MatteState>> {
+        self.remember()?;
+        let _guard = FlushDenormals::new();
+        let start = Instant::now();
+        preprocess(&mut self.scaler, frame, &self.geometry, &mut self.network.frame)?;
+        self.stats.record(Stage::Preprocess, start);
+
+        if let Some((width, height, data)) = self.queued_seed.take() {
+            let view = Mask::new(width, height, &data, width as usize)?;
+            let mask = seed::prepare(&mut self.scaler, &view, &self.geometry, &self.options)?;
+            self.prepare_prior(frame)?;
+            self.seed_prepared(&mask)?;
+            return Ok(Some(MatteState::Seeded));
+        }
+        if !self.seeded {
+            return self.seed_automatically(frame);
+        }
+        self.prepare_prior(frame)?;
+        let start = Instant::now();
+        self.network.run_matte(Read::Bank)?;
+        self.stats.record(Stage::Matte, start);
+        let step = self.policy.advance();
+        let state = &mut self.network.state;
+        state.feature.swap();
+        if step.sensory {
+            state.sensory.swap();
+        }
+        self.pending = Some(Pending { memorize: step.memorize });
+        Ok(Some(MatteState::Matted))
+    }
+
+    fn seed_automatically(&mut self, frame: &Frame<'_>) -> Result<Option<MatteState>> {
+        if self.options.seed != SeedMode::Auto {
+            return Ok(None);
+        }
+        let Some(segmenter) = &mut self.segmenter else { return Ok(None) };
+        let Some(mask) = segmenter.first_mask(&mut self.scaler, frame, &self.geometry)? else { return Ok(None) };
+        self.prepare_prior(frame)?;
+        self.seed_prepared(&mask)?;
+        Ok(Some(MatteState::Seeded))
+    }
+
+    /// Writes the matte of the last frame that was seeded, corrected or processed with that frame's colour.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`], [`Error::NotSeeded`] when there is no matte, [`Error::Ort`] when the device fails.
+    pub fn render(&mut self, frame: &Frame<'_>, out: &mut OutputMut<'_>) -> Result<()> {
+        self.check_size("frame", frame.size())?;
+        self.check_size("output", out.size())?;
+        if !self.seeded {
+            return Err(Error::NotSeeded);
+        }
+        self.render_matte(frame, out)
+    }
+
+    fn render_matte(&mut self, frame: &Frame<'_>, out: &mut OutputMut<'_>) -> Result<()> {
+        let start = Instant::now();
+        let network = &mut self.network;
+        let alpha = network.alpha.read::<f32>()?;
+        let working = network.frame.host_view::<u8>();
+        self.postprocess.run(frame, (alpha, working), &self.geometry, self.options.refine, out);
+        self.stats.record(Stage::Postprocess, start);
+        Ok(())
+    }
+
+    /// Brings the memory up to date with the last frame: its value, and on memory frames the bank. Without a frame to
+    /// remember it does nothing. It may run on another thread than `process`, before the next `process`.
+    ///
+    /// # Errors
+    /// [`Error::Ort`] when the network fails; the next frame is then matted from what was known before.
+    pub fn remember(&mut self) -> Result<()> {
+        let Some(Pending { memorize }) = self.pending.take() else { return Ok(()) };
+        let _guard = FlushDenormals::new();
+        let network = &mut self.network;
+        let store = match memorize {
+            true => Store::Slot { slot: network.bank.next_temporary(), keep_objects: true },
+            false => Store::No,
+        };
+        network.run_value(Which::Current, store, &mut self.stats)?;
+        network.commit(store);
+        if memorize {
+            self.memory_writes += 1;
+            if self.memory_writes % OBJECT_MEMORY_CHECK == 0 {
+                network.bound_object_memory()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Alpha of the last frame at the working size, row-major, 0 to 1, without padding. It allocates.
+    ///
+    /// # Errors
+    /// [`Error::Ort`] when the device fails.
+    pub fn alpha(&mut self) -> Result<Vec<f32>> {
+        let geometry = self.geometry;
+        let alpha = self.network.alpha.read::<f32>()?;
+        Ok(geometry.inner_rows().flat_map(|r| alpha[r].iter().copied()).collect())
+    }
+
+    /// What the memory holds now.
+    ///
+    /// # Errors
+    /// [`Error::Ort`] when the device or the network fails.
+    pub fn memory(&mut self) -> Result<MemoryState> {
+        self.remember()?;
+        let shape = self.network.bank.shape();
+        let (permanent_frames, temporary_frames) = self.network.bank.frames();
+        let slots: Vec<usize> = self.network.bank.filled().collect();
+        let (mut key_rows, mut value_rows) = (Vec::new(), Vec::new());
+        for slot in slots {
+            key_rows.extend(self.network.bank.key_slot(slot).read_f32()?);
+            value_rows.extend(self.network.bank.value_slot(slot).read_f32()?);
+        }
+        let state = &mut self.network.state;
+        let read = |tensor: Option<&mut Tensor>| tensor.map_or(Ok(Vec::new()), Tensor::read_f32);
+        Ok(MemoryState {
+            now: self.policy.now(),
+            last_memory: self.policy.last_memory(),
+            permanent_frames,
+            temporary_frames,
+            tokens: shape.tokens,
+            key_row: shape.key_row,
+            key_rows,
+            value_rows,
+            sensory: read(state.sensory.current_mut())?,
+            object_memory: read(state.object_memory.current_mut())?,
+            last_value: read(state.value.current_mut())?,
+        })
+    }
+
+    /// Whether there is a target.
+    pub fn is_seeded(&self) -> bool {
+        self.seeded
+    }
+
+    /// Whether people can be found automatically: the person segmentation is there.
+    pub fn can_seed_automatically(&self) -> bool {
+        self.segmenter.is_some()
+    }
+
+    /// Options in force.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What runs the network.
+    pub fn backend(&self) -> Backend {
+        self.engine.backend()
+    }
+
+    /// Width and height of the frames, pixels.
+    pub fn frame_size(&self) -> (u32, u32) {
+        (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32)
+    }
+
+    /// Width and height at which the network sees the frame, without padding.
+    pub fn working_size(&self) -> (u32, u32) {
+        (self.geometry.size.0 as u32, self.geometry.size.1 as u32)
+    }
+
+    /// What was done and how long it took.
+    pub fn stats(&self) -> Stats {
+        let manifest = &self.models.matting.manifest;
+        let (permanent, temporary) = self.network.bank.frames();
+        Stats {
+            backend: self.engine.describe(),
+            model: format!("{} {} {}", manifest.name, manifest.version, manifest.precision),
+            working_size: self.working_size(),
+            frames: self.frames,
+            frames_without_matte: self.frames_without_matte,
+            memory_frames: (permanent + temporary) as u32,
+            stages: self.stats.stages(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Key and value rows in fixed slots: the first frame, reference frames, temporary frames. Shapes never change, so a
+//! provider sees the same tensors for ever, and nothing is allocated while frames run.
+
+use ort::memory::Allocator;
+
+use crate::error::{Error, Result};
+use crate::runtime::manifest::Element;
+use crate::runtime::tensor::{Slots, Tensor};
+
+/// Names a reference frame; never used again after it has been removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReferenceId(pub u64);
+
+/// Sizes of a bank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BankShape {
+    /// Tokens of a frame.
+    pub(crate) tokens: usize,
+    /// Width of a key row.
+    pub(crate) key_row: usize,
+    /// Coordinate of a key row that tells filled slots from empty ones.
+    pub(crate) valid: usize,
+    /// Channels of a value.
+    pub(crate) value: usize,
+    /// Element type of the values.
+    pub(crate) element: Element,
+    /// Slots for references.
+    pub(crate) references: usize,
+    /// Slots for temporary frames.
+    pub(crate) temporary: usize,
+}
+
+impl BankShape {
+    pub(crate) fn slots(&self) -> usize {
+        1 + self.references + self.temporary
+    }
+}
+
+/// Added to the similarity of every token of an empty slot: finite, so that no 0 · ∞ arises, and low enough that its
+/// softmax weight is exactly 0.
+const EMPTY: f32 = -1e9;
+
+/// The memory bank. Slot 0 is the first frame, then come the references, then the ring of temporary frames.
+#[derive(Debug)]
+pub(crate) struct Bank {
+    shape: BankShape,
+    keys: Slots,
+    values: Slots,
+    /// Rows of an empty slot.
+    empty_keys: Tensor,
+    first: bool,
+    references: Vec<Option<ReferenceId>>,
+    next_reference: u64,
+    /// Temporary frames stored since the bank was emptied.
+    temporary: u64,
+}
+
+impl Bank {
+    pub(crate) fn new(allocator: &Allocator, shape: BankShape) -> Result<Self> {
+        let keys = Slots::new(allocator, Element::Float32, shape.slots(), shape.tokens, shape.key_row)?;
+        let values = Slots::new(allocator, shape.element, shape.slots(), shape.tokens, shape.value)?;
+        let mut empty_keys = Tensor::new(allocator, Element::Float32, &[shape.tokens, shape.key_row])?;
+        empty_keys.write(|rows: &mut [f32]| {
+            for row in rows.chunks_exact_mut(shape.key_row) {
+                row[shape.valid] = EMPTY;
+            }
+        })?;
+        let mut bank = Self {
+            shape,
+            keys,
+            values,
+            empty_keys,
+            first: false,
+            references: vec![None; shape.references],
+            next_reference: 0,
+            temporary: 0,
+        };
+        bank.clear()?;
+        Ok(bank)
+    }
+
+    /// All keys, [N,K].
+    pub(crate) fn keys(&self) -> &Tensor {
+        self.keys.whole()
+    }
+
+    /// All values, [N,CV].
+    pub(crate) fn values(&self) -> &Tensor {
+        self.values.whole()
+    }
+
+    /// Empties every slot. Values stay: a weight of exactly 0 makes them invisible, and they are finite.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        for slot in 0..self.shape.slots() {
+            self.keys.slot_mut(slot).copy_from(&self.empty_keys)?;
+        }
+        self.first = false;
+        self.references.fill(None);
+        self.temporary = 0;
+        Ok(())
+    }
+
+    /// Slot that the first frame takes; whatever else is stored, but references, is dropped.
+    pub(crate) fn begin_first(&mut self) -> Result<usize> {
+        for slot in 1 + self.shape.references..self.shape.slots() {
+            self.keys.slot_mut(slot).copy_from(&self.empty_keys)?;
+        }
+        self.temporary = 0;
+        self.first = true;
+        Ok(0)
+    }
+
+    /// Slot that the next temporary frame takes: the oldest one's, once all are taken.
+    pub(crate) fn next_temporary(&mut self) -> usize {
+        let slot = (self.temporary % self.shape.temporary as u64) as usize;
+        self.temporary += 1;
+        1 + self.shape.references + slot
+    }
+
+    /// A free reference slot and the name of the reference that takes it.
+    pub(crate) fn next_reference(&mut self) -> Result<(usize, ReferenceId)> {
+        let limit = self.shape.references as u32;
+        let free = self.references.iter().position(Option::is_none).ok_or(Error::ReferencesFull { limit })?;
+        let id = ReferenceId(self.next_reference);
+        self.next_reference += 1;
+        self.references[free] = Some(id);
+        Ok((1 + free, id))
+    }
+
+    pub(crate) fn remove_reference(&mut self, id: ReferenceId) -> Result<()> {
+        let Some(slot) = self.references.iter().position(|r| *r == Some(id)) else {
+            let known = self.references.iter().flatten().map(|r| r.0).collect();
+            return Err(Error::UnknownReference { id: id.0, known });
+        };
+        self.references[slot] = None;
+        self.keys.slot_mut(1 + slot).copy_from(&self.empty_keys)
+    }
+
+    /// Key rows of a slot.
+    pub(crate) fn key_slot(&mut self, slot: usize) -> &mut Tensor {
+        self.keys.slot_mut(slot)
+    }
+
+    /// Value rows of a slot.
+    pub(crate) fn value_slot(&mut self, slot: usize) -> &mut Tensor {
+        self.values.slot_mut(slot)
+    }
+
+    /// Frames stored now: (permanent, temporary).
+    pub(crate) fn frames(&self) -> (usize, usize) {
+        let permanent = usize::from(self.first) + self.references.iter().flatten().count();
+        (permanent, self.temporary.min(self.shape.temporary as u64) as usize)
+    }
+
+    pub(crate) fn shape(&self) -> BankShape {
+        self.shape
+    }
+
+    /// Slots that hold a frame.
+    pub(crate) fn filled(&self) -> impl Iterator<Item = usize> + '_ {
+        let references = self.shape.references;
+        let (_, temporary) = self.frames();
+        let taken = self.references.iter().enumerate().filter_map(|(i, r)| r.map(|_| 1 + i));
+        self.first.then_some(0).into_iter().chain(taken).chain((0..temporary).map(move |i| 1 + references + i))
+    }
+}

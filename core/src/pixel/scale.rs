@@ -1,0 +1,278 @@
+//! Frames and masks to the working size.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use super::rows::{YuvToRgb, packed_to_rgb, rgb_row};
+use crate::frame::{Frame, Mask, PixelFormat};
+
+/// Scales with buffers that are kept from frame to frame.
+pub(crate) struct Scaler {
+    resizer: Resizer,
+    /// A plane whose stride is no multiple of its pixel, packed.
+    packed: Vec<u8>,
+    /// Planes at the working size.
+    scaled: [Vec<u8>; 3],
+}
+
+impl std::fmt::Debug for Scaler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scaler").finish_non_exhaustive()
+    }
+}
+
+/// A rectangle of a frame in pixels: left, top, width, height.
+pub(crate) type Crop = [f64; 4];
+
+/// Where pixels go: rows of `row_pixels`, the first one at `left`, `top`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placement {
+    pub(crate) left: usize,
+    pub(crate) top: usize,
+    pub(crate) row_pixels: usize,
+}
+
+impl Scaler {
+    pub(crate) fn new() -> Self {
+        Self { resizer: Resizer::new(), packed: Vec::new(), scaled: Default::default() }
+    }
+
+    /// Scales a frame, or a part of it, to `size` as packed RGB into a larger picture.
+    pub(crate) fn rgb(
+        &mut self,
+        frame: &Frame<'_>,
+        crop: Option<Crop>,
+        (width, height): (usize, usize),
+        out: &mut [u8],
+        place: Placement,
+    ) {
+        let row = |out: &mut [u8], y: usize| -> std::ops::Range<usize> {
+            let start = ((place.top + y) * place.row_pixels + place.left) * 3;
+            debug_assert!(start + width * 3 <= out.len());
+            start..start + width * 3
+        };
+        let yuv = YuvToRgb::new(frame.colorimetry());
+        if crop.is_none() && frame.size() == (width as u32, height as u32) {
+            for y in 0..height {
+                let range = row(out, y);
+                rgb_row(frame, &yuv, y, &mut out[range]);
+            }
+            return;
+        }
+        let (size, format) = ((width, height), frame.format());
+        if let Some((layout, bytes)) = format.rgb_layout() {
+            let pixel = if bytes == 4 { PixelType::U8x4 } else { PixelType::U8x3 };
+            self.plane(frame, 0, pixel, crop, size);
+            for (y, scaled) in self.scaled[0].chunks_exact(width * bytes).enumerate() {
+                let range = row(out, y);
+                packed_to_rgb(scaled, &mut out[range], layout, bytes);
+            }
+            return;
+        }
+        self.plane(frame, 0, PixelType::U8, crop, size);
+        match format {
+            PixelFormat::Nv12 => self.plane(frame, 1, PixelType::U8x2, crop, size),
+            PixelFormat::I420 => {
+                self.plane(frame, 1, PixelType::U8, crop, size);
+                self.plane(frame, 2, PixelType::U8, crop, size);
+            }
+            _ => {}
+        }
+        let [luma, u, v] = &self.scaled;
+        for y in 0..height {
+            let range = row(out, y);
+            let pixels = out[range].as_chunks_mut::<3>().0;
+            let at = y * width;
+            let luma = &luma[at..at + width];
+            match format {
+                PixelFormat::Nv12 => {
+                    let chroma = u[at * 2..].as_chunks::<2>().0;
+                    for (d, (l, [u, v])) in pixels.iter_mut().zip(luma.iter().zip(chroma)) {
+                        *d = yuv.convert(*l, *u, *v);
+                    }
+                }
+                PixelFormat::I420 => {
+                    for (d, (l, (u, v))) in pixels.iter_mut().zip(luma.iter().zip(u[at..].iter().zip(&v[at..]))) {
+                        *d = yuv.convert(*l, *u, *v);
+                    }
+                }
+                _ => {
+                    for (d, l) in pixels.iter_mut().zip(luma) {
+                        *d = [*l; 3];
+                    }
+                }
+            }
+        }
+    }
+
+    /// Scales one plane into `self.scaled[plane]`.
+    fn plane(
+        &mut self,
+        frame: &Frame<'_>,
+        plane: usize,
+        pixel: PixelType,
+        crop: Option<Crop>,
+        (width, height): (usize, usize),
+    ) {
+        let (data, stride, row, rows) = frame.plane(plane);
+        let bytes = pixel.size();
+        // The crop is in frame pixels; chroma planes have fewer.
+        let (fx, fy) = match plane {
+            0 => (1.0, 1.0),
+            _ => (
+                (row / bytes) as f64 / f64::from(frame.width()),
+                rows as f64 / f64::from(frame.height()),
+            ),
+        };
+        let crop = crop.map(|[x, y, w, h]| [x * fx, y * fy, w * fx, h * fy]);
+        let as_is = stride % bytes == 0 && data.len() >= stride * rows;
+        let (source, source_width) = if as_is {
+            (data, stride / bytes)
+        } else {
+            self.packed.clear();
+            for y in 0..rows {
+                self.packed.extend_from_slice(&data[y * stride..][..row]);
+            }
+            (self.packed.as_slice(), row / bytes)
+        };
+        // A row's padding is cropped away.
+        let crop = crop.unwrap_or([0.0, 0.0, (row / bytes) as f64, rows as f64]);
+        let scaled = &mut self.scaled[plane];
+        scaled.resize(width * height * bytes, 0);
+        resize(&mut self.resizer, source, (source_width, rows), pixel, crop, (width, height), scaled);
+    }
+
+    /// Scales a mask to `size`.
+    pub(crate) fn mask(&mut self, mask: &Mask<'_>, (width, height): (usize, usize)) -> Vec<u8> {
+        let (w, h) = mask.size();
+        self.packed.clear();
+        for y in 0..h as usize {
+            self.packed.extend_from_slice(mask.row(y));
+        }
+        if (w as usize, h as usize) == (width, height) {
+            return self.packed.clone();
+        }
+        let mut out = vec![0; width * height];
+        let source = (w as usize, h as usize);
+        let crop = [0.0, 0.0, f64::from(w), f64::from(h)];
+        resize(&mut self.resizer, &self.packed, source, PixelType::U8, crop, (width, height), &mut out);
+        out
+    }
+}
+
+/// Scales with antialiasing. All sizes were checked by the views, so the crate's errors cannot arise; should one of
+/// them do so after all, the destination keeps what it held and the log tells.
+fn resize(
+    resizer: &mut Resizer,
+    source: &[u8],
+    (source_width, source_height): (usize, usize),
+    pixel: PixelType,
+    [left, top, crop_width, crop_height]: Crop,
+    (width, height): (usize, usize),
+    out: &mut [u8],
+) {
+    // Hamming is as sharp as bicubic when it scales down, but shows steps when it scales up.
+    let filter = match (width as f64) < crop_width {
+        true => FilterType::Hamming,
+        false => FilterType::Bilinear,
+    };
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(filter))
+        .crop(left, top, crop_width, crop_height)
+        .use_alpha(false);
+    let mut run = || -> Result<(), String> {
+        let source = ImageRef::new(source_width as u32, source_height as u32, source, pixel).map_err(|e| e.to_string())?;
+        let mut target =
+            Image::from_slice_u8(width as u32, height as u32, out, pixel).map_err(|e| e.to_string())?;
+        resizer.resize(&source, &mut target, &options).map_err(|e| e.to_string())
+    };
+    if let Err(e) = run() {
+        log::error!("scaling {crop_width}x{crop_height} to {width}x{height}: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Colorimetry, Plane};
+
+    fn whole(width: usize) -> Placement {
+        Placement { left: 0, top: 0, row_pixels: width }
+    }
+
+    #[test]
+    fn a_padded_stride_gives_the_same_picture() {
+        let (w, h) = (37usize, 23usize);
+        for (format, bytes) in [(PixelFormat::Rgba, 4), (PixelFormat::Bgr, 3)] {
+            let pixel = |x: usize, y: usize, c: usize| (x * 5 + y * 3 + c * 40) as u8;
+            let picture = |stride: usize| {
+                let mut data = vec![255; stride * (h - 1) + w * bytes];
+                for y in 0..h {
+                    for x in 0..w {
+                        for c in 0..bytes {
+                            data[y * stride + x * bytes + c] = pixel(x, y, c);
+                        }
+                    }
+                }
+                data
+            };
+            let mut results = Vec::new();
+            for stride in [w * bytes, w * bytes + bytes * 3, w * bytes + 5] {
+                let data = picture(stride);
+                let frame = Frame::packed(format, w as u32, h as u32, &data, stride).unwrap();
+                let mut out = vec![0; 16 * 10 * 3];
+                Scaler::new().rgb(&frame, None, (16, 10), &mut out, whole(16));
+                results.push(out);
+            }
+            assert_eq!(results[0], results[1]);
+            assert_eq!(results[0], results[2]);
+        }
+    }
+
+    #[test]
+    fn luma_and_chroma_formats_agree_with_rgb() {
+        let (w, h) = (64usize, 32usize);
+        let (y, u, v) = (vec![120u8; w * h], vec![90u8; w * h / 4], vec![160u8; w * h / 4]);
+        let uv: Vec<u8> = u.iter().zip(&v).flat_map(|(u, v)| [*u, *v]).collect();
+        let planes = |chroma: &[&'static str]| chroma.len();
+        assert_eq!(planes(&["u", "v"]), 2);
+        let nv12 = Frame::new(
+            PixelFormat::Nv12,
+            w as u32,
+            h as u32,
+            &[Plane { data: &y, stride: w }, Plane { data: &uv, stride: w }],
+            Colorimetry::default(),
+        )
+        .unwrap();
+        let i420 = Frame::new(
+            PixelFormat::I420,
+            w as u32,
+            h as u32,
+            &[Plane { data: &y, stride: w }, Plane { data: &u, stride: w / 2 }, Plane { data: &v, stride: w / 2 }],
+            Colorimetry::default(),
+        )
+        .unwrap();
+        let rgb = YuvToRgb::new(Colorimetry::default()).convert(120, 90, 160);
+        for frame in [nv12, i420] {
+            for size in [(64, 32), (24, 12)] {
+                let mut out = vec![0; size.0 * size.1 * 3];
+                Scaler::new().rgb(&frame, None, size, &mut out, whole(size.0));
+                assert!(out.chunks(3).all(|p| p == rgb), "{} {size:?}", frame.format().name());
+            }
+        }
+    }
+
+    #[test]
+    fn padding_stays_untouched() {
+        let data = vec![200u8; 10 * 6 * 3];
+        let frame = Frame::packed(PixelFormat::Rgb, 10, 6, &data, 30).unwrap();
+        let mut out = vec![0; 16 * 16 * 3];
+        Scaler::new().rgb(&frame, None, (10, 6), &mut out, Placement { left: 3, top: 5, row_pixels: 16 });
+        for y in 0..16 {
+            for x in 0..16 {
+                let inside = (3..13).contains(&x) && (5..11).contains(&y);
+                assert_eq!(out[(y * 16 + x) * 3] == 200, inside, "{x} {y}");
+            }
+        }
+    }
+}

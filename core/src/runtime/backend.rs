@@ -1,0 +1,285 @@
+//! What runs the network.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ort::environment::Environment;
+use ort::ep;
+use ort::logging::LogLevel;
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use parking_lot::Mutex;
+
+use super::paths;
+use crate::error::{Doing as _, Error, Result};
+
+/// What runs the network. All of them are reached through ONNX Runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Backend {
+    /// The fastest that works here; the only one that falls back, and it logs what it chose and why.
+    #[default]
+    Auto,
+    /// NVIDIA TensorRT, with CUDA for what it does not take.
+    TensorRt,
+    /// NVIDIA TensorRT for RTX, a plugin provider.
+    TensorRtRtx,
+    /// NVIDIA CUDA.
+    Cuda,
+    /// Intel OpenVINO on the CPU, a plugin provider.
+    OpenVino,
+    /// ONNX Runtime's own kernels for the CPU.
+    Cpu,
+}
+
+impl Backend {
+    /// All backends.
+    pub const ALL: [Self; 6] =
+        [Self::Auto, Self::TensorRt, Self::TensorRtRtx, Self::Cuda, Self::OpenVino, Self::Cpu];
+
+    /// Name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::TensorRt => "tensorrt",
+            Self::TensorRtRtx => "tensorrt-rtx",
+            Self::Cuda => "cuda",
+            Self::OpenVino => "openvino",
+            Self::Cpu => "cpu",
+        }
+    }
+
+    /// What is tried, in order: the backend itself, or for `Auto` all that this machine may be able to run.
+    pub(crate) fn candidates(self) -> Vec<Self> {
+        if self != Self::Auto {
+            return vec![self];
+        }
+        let mut all = Vec::new();
+        for backend in [Self::Cuda, Self::OpenVino, Self::Cpu] {
+            match availability(backend) {
+                Ok(_) => all.push(backend),
+                Err(e) => log::debug!("auto: without {}: {e}", backend.name()),
+            }
+        }
+        if all.is_empty() {
+            // Its error tells what is missing.
+            all.push(Self::Cpu);
+        }
+        all
+    }
+}
+
+impl FromStr for Backend {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|b| b.name() == s).ok_or_else(|| Error::Option {
+            option: "backend",
+            value: format!("{s:?}"),
+            limit: format!("it must be one of {}", Self::ALL.map(Self::name).join(", ")),
+        })
+    }
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether the files that a backend needs are there, and which: a look at the file system that starts nothing, so the
+/// backend may still fail when it is opened.
+///
+/// # Errors
+/// [`Error::Runtime`] or [`Error::Backend`] with what is missing.
+pub fn availability(backend: Backend) -> Result<String> {
+    let runtime = paths::find_onnxruntime().ok_or_else(|| not_found("its shared library is missing"))?;
+    let missing = |reason: String| Error::Backend { backend: backend.name(), reason };
+    let beside = |file: &str| {
+        let path = runtime.with_file_name(file);
+        match path.is_file() {
+            true => Ok(path.display().to_string()),
+            false => Err(missing(format!("{} is missing; `cargo xtask setup --gpu` installs it", path.display()))),
+        }
+    };
+    match backend {
+        Backend::Auto | Backend::Cpu => Ok(runtime.display().to_string()),
+        Backend::Cuda => beside("libonnxruntime_providers_cuda.so"),
+        Backend::TensorRt => beside("libonnxruntime_providers_tensorrt.so"),
+        Backend::TensorRtRtx => Err(missing("this plugin provider is not supported by this version".to_owned())),
+        Backend::OpenVino => paths::find_openvino().map(|p| p.display().to_string()).ok_or_else(|| {
+            missing(format!(
+                "{} is missing; `cargo xtask setup` installs it on x86-64",
+                paths::openvino_cache().join(paths::openvino_file_name()).display()
+            ))
+        }),
+    }
+}
+
+fn not_found(reason: &str) -> Error {
+    let looked: Vec<String> = paths::onnxruntime_candidates().iter().map(|p| p.display().to_string()).collect();
+    Error::Runtime { reason: reason.to_owned(), looked: looked.join(", ") }
+}
+
+/// ONNX Runtime allows one environment per process. It is never dropped: plugin providers that were registered with it
+/// do not survive its end.
+fn environment() -> Result<Environment> {
+    static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
+    let mut environment = ENVIRONMENT.lock();
+    if let Some(environment) = &*environment {
+        return Ok(environment.clone());
+    }
+    let path = paths::find_onnxruntime().ok_or_else(|| not_found("its shared library is missing"))?;
+    let cannot = |reason: String| Error::Runtime { reason, looked: path.display().to_string() };
+    let built = ort::init_from(&path)
+        .map_err(|e| cannot(format!("{}: {e}", path.display())))?
+        .with_name("matte")
+        .with_telemetry(false)
+        .with_logger(Arc::new(|level: LogLevel, category: &str, _: &str, _: &str, message: &str| {
+            let level = match level {
+                LogLevel::Verbose => log::Level::Trace,
+                LogLevel::Info => log::Level::Debug,
+                LogLevel::Warning => log::Level::Warn,
+                LogLevel::Error | LogLevel::Fatal => log::Level::Error,
+            };
+            log::log!(target: "onnxruntime", level, "{category}: {message}");
+        }))
+        .build()
+        .map_err(|e| cannot(e.to_string()))?;
+    built.set_log_level(LogLevel::Warning);
+    log::info!("ONNX Runtime from {}", path.display());
+    Ok(environment.insert(built).clone())
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The matting network.
+    Matting,
+    /// The person segmentation: small, always on the CPU.
+    Segmentation,
+}
+
+/// Opens sessions on one backend.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    environment: Environment,
+    backend: Backend,
+    threads: usize,
+}
+
+const OPENVINO_REGISTRATION: &str = "matte_openvino";
+
+impl Engine {
+    /// Gets a backend ready. `threads` 0 takes as many as there are cores.
+    pub(crate) fn new(backend: Backend, threads: u32) -> Result<Self> {
+        availability(backend)?;
+        let environment = environment()?;
+        if backend == Backend::OpenVino {
+            register_openvino(&environment)?;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { cores } else { threads as usize };
+        Ok(Self { environment, backend, threads })
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// In words, for logs and statistics.
+    pub(crate) fn describe(&self) -> String {
+        match self.backend {
+            Backend::Cuda | Backend::TensorRt | Backend::TensorRtRtx => self.backend.name().to_owned(),
+            _ => format!("{}, {} threads", self.backend.name(), self.threads),
+        }
+    }
+
+    /// Opens a graph with its symbolic dimensions fixed.
+    pub(crate) fn open(&self, path: &Path, dims: &[(&str, usize)], role: Role) -> Result<Session> {
+        let doing = || format!("opening {} on {}", path.display(), self.backend.name());
+        let mut builder = Session::builder(&self.environment).doing(doing)?;
+        for (name, size) in dims {
+            builder = builder.with_dimension_override(name, *size as i64).doing(doing)?;
+        }
+        let mut builder = match role {
+            Role::Segmentation => self.cpu(builder),
+            Role::Matting => self.provider(builder),
+        }
+        .doing(doing)?;
+        builder.commit_from_file(path).doing(doing)
+    }
+
+    fn cpu(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+        Ok(builder
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(self.threads)?
+            .with_flush_to_zero()?)
+    }
+
+    fn provider(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+        // TF32 rounds to 10 bits of mantissa, which the goldens would show.
+        let cuda = || ep::CUDA::default().with_tf32(false).build().error_on_failure();
+        Ok(match self.backend {
+            Backend::Cuda => builder
+                .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_execution_providers([cuda()])?,
+            Backend::TensorRt => builder.with_execution_providers([
+                ep::TensorRT::default().build().error_on_failure(),
+                cuda(),
+            ])?,
+            Backend::OpenVino => {
+                // Without the hint a CPU with AMX computes in bf16, which the similarity of the memory read does not
+                // bear.
+                let config = format!(
+                    r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"f32","INFERENCE_NUM_THREADS":"{}"}}}}"#,
+                    self.threads
+                );
+                let devices = self.environment.devices().filter(is_openvino_cpu);
+                builder.with_devices(devices, Some(&[("load_config".to_owned(), config)]))?
+            }
+            _ => self.cpu(builder)?,
+        })
+    }
+}
+
+fn is_openvino_cpu(device: &ort::device::Device<'_>) -> bool {
+    device.ep().is_ok_and(|name| name.contains("OpenVINO"))
+        && device.hardware_device().ty() == ort::memory::DeviceType::CPU
+}
+
+fn register_openvino(environment: &Environment) -> Result<()> {
+    static REGISTERED: Mutex<bool> = Mutex::new(false);
+    let mut registered = REGISTERED.lock();
+    if *registered {
+        return Ok(());
+    }
+    let cannot = |reason: String| Error::Backend { backend: Backend::OpenVino.name(), reason };
+    let path = paths::find_openvino().ok_or_else(|| cannot("its library is missing".to_owned()))?;
+    environment
+        .register_ep_library(OPENVINO_REGISTRATION, &path)
+        .map_err(|e| cannot(format!("{}: {e}", path.display())))?;
+    *registered = true;
+    if environment.devices().any(|d| is_openvino_cpu(&d)) {
+        Ok(())
+    } else {
+        Err(cannot(format!("{} offers no CPU device", path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_are_named_on_the_command_line() {
+        for backend in Backend::ALL {
+            assert_eq!(backend.name().parse::<Backend>().unwrap(), backend);
+        }
+        assert_eq!(
+            "gpu".parse::<Backend>().unwrap_err().to_string(),
+            "option backend: \"gpu\", but it must be one of auto, tensorrt, tensorrt-rtx, cuda, openvino, cpu"
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! A graph of a package, opened and checked against the manifest.
+
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::value::ValueType;
+
+use super::backend::{Backend, Engine, Role};
+use super::manifest::{Dim, GraphSpec, TensorSpec};
+use super::model_set::Package;
+use super::tensor::{BoundSession, Tensor};
+use crate::error::{Doing as _, Error, Result};
+
+/// A session of one graph, with static shapes.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    session: BoundSession,
+    spec: GraphSpec,
+    name: &'static str,
+    dims: Vec<(&'static str, usize)>,
+}
+
+impl Graph {
+    /// Opens graph `name`, fixes its symbolic dimensions and compares what ONNX Runtime sees with the manifest: an
+    /// override with an unknown name would otherwise be ignored without a word.
+    pub(crate) fn open(
+        engine: &Engine,
+        package: &Package,
+        name: &'static str,
+        dims: &[(&'static str, usize)],
+        role: Role,
+    ) -> Result<Self> {
+        let path = package.dir.join("manifest.json");
+        let spec = package
+            .manifest
+            .graphs
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::model(&path, format!("graph `{name}` is missing")))?;
+        let file = package.dir.join(&spec.file);
+        let session = engine.open(&file, dims, role)?;
+        let graph = Self { session: BoundSession::new(session)?, spec, name, dims: dims.to_vec() };
+        let session = graph.session.session();
+        for (what, wanted, found) in
+            [("input", &graph.spec.inputs, session.inputs()), ("output", &graph.spec.outputs, session.outputs())]
+        {
+            for tensor in wanted {
+                let shape = graph.shape_of(tensor).ok_or_else(|| {
+                    Error::model(&path, format!("graph `{name}`: {what} `{}` has an unknown dimension", tensor.name))
+                })?;
+                let outlet = found.iter().find(|o| o.name() == tensor.name).ok_or_else(|| {
+                    Error::model(&file, format!("{what} `{}`, which the manifest lists, is missing", tensor.name))
+                })?;
+                let matches = |t: &ValueType| match t {
+                    ValueType::Tensor { ty, shape: have, .. } => {
+                        *ty == tensor.element.ort()
+                            && have.len() == shape.len()
+                            // An output whose size ONNX Runtime cannot infer is -1; the binding checks it in the run.
+                            && have.iter().zip(&shape).all(|(h, w)| *h == *w as i64 || (*h == -1 && what == "output"))
+                    }
+                    _ => false,
+                };
+                if !matches(outlet.dtype()) {
+                    return Err(Error::model(
+                        &file,
+                        format!(
+                            "{what} `{}` is {}, but the manifest makes it {} {shape:?}",
+                            tensor.name,
+                            outlet.dtype(),
+                            tensor.element.name()
+                        ),
+                    ));
+                }
+            }
+            if let Some(extra) = found.iter().find(|o| !wanted.iter().any(|t| t.name == o.name())) {
+                return Err(Error::model(
+                    &file,
+                    format!("{what} `{}` is not listed in the manifest", extra.name()),
+                ));
+            }
+        }
+        Ok(graph)
+    }
+
+    fn shape_of(&self, tensor: &TensorSpec) -> Option<Vec<usize>> {
+        tensor
+            .shape
+            .iter()
+            .map(|d| match d {
+                Dim::Fixed(n) => usize::try_from(*n).ok(),
+                Dim::Symbol(s) => self.dims.iter().find(|(name, _)| name == s).map(|(_, n)| *n),
+            })
+            .collect()
+    }
+
+    /// An allocator for tensors where the session computes.
+    pub(crate) fn allocator(&self, engine: &Engine) -> Result<Allocator> {
+        match engine.backend() {
+            Backend::Cuda | Backend::TensorRt => {
+                let doing = || "getting device memory".to_owned();
+                let info =
+                    MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default).doing(doing)?;
+                Allocator::new(self.session.session(), info).doing(doing)
+            }
+            _ => Ok(Allocator::default()),
+        }
+    }
+
+    /// A tensor for an input or output, if the graph has it.
+    pub(crate) fn tensor(&self, allocator: &Allocator, name: &str) -> Result<Option<Tensor>> {
+        let Some(spec) = self.spec.input(name).or_else(|| self.spec.output(name)) else { return Ok(None) };
+        let shape = self.shape_of(spec).unwrap_or_default();
+        Tensor::new(allocator, spec.element, &shape).map(Some)
+    }
+
+    pub(crate) fn spec(&self) -> &GraphSpec {
+        &self.spec
+    }
+
+    /// Runs the graph; tensors that it does not have are skipped.
+    pub(crate) fn run(
+        &mut self,
+        inputs: &[(&str, Option<&Tensor>)],
+        outputs: &mut [(&str, Option<&mut Tensor>)],
+    ) -> Result<()> {
+        self.session.run(inputs, outputs, self.name)
+    }
+}

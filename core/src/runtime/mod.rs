@@ -1,0 +1,16 @@
+//! Everything that talks to ONNX Runtime: where it is, which packages there are, what runs them.
+
+mod backend;
+mod graph;
+pub(crate) mod floats;
+pub(crate) mod manifest;
+mod model_set;
+pub mod paths;
+pub(crate) mod tensor;
+
+pub use backend::{Backend, availability};
+pub(crate) use backend::{Engine, Role};
+pub(crate) use graph::Graph;
+pub use manifest::{Kind, Licence, Manifest, MemoryDefaults, WorkingSizes};
+pub(crate) use model_set::hash_file;
+pub use model_set::{ModelSet, Package};

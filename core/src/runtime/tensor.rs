@@ -1,0 +1,311 @@
+//! Tensors that keep their address, and runs of a graph on them.
+//!
+//! This is the engine's one doorway to raw ONNX Runtime. `ort`'s own `IoBinding` allocates a string per name and a list
+//! of outputs per run, and it cannot bind a part of a tensor as an input; binding tensors by pointer does neither
+//! allocate nor copy, and serves CPU and CUDA alike.
+
+#![allow(unsafe_code, reason = "raw bindings of ONNX Runtime; every block says why it is sound")]
+
+use std::ffi::CString;
+use std::ptr::{self, NonNull};
+
+use ort::AsPointer as _;
+use ort::memory::Allocator;
+use ort::session::{IoBinding, Session};
+use ort::value::{DynTensor, Shape, TensorElementType};
+
+use super::manifest::Element;
+use crate::error::{Doing as _, Error, Result};
+
+impl Element {
+    pub(crate) const fn ort(self) -> TensorElementType {
+        match self {
+            Self::Uint8 => TensorElementType::Uint8,
+            Self::Float16 => TensorElementType::Float16,
+            Self::Float32 => TensorElementType::Float32,
+        }
+    }
+}
+
+/// Element types that the host reads and writes.
+pub(crate) trait Host: Copy + bytemuck_like::Pod {
+    const ELEMENT: Element;
+}
+
+/// The few plain types that tensors hold; any bit pattern is a value of them.
+mod bytemuck_like {
+    pub(crate) trait Pod {}
+    impl Pod for u8 {}
+    impl Pod for f32 {}
+    impl Pod for half::f16 {}
+}
+
+impl Host for u8 {
+    const ELEMENT: Element = Element::Uint8;
+}
+impl Host for f32 {
+    const ELEMENT: Element = Element::Float32;
+}
+impl Host for half::f16 {
+    const ELEMENT: Element = Element::Float16;
+}
+
+/// A tensor with memory of its own, on the host or on the session's device.
+#[derive(Debug)]
+pub(crate) struct Tensor {
+    value: DynTensor,
+    element: Element,
+    len: usize,
+    on_host: bool,
+    /// A host copy for tensors that lie on a device.
+    staging: Option<Box<DynTensor>>,
+}
+
+impl Tensor {
+    /// Zeros.
+    pub(crate) fn new(allocator: &Allocator, element: Element, shape: &[usize]) -> Result<Self> {
+        let dims = || Shape::new(shape.iter().map(|d| *d as i64));
+        let doing = || format!("allocating a tensor {shape:?} of {}", element.name());
+        let value = DynTensor::new(allocator, element.ort(), dims()).doing(doing)?;
+        let on_host = value.memory_info().is_cpu_accessible();
+        let staging = if on_host {
+            None
+        } else {
+            // `DynTensor::new` zeroes host memory only.
+            let zeros = DynTensor::new(&Allocator::default(), element.ort(), dims()).doing(doing)?;
+            Some(Box::new(zeros))
+        };
+        let mut tensor = Self { value, element, len: shape.iter().product(), on_host, staging };
+        tensor.upload_staging()?;
+        Ok(tensor)
+    }
+
+    fn upload_staging(&mut self) -> Result<()> {
+        if let Some(staging) = &self.staging {
+            staging.copy_into(&mut self.value).doing(|| "copying to the device".to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn host(&self) -> &DynTensor {
+        self.staging.as_deref().unwrap_or(&self.value)
+    }
+
+    fn host_slice<T: Host>(&self) -> &[T] {
+        assert_eq!(T::ELEMENT, self.element, "tensors are read as what they were made as");
+        let data = self.host().data_ptr().cast::<T>();
+        // SAFETY: ONNX Runtime allocated `len` elements of this type on the host, aligned to at least 64 bytes, and
+        // zeroed them when the tensor was made, so they are initialised; every bit pattern is a value of `T`. Runs
+        // write to the memory only through `Graph::run`, which borrows the tensor mutably.
+        unsafe { std::slice::from_raw_parts(data, self.len) }
+    }
+
+    fn host_slice_mut<T: Host>(&mut self) -> &mut [T] {
+        assert_eq!(T::ELEMENT, self.element, "tensors are written as what they were made as");
+        let value = match &mut self.staging {
+            Some(staging) => staging.as_mut(),
+            None => &mut self.value,
+        };
+        let data = value.data_ptr_mut().cast::<T>();
+        // SAFETY: as in `host_slice`; `&mut self` excludes every other access.
+        unsafe { std::slice::from_raw_parts_mut(data, self.len) }
+    }
+
+    /// Lets `write` change the elements, then brings them to the device.
+    pub(crate) fn write<T: Host>(&mut self, write: impl FnOnce(&mut [T])) -> Result<()> {
+        write(self.host_slice_mut());
+        self.upload_staging()
+    }
+
+    /// The elements, brought from the device if they lie there.
+    pub(crate) fn read<T: Host>(&mut self) -> Result<&[T]> {
+        if let Some(staging) = &mut self.staging {
+            self.value.copy_into(staging.as_mut()).doing(|| "copying from the device".to_owned())?;
+        }
+        Ok(self.host_slice())
+    }
+
+    /// The elements as the host wrote them last.
+    pub(crate) fn host_view<T: Host>(&self) -> &[T] {
+        self.host_slice()
+    }
+
+    /// The elements of a floating-point tensor as f32.
+    pub(crate) fn read_f32(&mut self) -> Result<Vec<f32>> {
+        Ok(match self.element {
+            Element::Float16 => self.read::<half::f16>()?.iter().map(|v| v.to_f32()).collect(),
+            Element::Float32 => self.read::<f32>()?.to_vec(),
+            Element::Uint8 => self.read::<u8>()?.iter().map(|v| f32::from(*v)).collect(),
+        })
+    }
+
+    /// Sets all elements to one value.
+    pub(crate) fn fill<T: Host>(&mut self, value: T) -> Result<()> {
+        self.write(|all: &mut [T]| all.fill(value))
+    }
+
+    /// Sets all elements to 0.
+    pub(crate) fn zero(&mut self) -> Result<()> {
+        match self.element {
+            Element::Uint8 => self.fill(0u8),
+            Element::Float16 => self.fill(half::f16::ZERO),
+            Element::Float32 => self.fill(0f32),
+        }
+    }
+
+    /// Copies all elements; both have the same type and shape.
+    pub(crate) fn copy_from(&mut self, source: &Tensor) -> Result<()> {
+        if self.on_host && source.on_host && self.element == source.element && self.len == source.len {
+            let bytes = self.len * self.element.bytes();
+            // SAFETY: both are host tensors of `len` elements of the same size, and `&mut self` keeps them from being
+            // the same one.
+            unsafe {
+                ptr::copy_nonoverlapping(
+                    source.value.data_ptr().cast::<u8>(),
+                    self.value.data_ptr_mut().cast::<u8>(),
+                    bytes,
+                );
+            }
+            return Ok(());
+        }
+        source.value.copy_into(&mut self.value).doing(|| "copying between tensors".to_owned())
+    }
+}
+
+/// A matrix of which blocks of rows are tensors in their own right: the slots of the memory bank.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    // Declared before `whole`, so dropped before the memory that they point into.
+    slots: Vec<Tensor>,
+    whole: Tensor,
+}
+
+impl Slots {
+    /// `count` slots of `rows` × `width` elements each.
+    pub(crate) fn new(
+        allocator: &Allocator,
+        element: Element,
+        count: usize,
+        rows: usize,
+        width: usize,
+    ) -> Result<Self> {
+        let mut whole = Tensor::new(allocator, element, &[count * rows, width])?;
+        let base = whole.value.data_ptr_mut();
+        let bytes = rows * width * element.bytes();
+        let shape = [rows as i64, width as i64];
+        let slots = (0..count)
+            .map(|i| {
+                let mut view = ptr::null_mut();
+                // SAFETY: the memory info is that of `whole`. The range lies inside `whole`'s memory, which has `count`
+                // times `bytes` bytes, and stays there as long as `whole`: `Slots` owns both, never hands out or
+                // replaces either and drops the views first. ONNX Runtime does not free memory that a tensor was
+                // created with.
+                let status = unsafe {
+                    (ort::api().CreateTensorWithDataAsOrtValue)(
+                        whole.value.memory_info().ptr(),
+                        base.byte_add(i * bytes),
+                        bytes,
+                        shape.as_ptr(),
+                        shape.len(),
+                        element.ort().into(),
+                        &raw mut view,
+                    )
+                };
+                check(status, || "making a view of the memory bank".to_owned())?;
+                let view = NonNull::new(view).ok_or_else(|| Error::Ort {
+                    doing: "making a view of the memory bank".to_owned(),
+                    source: ort::Error::new("no value was returned"),
+                })?;
+                // SAFETY: `view` is a tensor that was just created, and nobody else owns it. The allocator is the one
+                // of the memory that it looks at.
+                let value: DynTensor = unsafe { DynTensor::from_ptr(view, Some(allocator)) };
+                let staging = match whole.on_host {
+                    true => None,
+                    false => Some(Box::new(
+                        DynTensor::new(&Allocator::default(), element.ort(), Shape::new(shape))
+                            .doing(|| "allocating a staging tensor".to_owned())?,
+                    )),
+                };
+                Ok(Tensor { value, element, len: rows * width, on_host: whole.on_host, staging })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { slots, whole })
+    }
+
+    /// All slots as one matrix.
+    pub(crate) fn whole(&self) -> &Tensor {
+        &self.whole
+    }
+
+    /// One slot.
+    pub(crate) fn slot_mut(&mut self, i: usize) -> &mut Tensor {
+        &mut self.slots[i]
+    }
+}
+
+fn check(status: ort::sys::OrtStatusPtr, doing: impl FnOnce() -> String) -> Result<()> {
+    // SAFETY: the status comes straight from a call of ONNX Runtime, and is consumed once, here.
+    unsafe { ort::Error::result_from_status(status) }.doing(doing)
+}
+
+/// A session with a binding that is used again for every run.
+#[derive(Debug)]
+pub(crate) struct BoundSession {
+    session: Session,
+    binding: IoBinding,
+    inputs: Vec<(String, CString)>,
+    outputs: Vec<(String, CString)>,
+}
+
+impl BoundSession {
+    pub(crate) fn new(session: Session) -> Result<Self> {
+        let names = |all: &[ort::value::Outlet]| {
+            all.iter()
+                .filter_map(|o| Some((o.name().to_owned(), CString::new(o.name()).ok()?)))
+                .collect::<Vec<_>>()
+        };
+        let inputs = names(session.inputs());
+        let outputs = names(session.outputs());
+        let binding = session.create_binding().doing(|| "creating a binding".to_owned())?;
+        Ok(Self { session, binding, inputs, outputs })
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Runs the graph. Absent tensors and names that the graph does not have are skipped; an input that nobody binds is
+    /// an error of the run.
+    pub(crate) fn run(
+        &mut self,
+        inputs: &[(&str, Option<&Tensor>)],
+        outputs: &mut [(&str, Option<&mut Tensor>)],
+        doing: &'static str,
+    ) -> Result<()> {
+        let api = ort::api();
+        let binding = self.binding.ptr_mut();
+        for (name, tensor) in inputs {
+            let Some(tensor) = tensor else { continue };
+            if let Some((_, c_name)) = self.inputs.iter().find(|(n, _)| n == name) {
+                // SAFETY: binding and value are alive, the name ends in NUL. ONNX Runtime keeps a reference of its own
+                // to the value. It reads through it only in the run below, while `inputs` borrows the tensor; the next
+                // call of this function binds every input anew before it runs.
+                let status = unsafe { (api.BindInput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
+                check(status, || format!("{doing}: binding input `{name}`"))?;
+            }
+        }
+        for (name, tensor) in outputs.iter_mut() {
+            let Some(tensor) = tensor else { continue };
+            if let Some((_, c_name)) = self.outputs.iter().find(|(n, _)| n == name) {
+                // SAFETY: as above; ONNX Runtime writes only in the run below, while `outputs` borrows the tensor
+                // mutably, so no input of this run and no slice of the host is the same memory.
+                let status = unsafe { (api.BindOutput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
+                check(status, || format!("{doing}: binding output `{name}`"))?;
+            }
+        }
+        // SAFETY: session and binding belong together and are alive; `&mut self` keeps a second run away. Null options
+        // are the defaults.
+        let status = unsafe { (api.RunWithBinding)(self.session.ptr_mut(), ptr::null(), binding) };
+        check(status, || doing.to_owned())
+    }
+}

@@ -1,0 +1,204 @@
+//! People found by a segmentation network: the automatic first mask, and a hint for every frame.
+
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::pixel::scale::{Crop, Placement, Scaler};
+use crate::runtime::manifest::Dim;
+use crate::runtime::tensor::Tensor;
+use crate::runtime::{Engine, Graph, Package, Role};
+use crate::stages::preprocess::{Geometry, STRIDE};
+
+/// One graph of the segmentation and its tensors.
+#[derive(Debug)]
+struct Finder {
+    graph: Graph,
+    size: (usize, usize),
+    frame: Tensor,
+    person: Tensor,
+}
+
+impl Finder {
+    fn open(engine: &Engine, package: &Package, name: &'static str) -> Result<Self> {
+        let graph = Graph::open(engine, package, name, &[], Role::Segmentation)?;
+        let missing = || Error::model(&package.dir, format!("graph `{name}` does not take `frame` and give `person`"));
+        let size = match graph.spec().input("frame").map(|t| t.shape.as_slice()) {
+            Some([_, Dim::Fixed(h), Dim::Fixed(w), _]) => (*w as usize, *h as usize),
+            _ => return Err(missing()),
+        };
+        let host = ort::memory::Allocator::default();
+        let frame = graph.tensor(&host, "frame")?.ok_or_else(missing)?;
+        let person = graph.tensor(&host, "person")?.ok_or_else(missing)?;
+        Ok(Self { graph, size, frame, person })
+    }
+
+    /// Probability of a person for each pixel of the network's own size.
+    fn run(&mut self, scaler: &mut Scaler, frame: &Frame<'_>, crop: Option<Crop>) -> Result<&[f32]> {
+        let place = Placement { left: 0, top: 0, row_pixels: self.size.0 };
+        self.frame.write(|rgb: &mut [u8]| scaler.rgb(frame, crop, self.size, rgb, place))?;
+        self.graph.run(&[("frame", Some(&self.frame))], &mut [("person", Some(&mut self.person))])?;
+        self.person.read()
+    }
+}
+
+/// The person segmentation. It runs on the CPU, whatever runs the matting network.
+#[derive(Debug)]
+pub(crate) struct Segmenter {
+    whole: Finder,
+    /// For wide frames: fewer pixels are wasted on their height.
+    wide: Option<Finder>,
+}
+
+/// Probability from which a pixel belongs to a person.
+const THRESHOLD: f32 = 0.5;
+/// Share of the frame that a person must cover to be taken as target.
+const SMALLEST: f32 = 0.005;
+/// The crop of the second pass is larger than what was found by this share of its size on every side.
+const MARGIN: f64 = 0.15;
+
+/// Bounding box of all pixels above the threshold in a row-major map, in shares of its size, and their share.
+fn found(map: &[f32], (width, height): (usize, usize)) -> Option<(Crop, f32)> {
+    let (mut x0, mut y0, mut x1, mut y1, mut n) = (width, height, 0, 0, 0usize);
+    for (y, row) in map.chunks_exact(width).enumerate() {
+        for (x, _) in row.iter().enumerate().filter(|(_, p)| **p >= THRESHOLD) {
+            (x0, x1) = (x0.min(x), x1.max(x + 1));
+            (y0, y1) = (y0.min(y), y1.max(y + 1));
+            n += 1;
+        }
+    }
+    let (w, h) = (width as f64, height as f64);
+    let bounds = [x0 as f64 / w, y0 as f64 / h, (x1 as f64 - x0 as f64) / w, (y1 as f64 - y0 as f64) / h];
+    (n > 0).then(|| (bounds, n as f32 / map.len() as f32))
+}
+
+/// Value of a map at a position in shares of its size, interpolated, clamped to the edge.
+fn sample(map: &[f32], (width, height): (usize, usize), x: f64, y: f64) -> f32 {
+    let at = |v: f64, n: usize| {
+        let v = (v * n as f64 - 0.5).clamp(0.0, (n - 1) as f64);
+        (v as usize, (v as usize + 1).min(n - 1), v.fract() as f32)
+    };
+    let ((x0, x1, fx), (y0, y1, fy)) = (at(x, width), at(y, height));
+    let row = |y: usize| map[y * width + x0] * (1.0 - fx) + map[y * width + x1] * fx;
+    row(y0) * (1.0 - fy) + row(y1) * fy
+}
+
+impl Segmenter {
+    pub(crate) fn open(engine: &Engine, package: &Package) -> Result<Self> {
+        let whole = Finder::open(engine, package, "segment")?;
+        let wide = match package.manifest.graphs.contains_key("segment_wide") {
+            true => Some(Finder::open(engine, package, "segment_wide")?),
+            false => None,
+        };
+        Ok(Self { whole, wide })
+    }
+
+    fn for_frame(&mut self, frame: &Frame<'_>) -> &mut Finder {
+        let wide = frame.width() * 3 > frame.height() * 4;
+        match &mut self.wide {
+            Some(finder) if wide => finder,
+            _ => &mut self.whole,
+        }
+    }
+
+    /// A first mask at the working size, without padding, 0 or 255: the frame is searched as a whole, then once more
+    /// around what was found, where a person fills the network's view. `None` if nobody is there.
+    pub(crate) fn first_mask(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        geometry: &Geometry,
+    ) -> Result<Option<Vec<u8>>> {
+        let finder = self.for_frame(frame);
+        let size = finder.size;
+        let Some((bounds, share)) = found(finder.run(scaler, frame, None)?, size) else { return Ok(None) };
+        if share < SMALLEST {
+            return Ok(None);
+        }
+        let [x, y, w, h] = bounds;
+        let (left, top) = ((x - w * MARGIN).max(0.0), (y - h * MARGIN).max(0.0));
+        let (right, bottom) = ((x + w * (1.0 + MARGIN)).min(1.0), (y + h * (1.0 + MARGIN)).min(1.0));
+        let (frame_width, frame_height) = (f64::from(frame.width()), f64::from(frame.height()));
+        let crop =
+            [left * frame_width, top * frame_height, (right - left) * frame_width, (bottom - top) * frame_height];
+        let size = self.whole.size;
+        let map = self.whole.run(scaler, frame, Some(crop))?;
+        let (width, height) = geometry.size;
+        let mut mask = vec![0; width * height];
+        let mut covered = 0usize;
+        for (v, row) in mask.chunks_exact_mut(width).enumerate() {
+            let y = ((v as f64 + 0.5) / height as f64 - top) / (bottom - top);
+            for (u, pixel) in row.iter_mut().enumerate() {
+                let x = ((u as f64 + 0.5) / width as f64 - left) / (right - left);
+                let inside = (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y);
+                if inside && sample(map, size, x, y) >= THRESHOLD {
+                    *pixel = 255;
+                    covered += 1;
+                }
+            }
+        }
+        Ok((covered as f32 >= SMALLEST * mask.len() as f32).then_some(mask))
+    }
+
+    /// The hint for a frame: means over the cells of the token grid, into a tensor [1,1,h,w]. The padding counts as
+    /// empty.
+    pub(crate) fn prior(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        geometry: &Geometry,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        /// Samples along each side of a cell.
+        const SAMPLES: usize = 4;
+        let finder = self.for_frame(frame);
+        let size = finder.size;
+        let map = finder.run(scaler, frame, None)?;
+        let (columns, _) = geometry.grid();
+        let position = |cell: usize, sample: usize, offset: usize, inner: usize| {
+            let pixel = cell as f64 * STRIDE as f64 + (sample as f64 + 0.5) * (STRIDE / SAMPLES) as f64;
+            Some((pixel - offset as f64) / inner as f64).filter(|v| (0.0..1.0).contains(v))
+        };
+        out.write(|cells: &mut [f32]| {
+            for (i, cell) in cells.iter_mut().enumerate() {
+                let (column, row) = (i % columns, i / columns);
+                let mut sum = 0.0;
+                for j in 0..SAMPLES {
+                    let Some(y) = position(row, j, geometry.offset.1, geometry.size.1) else { continue };
+                    for k in 0..SAMPLES {
+                        let Some(x) = position(column, k, geometry.offset.0, geometry.size.0) else { continue };
+                        sum += sample(map, size, x, y);
+                    }
+                }
+                *cell = sum / (SAMPLES * SAMPLES) as f32;
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounding_box_covers_what_is_above_the_threshold() {
+        let mut map = vec![0.1; 20 * 10];
+        for y in 2..5 {
+            for x in 4..12 {
+                map[y * 20 + x] = 0.9;
+            }
+        }
+        let (bounds, share) = found(&map, (20, 10)).unwrap();
+        for (got, wanted) in bounds.iter().zip([0.2, 0.2, 0.4, 0.3]) {
+            assert!((got - wanted).abs() < 1e-9, "{bounds:?}");
+        }
+        assert!((share - 24.0 / 200.0).abs() < 1e-6);
+        assert!(found(&[0.2; 200], (20, 10)).is_none());
+    }
+
+    #[test]
+    fn sampling_is_bilinear_and_clamped() {
+        let map = [0.0, 1.0, 2.0, 3.0];
+        assert!((sample(&map, (2, 2), 0.5, 0.5) - 1.5).abs() < 1e-6);
+        assert!((sample(&map, (2, 2), 0.0, 0.0)).abs() < 1e-6);
+        assert!((sample(&map, (2, 2), 1.0, 0.25) - 1.0).abs() < 1e-6);
+    }
+}

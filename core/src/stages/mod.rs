@@ -1,0 +1,4 @@
+//! The way of a frame, one stage a file.
+
+pub(crate) mod postprocess;
+pub(crate) mod preprocess;

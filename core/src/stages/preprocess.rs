@@ -1,0 +1,103 @@
+//! Frame → working size: RGB, 8 bits, padded to multiples of 16.
+
+use crate::error::Result;
+use crate::frame::Frame;
+use crate::pixel::scale::{Placement, Scaler};
+use crate::runtime::WorkingSizes;
+use crate::runtime::tensor::Tensor;
+
+/// The network's token grid has one cell for so many pixels.
+pub(crate) const STRIDE: usize = 16;
+
+/// Size at which the network sees the frame, and the padding around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// Frame, pixels.
+    pub(crate) frame: (usize, usize),
+    /// Working size without padding.
+    pub(crate) size: (usize, usize),
+    /// Working size with padding: W and H of the graphs.
+    pub(crate) padded: (usize, usize),
+    /// Padding on the left and at the top: the smaller half.
+    pub(crate) offset: (usize, usize),
+}
+
+impl Geometry {
+    pub(crate) fn new(frame: (u32, u32), size: (u32, u32)) -> Self {
+        let (w, h) = (size.0 as usize, size.1 as usize);
+        let padded = (w.next_multiple_of(STRIDE), h.next_multiple_of(STRIDE));
+        Self {
+            frame: (frame.0 as usize, frame.1 as usize),
+            size: (w, h),
+            padded,
+            offset: ((padded.0 - w) / 2, (padded.1 - h) / 2),
+        }
+    }
+
+    /// Token grid: width and height.
+    pub(crate) fn grid(&self) -> (usize, usize) {
+        (self.padded.0 / STRIDE, self.padded.1 / STRIDE)
+    }
+
+    pub(crate) fn placement(&self) -> Placement {
+        Placement { left: self.offset.0, top: self.offset.1, row_pixels: self.padded.0 }
+    }
+
+    /// Rows of a padded picture without the padding: index ranges.
+    pub(crate) fn inner_rows(self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let (width, height) = self.size;
+        (0..height).map(move |y| {
+            let start = (y + self.offset.1) * self.padded.0 + self.offset.0;
+            start..start + width
+        })
+    }
+}
+
+/// Working size for a frame: an area as recommended with the frame's aspect ratio, in multiples of 16, so that nothing
+/// has to be padded. A frame that is smaller is taken as it is, one that is too small is scaled up.
+pub(crate) fn automatic_size(frame: (u32, u32), sizes: &WorkingSizes) -> (u32, u32) {
+    let (w, h) = (f64::from(frame.0), f64::from(frame.1));
+    let area = f64::from(sizes.default[0]) * f64::from(sizes.default[1]);
+    let inside = |w: u32, h: u32| (w.clamp(sizes.min[0], sizes.max[0]), h.clamp(sizes.min[1], sizes.max[1]));
+    if w * h <= area {
+        return inside(frame.0, frame.1);
+    }
+    let scale = (area / (w * h)).sqrt();
+    let step = f64::from(sizes.multiple.max(1));
+    let round = |v: f64| ((v * scale / step).round().max(1.0) * step) as u32;
+    inside(round(w), round(h))
+}
+
+/// Scales a frame into the tensor `frame`, [1,H,W,3]. The padding stays 0.
+pub(crate) fn preprocess(scaler: &mut Scaler, frame: &Frame<'_>, geometry: &Geometry, tensor: &mut Tensor) -> Result<()> {
+    tensor.write(|rgb: &mut [u8]| scaler.rgb(frame, None, geometry.size, rgb, geometry.placement()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: WorkingSizes = WorkingSizes { min: [64, 64], max: [2048, 1152], default: [512, 288], multiple: 16 };
+
+    #[test]
+    fn the_aspect_ratio_is_kept() {
+        assert_eq!(automatic_size((1280, 720), &SIZES), (512, 288));
+        assert_eq!(automatic_size((1920, 1080), &SIZES), (512, 288));
+        assert_eq!(automatic_size((720, 1280), &SIZES), (288, 512));
+        assert_eq!(automatic_size((640, 480), &SIZES), (448, 336));
+        assert_eq!(automatic_size((320, 180), &SIZES), (320, 180));
+        assert_eq!(automatic_size((16, 16), &SIZES), (64, 64));
+        let (w, h) = automatic_size((7680, 100), &SIZES);
+        assert!(w <= 2048 && h == 64, "{w}x{h}");
+    }
+
+    #[test]
+    fn the_lower_half_of_the_padding_is_the_smaller_one() {
+        let g = Geometry::new((150, 90), (150, 90));
+        assert_eq!((g.padded, g.offset, g.grid()), ((160, 96), (5, 3), (10, 6)));
+        let g = Geometry::new((149, 91), (149, 91));
+        assert_eq!((g.padded, g.offset), ((160, 96), (5, 2)));
+        assert_eq!(g.inner_rows().next(), Some(2 * 160 + 5..2 * 160 + 5 + 149));
+        assert_eq!(g.inner_rows().count(), 91);
+    }
+}
