@@ -5,7 +5,13 @@
     reason = "a command-line program speaks through them"
 )]
 
+mod bench;
+mod doctor;
+mod engine;
 mod eval;
+mod models;
+mod run;
+mod sheet;
 mod video;
 
 use std::process::ExitCode;
@@ -23,7 +29,12 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Run(run::Args),
     Eval(eval::Args),
+    Bench(bench::Args),
+    Models(models::Args),
+    Doctor(doctor::Args),
+    Sheet(sheet::Args),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +52,14 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     gst::init().context("GStreamer")?;
     match &cli.command {
+        Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Models(args) => models::run(args),
+        Command::Doctor(args) => {
+            doctor::run(args);
+            Ok(())
+        }
+        Command::Sheet(args) => sheet::run(args),
     }
 }

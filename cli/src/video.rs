@@ -15,6 +15,8 @@ const IMAGE_EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 pub(crate) enum Want {
     /// The picture, in a format that the engine reads.
     Colour,
+    /// RGBA; opaque where the picture has no alpha channel.
+    Rgba,
     /// One plane: the alpha channel where the picture has one, otherwise its luma.
     Alpha,
 }
@@ -22,7 +24,7 @@ pub(crate) enum Want {
 /// A decoded picture.
 #[derive(Debug)]
 pub(crate) enum Picture {
-    Video(gst_video::VideoFrame<gst_video::video_frame::Readable>),
+    Video(Box<gst_video::VideoFrame<gst_video::video_frame::Readable>>),
     Image(image::DynamicImage),
 }
 
@@ -57,6 +59,22 @@ impl Picture {
                 Ok(image.to_rgba8().pixels().map(|pixel| pixel.0[3]).collect())
             }
             Self::Image(image) => Ok(image.to_luma8().into_raw()),
+        }
+    }
+
+    /// RGBA, rows packed. For a picture read as [`Want::Rgba`].
+    pub(crate) fn rgba(&self) -> Result<Vec<u8>> {
+        match self {
+            Self::Video(frame) => {
+                let stride = frame.plane_stride()[0] as usize;
+                let row = frame.width() as usize * 4;
+                let rows = frame
+                    .plane_data(0)?
+                    .chunks(stride)
+                    .take(frame.height() as usize);
+                Ok(rows.flat_map(|bytes| &bytes[..row]).copied().collect())
+            }
+            Self::Image(image) => Ok(image.to_rgba8().into_raw()),
         }
     }
 
@@ -99,7 +117,7 @@ impl Reader {
                     let image = image::open(&path).with_context(|| path.display().to_string())?;
                     Ok(Picture::Image(match want {
                         Want::Colour => image::DynamicImage::ImageRgb8(image.into_rgb8()),
-                        Want::Alpha => image,
+                        Want::Alpha | Want::Rgba => image,
                     }))
                 })
                 .transpose(),
@@ -165,12 +183,12 @@ impl VideoReader {
         let pipeline = gst::Pipeline::new();
         let source = if camera {
             element("v4l2src", |source| {
-                source.set_property("device", absolute.to_string_lossy().as_ref())
+                source.set_property("device", absolute.to_string_lossy().as_ref());
             })?
         } else {
             let uri = gst::glib::filename_to_uri(&absolute, None)?;
             element("uridecodebin", |source| {
-                source.set_property("uri", uri.as_str())
+                source.set_property("uri", uri.as_str());
             })?
         };
         let convert = element("videoconvert", |_| ())?;
@@ -239,7 +257,7 @@ impl VideoReader {
         let frame = gst_video::VideoFrame::from_buffer_readable(buffer, &info).map_err(|_| {
             anyhow::anyhow!("{}: a decoded frame cannot be mapped", self.path.display())
         })?;
-        Ok(Some(Picture::Video(frame)))
+        Ok(Some(Picture::Video(Box::new(frame))))
     }
 
     /// The next sample; `None` at the end of the stream.
@@ -270,7 +288,7 @@ impl Drop for VideoReader {
 
 fn wanted_caps(want: Want, has_alpha: bool) -> gst::Caps {
     let formats: &[&str] = match (want, has_alpha) {
-        (Want::Alpha, true) => &["RGBA"],
+        (Want::Alpha, true) | (Want::Rgba, _) => &["RGBA"],
         (Want::Alpha, false) => &["GRAY8"],
         (Want::Colour, _) => &[
             "I420", "NV12", "RGBA", "BGRA", "ARGB", "ABGR", "RGBx", "BGRx", "xRGB", "xBGR", "RGB",
@@ -473,7 +491,7 @@ impl VideoWriter {
         );
         let tail = gst::parse::bin_from_description(&tail, true).with_context(|| tail.clone())?;
         let sink = element("filesink", |sink| {
-            sink.set_property("location", path.to_string_lossy().as_ref())
+            sink.set_property("location", path.to_string_lossy().as_ref());
         })?;
         pipeline.add_many([source.upcast_ref(), tail.upcast_ref(), &sink])?;
         gst::Element::link_many([source.upcast_ref(), tail.upcast_ref(), &sink])?;

@@ -1,0 +1,478 @@
+//! `matte bench`: where the time goes, and whether memory stays put.
+
+mod allocations;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use matte_core::import::{Checkpoint, WeightSource, import_package};
+use matte_core::{
+    Backend, Colorimetry, Frame, Mask, MatteState, Matter, ModelSet, Options, OutputFormat,
+    OutputMut, Package, PixelFormat, Plane, SeedMode, Stage,
+};
+use serde::Serialize;
+
+use crate::engine::{EngineArgs, parse_size};
+use crate::{doctor, models};
+
+/// Frames before anything is counted: the memory bank is full and every buffer has its size.
+const WARM_UP: u32 = 30;
+/// Different pictures that the synthetic video repeats.
+const PICTURES: u32 = 24;
+/// After how many frames the resident memory is looked at.
+const MEMORY_AT: [u32; 2] = [300, 3000];
+
+/// Measure the engine on synthetic frames in memory.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Fill the network's skeleton with weights made by rule: the speed is that of the real ones.
+    #[arg(long)]
+    rule_weights: bool,
+    /// Frame sizes to measure.
+    #[arg(long, value_parser = parse_size, default_values = ["1280x720", "1920x1080"])]
+    size: Vec<(u32, u32)>,
+    /// Frames to measure, at most.
+    #[arg(long, default_value_t = 300)]
+    frames: u32,
+    /// Time to measure a size for, at most, in seconds; at least ten frames are measured.
+    #[arg(long, default_value_t = 30.0)]
+    seconds: f64,
+    /// Do not measure the memory after 300 and 3,000 frames.
+    #[arg(long)]
+    no_memory: bool,
+    /// Working size while the memory is measured.
+    #[arg(long, value_parser = parse_size)]
+    memory_working_size: Option<(u32, u32)>,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    machine: String,
+    command: String,
+    version: &'static str,
+    runs: Vec<Run>,
+    memory: Option<Memory>,
+}
+
+/// One frame size. Times in milliseconds.
+#[derive(Debug, Serialize)]
+struct Run {
+    backend: String,
+    model: String,
+    frame_size: (u32, u32),
+    working_size: (u32, u32),
+    frames: u32,
+    /// From the first call until the first matted frame was there.
+    start: f64,
+    /// A frame in, a frame out.
+    latency: Quantiles,
+    /// The same, and what is remembered afterwards.
+    whole: Quantiles,
+    frames_a_second: f64,
+    allocations_a_frame: f64,
+    stages: Vec<StageTimes>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Quantiles {
+    p50: f64,
+    p99: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct StageTimes {
+    stage: &'static str,
+    runs: u64,
+    p50: f64,
+    p99: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Memory {
+    working_size: (u32, u32),
+    /// Frames and resident megabytes after them.
+    resident: Vec<(u32, f64)>,
+    ratio: f64,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    // Lives as long as the measurement; dropping it removes the files.
+    let folder = args
+        .rule_weights
+        .then(|| rule_weights(&args.engine.model))
+        .transpose()?;
+    let models = match &folder {
+        Some(folder) => {
+            let segmentation = ModelSet::find(crate::engine::DEFAULT_MODEL)
+                .ok()
+                .and_then(|set| set.segmentation);
+            ModelSet {
+                matting: Package::open(folder.path().join("package"))?,
+                segmentation,
+            }
+        }
+        None => ModelSet::find(&args.engine.model)?,
+    };
+    let options = args.engine.options(SeedMode::Mask)?;
+    let mut runs = Vec::with_capacity(args.size.len());
+    for &size in &args.size {
+        runs.push(measure(&models, args.engine.backend, &options, size, args)?);
+    }
+    let memory = if args.no_memory {
+        None
+    } else {
+        Some(memory(&models, &options, args)?)
+    };
+    let report = Report {
+        machine: machine(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        version: env!("CARGO_PKG_VERSION"),
+        runs,
+        memory,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+/// The skeleton with weights made by rule, in a temporary folder.
+fn rule_weights(model: &str) -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let weights = Checkpoint::deterministic();
+    let target = folder.path().join("package");
+    import_package(
+        &models::skeleton(model)?,
+        &WeightSource::Checkpoint(&weights),
+        &target,
+    )?;
+    Ok(folder)
+}
+
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!(
+        "{}, {cores} cores, {}",
+        doctor::name(&info),
+        std::env::consts::OS
+    )
+}
+
+/// A person-like shape that sways before a textured wall, in NV12 as cameras and decoders give it.
+struct Video {
+    size: (u32, u32),
+    pictures: Vec<(Vec<u8>, Vec<u8>)>,
+    mask: Vec<u8>,
+}
+
+impl Video {
+    fn new((width, height): (u32, u32)) -> Self {
+        let inside = |x: u32, y: u32, picture: u32| {
+            let sway = (std::f32::consts::TAU * picture as f32 / PICTURES as f32).sin() * 0.03;
+            let u = (x as f32 + 0.5) / width as f32 - 0.5 - sway;
+            let v = (y as f32 + 0.5) / height as f32;
+            let aspect = width as f32 / height as f32;
+            let head = (u * aspect).hypot(v - 0.3) < 0.14;
+            let body = (u * aspect / 0.32).hypot((v - 1.0) / 0.58) < 1.0;
+            head || body
+        };
+        let pictures = (0..PICTURES)
+            .map(|picture| {
+                let mut luma = Vec::with_capacity((width * height) as usize);
+                for y in 0..height {
+                    for x in 0..width {
+                        let texture = (x.wrapping_mul(31) ^ y.wrapping_mul(17)) % 24;
+                        luma.push(if inside(x, y, picture) {
+                            150 + texture as u8
+                        } else {
+                            60 + texture as u8
+                        });
+                    }
+                }
+                let (w, h) = (width.div_ceil(2), height.div_ceil(2));
+                let mut chroma = Vec::with_capacity((w * h * 2) as usize);
+                for y in 0..h {
+                    for x in 0..w {
+                        chroma.extend(if inside(x * 2, y * 2, picture) {
+                            [110, 150]
+                        } else {
+                            [140, 120]
+                        });
+                    }
+                }
+                (luma, chroma)
+            })
+            .collect();
+        let mask = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let mask = mask
+            .map(|(x, y)| if inside(x, y, 0) { 255 } else { 0 })
+            .collect();
+        Self {
+            size: (width, height),
+            pictures,
+            mask,
+        }
+    }
+
+    fn frame(&self, number: u32) -> Result<Frame<'_>> {
+        let (width, height) = self.size;
+        let (luma, chroma) = &self.pictures[(number % PICTURES) as usize];
+        let planes = [
+            Plane {
+                data: luma,
+                stride: width as usize,
+            },
+            Plane {
+                data: chroma,
+                stride: width.div_ceil(2) as usize * 2,
+            },
+        ];
+        Ok(Frame::new(
+            PixelFormat::Nv12,
+            width,
+            height,
+            &planes,
+            Colorimetry::default(),
+        )?)
+    }
+
+    /// Names the target.
+    fn seed(&self, matter: &mut Matter) -> Result<()> {
+        let mask = Mask::new(self.size.0, self.size.1, &self.mask, self.size.0 as usize)?;
+        Ok(matter.seed(&self.frame(0)?, &mask)?)
+    }
+}
+
+/// Times of a frame: until it was out, and until it was remembered.
+fn step(
+    matter: &mut Matter,
+    video: &Video,
+    number: u32,
+    out: &mut [u8],
+) -> Result<(Duration, Duration)> {
+    let (width, height) = video.size;
+    let frame = video.frame(number)?;
+    let start = Instant::now();
+    let mut output = OutputMut::new(OutputFormat::Rgba, width, height, out, width as usize * 4)?;
+    let report = matter.process(&frame, &mut output)?;
+    let latency = start.elapsed();
+    matter.remember()?;
+    if let MatteState::Failed(reason) = report.matte {
+        bail!("frame {number}: no matte: {reason}");
+    }
+    Ok((latency, start.elapsed()))
+}
+
+fn measure(
+    models: &ModelSet,
+    backend: Backend,
+    options: &Options,
+    size: (u32, u32),
+    args: &Args,
+) -> Result<Run> {
+    let video = Video::new(size);
+    let mut out = vec![0; size.0 as usize * size.1 as usize * 4];
+    let begin = Instant::now();
+    let mut matter = Matter::open(models, backend, options.clone(), size)?;
+    video.seed(&mut matter)?;
+    step(&mut matter, &video, 0, &mut out)?;
+    let start = begin.elapsed();
+    let slow = begin.elapsed();
+    for number in 1..WARM_UP {
+        step(&mut matter, &video, number, &mut out)?;
+        // A large network on a small machine: the bank may not be full, and the report says how many frames there were.
+        if slow.as_secs_f64() > args.seconds && number >= 5 {
+            break;
+        }
+    }
+    let mut times = Vec::with_capacity(args.frames as usize);
+    let allocations = allocations::count();
+    let begin = Instant::now();
+    for number in 0..args.frames {
+        times.push(step(&mut matter, &video, WARM_UP + number, &mut out)?);
+        if begin.elapsed().as_secs_f64() > args.seconds && times.len() >= 10 {
+            break;
+        }
+    }
+    let elapsed = begin.elapsed();
+    let allocations = allocations::count() - allocations;
+    let frames = times.len();
+    let stats = matter.stats();
+    let stages = Stage::ALL
+        .into_iter()
+        .map(|stage| (stage, stats.stage(stage)))
+        .filter(|(_, times)| times.runs > 0);
+    Ok(Run {
+        backend: stats.backend.clone(),
+        model: stats.model.clone(),
+        frame_size: size,
+        working_size: stats.working_size,
+        frames: frames as u32,
+        start: milliseconds(start),
+        latency: Quantiles::of(times.iter().map(|(latency, _)| *latency)),
+        whole: Quantiles::of(times.iter().map(|(_, whole)| *whole)),
+        frames_a_second: frames as f64 / elapsed.as_secs_f64(),
+        allocations_a_frame: allocations as f64 / frames as f64,
+        stages: stages
+            .map(|(stage, times)| StageTimes {
+                stage: stage.name(),
+                runs: times.runs,
+                p50: milliseconds(times.p50),
+                p99: milliseconds(times.p99),
+            })
+            .collect(),
+    })
+}
+
+/// Resident memory after few and after many frames.
+fn memory(models: &ModelSet, options: &Options, args: &Args) -> Result<Memory> {
+    let mut options = options.clone();
+    options.working_size = args.memory_working_size.or(options.working_size);
+    // Frames no larger than what is looked at: it is the engine's memory that may grow, not the frame's.
+    let size = options
+        .working_size
+        .or(args.size.first().copied())
+        .unwrap_or((1280, 720));
+    let video = Video::new(size);
+    let mut out = vec![0; size.0 as usize * size.1 as usize * 4];
+    let mut matter = Matter::open(models, args.engine.backend, options, size)?;
+    video.seed(&mut matter)?;
+    let mut resident = Vec::with_capacity(MEMORY_AT.len());
+    for number in 1..=MEMORY_AT[MEMORY_AT.len() - 1] {
+        step(&mut matter, &video, number, &mut out)?;
+        if MEMORY_AT.contains(&number) {
+            resident.push((number, resident_megabytes()?));
+        }
+    }
+    let ratio = resident[resident.len() - 1].1 / resident[0].1;
+    Ok(Memory {
+        working_size: matter.stats().working_size,
+        resident,
+        ratio,
+    })
+}
+
+/// Memory of this process that lies in RAM.
+fn resident_megabytes() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")
+        .context("resident memory is known on Linux only; --no-memory leaves it out")?;
+    let kilobytes = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<f64>()
+            .ok()
+    });
+    Ok(kilobytes.context("no VmRSS in /proc/self/status")? / 1024.0)
+}
+
+impl Quantiles {
+    fn of(times: impl Iterator<Item = Duration>) -> Self {
+        let mut times: Vec<Duration> = times.collect();
+        times.sort_unstable();
+        let at = |quantile: f64| {
+            let index = ((times.len().max(1) - 1) as f64 * quantile).round() as usize;
+            milliseconds(times.get(index).copied().unwrap_or_default())
+        };
+        Self {
+            p50: at(0.5),
+            p99: at(0.99),
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn print(report: &Report) {
+    println!("{}", report.machine);
+    println!("$ {}", report.command);
+    for run in &report.runs {
+        println!(
+            "\n{}x{} NV12 in, RGBA out; {}, model {}, working size {}x{}, {} frames",
+            run.frame_size.0,
+            run.frame_size.1,
+            run.backend,
+            run.model,
+            run.working_size.0,
+            run.working_size.1,
+            run.frames
+        );
+        println!(
+            "{:14} {:>8} {:>10} {:>10}",
+            "stage", "runs", "p50 ms", "p99 ms"
+        );
+        for stage in &run.stages {
+            println!(
+                "{:14} {:>8} {:>10.2} {:>10.2}",
+                stage.stage, stage.runs, stage.p50, stage.p99
+            );
+        }
+        println!(
+            "{:14} {:>8} {:>10.2} {:>10.2}",
+            "frame out", run.frames, run.latency.p50, run.latency.p99
+        );
+        println!(
+            "{:14} {:>8} {:>10.2} {:>10.2}",
+            "and remembered", run.frames, run.whole.p50, run.whole.p99
+        );
+        println!(
+            "{:.1} frames a second; first matte after {:.0} ms; {:.2} allocations a frame",
+            run.frames_a_second, run.start, run.allocations_a_frame
+        );
+    }
+    if let Some(memory) = &report.memory {
+        println!(
+            "\nresident memory at working size {}x{}:",
+            memory.working_size.0, memory.working_size.1
+        );
+        for (frames, megabytes) in &memory.resident {
+            println!("  after {frames} frames: {megabytes:.1} MB");
+        }
+        println!("  ratio {:.3}", memory.ratio);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_sorted_times() {
+        let times = (1..=101_u64).rev().map(Duration::from_millis);
+        let Quantiles { p50, p99 } = Quantiles::of(times);
+        assert!(
+            (p50 - 51.0).abs() < 1e-9 && (p99 - 100.0).abs() < 1e-9,
+            "{p50} {p99}"
+        );
+    }
+
+    #[test]
+    fn synthetic_frames_are_valid_and_hold_a_target() {
+        let video = Video::new((63, 37));
+        video.frame(PICTURES + 1).unwrap();
+        let inside = video.mask.iter().filter(|value| **value > 127).count();
+        assert!(
+            inside > video.mask.len() / 10 && inside < video.mask.len() * 6 / 10,
+            "{inside}"
+        );
+    }
+
+    #[test]
+    fn allocations_are_counted() {
+        let before = allocations::count();
+        let kept = std::hint::black_box(vec![0_u8; 100]);
+        assert!(allocations::count() > before);
+        drop(kept);
+    }
+}
