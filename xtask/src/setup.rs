@@ -1,0 +1,118 @@
+//! `cargo xtask setup`: brings the machine to where everything else works, and changes nothing the second time.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use matte_core::import::{WeightSource, import_package};
+use matte_core::runtime::paths;
+
+use crate::wheel::{self, Wheel};
+use crate::{command, system};
+
+/// Name of the person segmentation's package.
+const SELFIE: &str = "selfie";
+
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Fetch ONNX Runtime with CUDA and TensorRT (256 MB).
+    #[arg(long)]
+    gpu: bool,
+    /// Fetch nothing: check what is there, and say what the rest would bring.
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    system::ensure(args.offline)?;
+    onnxruntime(args)?;
+    // The rest is optional: what a failure costs is said, and nothing stops.
+    if let Err(error) = openvino(args) {
+        println!("OpenVINO: {error:#}. Without it the CPU provider computes, slower");
+    }
+    if let Err(error) = selfie(args) {
+        println!(
+            "{SELFIE}: {error:#}. Without it everything works but automatic seeding: give a mask"
+        );
+    }
+    Ok(())
+}
+
+fn onnxruntime(args: Args) -> Result<()> {
+    if std::env::var_os("MATTE_ONNXRUNTIME").is_some()
+        || std::env::var_os("ORT_DYLIB_PATH").is_some()
+    {
+        let found = paths::find_onnxruntime()
+            .context("MATTE_ONNXRUNTIME or ORT_DYLIB_PATH names a file that is not there")?;
+        println!("ONNX Runtime: {}, as the environment says", found.display());
+        return Ok(());
+    }
+    let Some(wheel) = wheel::onnxruntime(args.gpu) else {
+        let found = paths::find_onnxruntime().with_context(|| {
+            format!(
+                "ONNX Runtime: no wheel is pinned for {} on {}{}. Install ONNX Runtime {} and name the library in \
+                 MATTE_ONNXRUNTIME. Nothing mattes without it",
+                std::env::consts::OS,
+                std::env::consts::ARCH,
+                if args.gpu { " with GPU providers" } else { "" },
+                paths::ONNXRUNTIME_VERSION
+            )
+        })?;
+        println!("ONNX Runtime: {}", found.display());
+        return Ok(());
+    };
+    let folder = paths::onnxruntime_cache(args.gpu);
+    install(&wheel, &folder, args).context("ONNX Runtime: nothing mattes without it")?;
+    println!("ONNX Runtime: {}", folder.display());
+    Ok(())
+}
+
+fn openvino(args: Args) -> Result<()> {
+    let Some(wheel) = wheel::openvino() else {
+        println!("OpenVINO: not for this processor (Intel, x86-64, Linux)");
+        return Ok(());
+    };
+    let folder = paths::openvino_cache();
+    install(&wheel, &folder, args)?;
+    println!("OpenVINO: {}", folder.display());
+    Ok(())
+}
+
+/// Takes the weights out of the wheel and imports them into our skeleton of the network.
+fn selfie(args: Args) -> Result<()> {
+    let skeleton = command::root().join("models/packages").join(SELFIE);
+    let manifest = skeleton.join("manifest.json");
+    if !manifest.is_file() {
+        bail!("{} is missing", manifest.display());
+    }
+    let sources = paths::cache_dir().join("sources/mediapipe-0.10.14");
+    install(&wheel::SELFIE, &sources, args)?;
+    let package = paths::models_cache().join(SELFIE);
+    // Which skeleton the package was made from, so that a newer one is imported again.
+    let stamp = paths::cache_dir()
+        .join("sources")
+        .join(format!("{SELFIE}-skeleton.txt"));
+    let skeleton_hash = wheel::hash_file(&manifest)?;
+    let current = fs::read_to_string(&stamp).is_ok_and(|text| text.trim() == skeleton_hash);
+    if !(current && package.join("manifest.json").is_file()) {
+        import_package(&skeleton, &WeightSource::Files(&sources), &package)?;
+        fs::write(&stamp, skeleton_hash).with_context(|| stamp.display().to_string())?;
+    }
+    println!("{SELFIE}: {}", package.display());
+    Ok(())
+}
+
+/// Installs a wheel, or in offline mode says that it is missing.
+pub(crate) fn install(wheel: &Wheel, folder: &Path, args: Args) -> Result<()> {
+    if args.offline {
+        if wheel.is_installed(folder) {
+            return Ok(());
+        }
+        bail!(
+            "{} is not in {}, and nothing is fetched offline",
+            wheel.requirement,
+            folder.display()
+        );
+    }
+    wheel.install(folder).map(|_| ())
+}

@@ -1,0 +1,159 @@
+//! What the system's package manager has to provide.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command;
+
+/// Oldest GStreamer that the plugin is built for.
+const GSTREAMER: &str = "1.20";
+
+/// Something that must be there, and the Debian package that brings it.
+struct Need {
+    what: String,
+    package: &'static str,
+}
+
+/// Makes sure that every system package is there: installs what is missing where this is Debian or Ubuntu and we are
+/// root, otherwise says what to type.
+pub(crate) fn ensure(offline: bool) -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        println!("system packages: all there");
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|need| need.what.as_str()).collect();
+    let names = names.join(", ");
+    let mut packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if offline {
+        bail!(
+            "missing: {names}. Nothing builds without them.\n{}",
+            instructions(&packages)
+        );
+    }
+    if !(Path::new("/etc/debian_version").exists()
+        && command::succeeds("apt-get", &["--version"])
+        && is_root())
+    {
+        bail!(
+            "missing: {names}. Install them, then run this again:\n{}",
+            instructions(&packages)
+        );
+    }
+    println!(
+        "system packages: missing {names}; installing {}",
+        packages.join(" ")
+    );
+    let apt = |args: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        command::run(&mut apt)
+    };
+    apt(&["update", "-qq"])?;
+    apt(&[
+        ["install", "-y", "-qq", "--no-install-recommends"].as_slice(),
+        &packages,
+    ]
+    .concat())?;
+    let still: Vec<String> = self::missing().into_iter().map(|need| need.what).collect();
+    if !still.is_empty() {
+        bail!("still missing after the installation: {}", still.join(", "));
+    }
+    Ok(())
+}
+
+fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn missing() -> Vec<Need> {
+    let mut missing = Vec::new();
+    let mut need = |there: bool, what: &str, package: &'static str| {
+        if !there {
+            missing.push(Need {
+                what: what.to_owned(),
+                package,
+            });
+        }
+    };
+    need(
+        command::succeeds("cc", &["--version"]),
+        "a C compiler",
+        "gcc",
+    );
+    need(
+        command::succeeds("pkg-config", &["--version"]),
+        "pkg-config",
+        "pkg-config",
+    );
+    let minimum = format!("--atleast-version={GSTREAMER}");
+    for (library, package) in [
+        ("gstreamer-1.0", "libgstreamer1.0-dev"),
+        ("gstreamer-base-1.0", "libgstreamer1.0-dev"),
+        ("gstreamer-check-1.0", "libgstreamer1.0-dev"),
+        ("gstreamer-video-1.0", "libgstreamer-plugins-base1.0-dev"),
+        ("gstreamer-app-1.0", "libgstreamer-plugins-base1.0-dev"),
+    ] {
+        let there = command::succeeds("pkg-config", &[&minimum, library]);
+        need(
+            there,
+            &format!("{library} of {GSTREAMER} or newer, with headers"),
+            package,
+        );
+    }
+    need(
+        command::succeeds("gst-launch-1.0", &["--version"]),
+        "gst-launch-1.0",
+        "gstreamer1.0-tools",
+    );
+    for (element, package) in [
+        ("decodebin", "gstreamer1.0-plugins-base"),
+        ("videoconvert", "gstreamer1.0-plugins-base"),
+        ("rawvideoparse", "gstreamer1.0-plugins-base"),
+        ("compositor", "gstreamer1.0-plugins-base"),
+        ("pngenc", "gstreamer1.0-plugins-good"),
+        ("qtmux", "gstreamer1.0-plugins-good"),
+        ("matroskamux", "gstreamer1.0-plugins-good"),
+        ("h264parse", "gstreamer1.0-plugins-bad"),
+        ("x264enc", "gstreamer1.0-plugins-ugly"),
+        ("avdec_h264", "gstreamer1.0-libav"),
+        ("avenc_ffv1", "gstreamer1.0-libav"),
+    ] {
+        need(
+            command::succeeds("gst-inspect-1.0", &["--exists", element]),
+            &format!("element {element}"),
+            package,
+        );
+    }
+    need(
+        command::succeeds("python3", &["--version"]),
+        "python3",
+        "python3",
+    );
+    need(
+        command::succeeds("python3", &["-m", "pip", "--version"]),
+        "pip",
+        "python3-pip",
+    );
+    missing
+}
+
+fn instructions(debian: &[&str]) -> String {
+    format!(
+        "  Debian, Ubuntu:  sudo apt-get install {}\n  \
+         Fedora:          sudo dnf install gcc pkgconf-pkg-config gstreamer1-devel gstreamer1-plugins-base-devel \
+         gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly gstreamer1-plugin-libav \
+         python3-pip   (ugly and libav: from RPM Fusion)\n  \
+         Arch:            sudo pacman -S base-devel pkgconf gstreamer gst-plugins-base gst-plugins-good \
+         gst-plugins-bad gst-plugins-ugly gst-libav python-pip\n  \
+         macOS:           brew install pkgconf gstreamer python",
+        debian.join(" ")
+    )
+}
