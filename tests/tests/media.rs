@@ -1,0 +1,64 @@
+//! `mattefilter` on the shared clips: with a given first mask against an exact matte, and on its own.
+//!
+//! Only the first second of a clip is run, which shows whether the product works; how good a model is, `matte bench`
+//! and `matte eval` tell over whole clips.
+
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
+use std::path::Path;
+
+use matte_tests::{LITE, Picture, can_find_people, can_matte, iou, mad, media, run};
+
+const FRAMES: usize = 30;
+
+fn matted(clip: &Path, properties: &str) -> Vec<Picture> {
+    let line = format!(
+        "filesrc location={} ! decodebin ! mattefilter model={LITE} {properties} \
+         ! video/x-raw,format=GRAY8 ! appsink name=out",
+        clip.join("video.mp4").display()
+    );
+    run(&line, FRAMES)
+}
+
+#[test]
+fn with_the_first_mask_the_mattes_of_synthetic_clips_are_near_the_exact_ones() {
+    if !can_matte() {
+        return;
+    }
+    // Mean absolute difference over the clip's first second.
+    for (clip, bound) in [("syn01_dancer_fullbody_room", 0.03), ("syn05_webcam_lowres_man", 0.03)] {
+        let Some(clip) = media(&format!("synthetic/{clip}")) else { return };
+        let truth = format!(
+            "filesrc location={} ! decodebin ! videoconvert ! video/x-raw,format=GRAY8 ! appsink name=out",
+            clip.join("alpha.mkv").display()
+        );
+        let truth = run(&truth, FRAMES);
+        let mattes = matted(&clip, &format!("mask-location={}", clip.join("mask_0000.png").display()));
+        assert_eq!((mattes.len(), truth.len()), (FRAMES, FRAMES));
+        let mean = mattes.iter().zip(&truth).map(|(m, t)| mad(m, t)).sum::<f64>() / FRAMES as f64;
+        let overlap = mattes.iter().zip(&truth).map(|(m, t)| iou(m, t)).sum::<f64>() / FRAMES as f64;
+        eprintln!("{}: mean absolute difference {mean:.4}, intersection over union {overlap:.3}", clip.display());
+        assert!(mean < bound, "{}: {mean:.4}, not below {bound}", clip.display());
+    }
+}
+
+#[test]
+fn a_person_in_front_of_a_real_camera_is_found_and_followed() {
+    if !can_find_people() {
+        return;
+    }
+    for clip in ["real01_talking_head_gestures", "real05_signing_man"] {
+        let Some(clip) = media(&format!("real/{clip}")) else { return };
+        let mattes = matted(&clip, "before-seed=error");
+        assert_eq!(mattes.len(), FRAMES);
+        let mask = image::open(clip.join("mask_0000_pseudo.png")).unwrap().into_luma8();
+        let mask =
+            Picture { width: mask.width() as usize, height: mask.height() as usize, data: mask.into_raw() };
+        let first = iou(&mattes[0], &mask);
+        let areas: Vec<f64> = mattes.iter().map(|m| m.area() / mask.area()).collect();
+        eprintln!("{}: first frame {first:.3}, areas {areas:.2?}", clip.display());
+        assert!(first > 0.8, "{}: intersection over union with a mask checked by eye is {first:.3}", clip.display());
+        // A person who talks and gestures for a second stays about as large as in the first frame.
+        assert!(areas.iter().all(|a| (0.6..1.6).contains(a)), "{}: {areas:.2?}", clip.display());
+    }
+}
