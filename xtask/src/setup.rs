@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<()> {
     system::ensure(args.offline)?;
-    onnxruntime(args)?;
+    let runtime = onnxruntime(args);
     // The rest is optional: what a failure costs is said, and nothing stops.
     if let Err(error) = openvino(args) {
         println!("OpenVINO: {error:#}. Without it the CPU provider computes, slower");
@@ -35,7 +35,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
             "{SELFIE}: {error:#}. Without it everything works but automatic seeding: give a mask"
         );
     }
-    Ok(())
+    runtime
 }
 
 fn onnxruntime(args: Args) -> Result<()> {
