@@ -591,3 +591,100 @@ fn bus_error(message: &gst::Message) -> anyhow::Error {
         _ => anyhow::anyhow!("the pipeline stopped"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames of an odd size, each with its own values, so that a mixed-up row, stride or order shows.
+    fn frames(width: u32, height: u32, bytes: u32) -> Vec<Vec<u8>> {
+        let frame = |number: u32| {
+            let values = 0..width * height * bytes;
+            values.map(|i| (i * 7 + number * 31) as u8).collect()
+        };
+        (0..3).map(frame).collect()
+    }
+
+    fn round_trip(name: &str, gray: bool) {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        let (width, height) = (33, 17);
+        let written = frames(width, height, if gray { 1 } else { 4 });
+        let rate = gst::Fraction::new(25, 1);
+        let mut writer = Writer::create(&path, gray, (width, height), Some(rate)).unwrap();
+        for frame in &written {
+            writer.write(frame, (None, None)).unwrap();
+        }
+        writer.finish().unwrap();
+
+        let want = if gray { Want::Alpha } else { Want::Rgba };
+        let mut reader = Reader::open(&path, want).unwrap();
+        let mut number = 0;
+        while let Some(picture) = reader.read().unwrap() {
+            assert_eq!(picture.size(), (width, height));
+            let read = if gray {
+                picture.alpha().unwrap()
+            } else {
+                picture.rgba().unwrap()
+            };
+            assert!(read == written[number], "{name}: frame {number} differs");
+            number += 1;
+        }
+        assert_eq!(number, written.len(), "{name}");
+    }
+
+    #[test]
+    fn lossless_videos_come_back_as_they_were() {
+        round_trip("rgba.mkv", false);
+        round_trip("gray.mkv", true);
+        round_trip("gray.mov", true);
+    }
+
+    #[test]
+    fn folders_of_images_come_back_as_they_were() {
+        round_trip("rgba", false);
+        round_trip("gray", true);
+    }
+
+    #[test]
+    fn prores_keeps_alpha() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mov");
+        let frame = [[200, 100, 50, 255], [10, 20, 30, 0]]
+            .concat()
+            .repeat(64 * 32);
+        let mut writer = Writer::create(&path, false, (64, 64), None).unwrap();
+        writer.write(&frame, (None, None)).unwrap();
+        writer.finish().unwrap();
+        let mut reader = Reader::open(&path, Want::Alpha).unwrap();
+        let alpha = reader.read().unwrap().unwrap().alpha().unwrap();
+        let expected: Vec<u8> = frame.iter().skip(3).step_by(4).copied().collect();
+        assert!(alpha == expected, "{:?}", &alpha[..8]);
+    }
+
+    #[test]
+    fn what_holds_no_alpha_is_refused() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |name: &str| {
+            let writer = Writer::create(&dir.path().join(name), false, (16, 16), None);
+            writer
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
+        };
+        assert!(refused("a.webm").contains("drops the alpha channel"));
+        assert!(refused("a.mp4").contains(".mp4 holds no alpha"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_video_is_an_error() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mp4");
+        fs::write(&path, b"not a video").unwrap();
+        assert!(Reader::open(&path, Want::Colour).is_err());
+    }
+}
