@@ -121,16 +121,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn error_message(error: &Error) -> gst::ErrorMessage {
     match error {
         Error::ModelNotFound { .. } | Error::MaskFile { .. } => {
-            gst::error_msg!(gst::ResourceError::NotFound, ["{error}"])
+            gst::error_msg!(gst::ResourceError::NotFound, ("{error}"))
         }
-        Error::Runtime { .. } | Error::Backend { .. } => gst::error_msg!(gst::LibraryError::Init, ["{error}"]),
-        Error::Ort { .. } => gst::error_msg!(gst::LibraryError::Failed, ["{error}"]),
-        _ => gst::error_msg!(gst::LibraryError::Settings, ["{error}"]),
+        Error::Runtime { .. } | Error::Backend { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),
+        Error::Ort { .. } => gst::error_msg!(gst::LibraryError::Failed, ("{error}")),
+        _ => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
     }
 }
 
 fn lost(_: Lost) -> gst::ErrorMessage {
-    gst::error_msg!(gst::LibraryError::Failed, ["the engine panicked while it remembered a frame"])
+    gst::error_msg!(gst::LibraryError::Failed, ("the engine panicked while it remembered a frame"))
 }
 
 /// The reason why a stream cannot be matted at all.
@@ -138,21 +138,21 @@ fn refused(info: &VideoInfo) -> Option<gst::ErrorMessage> {
     if info.interlace_mode() != VideoInterlaceMode::Progressive {
         return Some(gst::error_msg!(
             gst::StreamError::WrongType,
-            ["interlace-mode {}: only progressive video can be matted; put a deinterlace before", info.interlace_mode()]
+            ("interlace-mode {}: only progressive video can be matted; put a deinterlace before", info.interlace_mode())
         ));
     }
     let views = info.multiview_mode();
     if !matches!(views, VideoMultiviewMode::None | VideoMultiviewMode::Mono) {
         return Some(gst::error_msg!(
             gst::StreamError::WrongType,
-            ["multiview-mode {views:?}: only one view can be matted"]
+            ("multiview-mode {views:?}: only one view can be matted")
         ));
     }
     None
 }
 
 fn input<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> Result<Frame<'a>, gst::ErrorMessage> {
-    let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ["input buffer: {what}"]);
+    let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ("input buffer: {what}"));
     let format = caps::pixel_format(frame.format()).ok_or_else(|| wrong("format that the caps do not allow"))?;
     let mut planes = [Plane::default(); 3];
     for (i, plane) in planes.iter_mut().enumerate().take(format.planes()) {
@@ -166,7 +166,7 @@ fn input<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> Result<Frame<'a>, gst
 }
 
 fn output<'a>(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> Result<OutputMut<'a>, gst::ErrorMessage> {
-    let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ["output buffer: {what}"]);
+    let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ("output buffer: {what}"));
     let format = caps::output_format(frame.format()).ok_or_else(|| wrong("format that the caps do not allow"))?;
     let stride = usize::try_from(frame.plane_stride()[0]).map_err(|_| wrong("negative stride"))?;
     let (width, height) = (frame.width(), frame.height());
@@ -207,7 +207,7 @@ impl State {
     /// One frame. Returns whether the engine is to remember it.
     fn process(&mut self, frame: &Frame, output: &mut OutputMut, news: &mut News) -> Result<bool, gst::ErrorMessage> {
         let Some(engine) = &mut self.engine else {
-            return Err(gst::error_msg!(gst::CoreError::Negotiation, ["a frame before any caps"]));
+            return Err(gst::error_msg!(gst::CoreError::Negotiation, ("a frame before any caps")));
         };
         engine.matter().map_err(lost)?;
         let mut failure = engine.take_failure().map(|e| format!("the last frame could not be remembered: {e}"));
@@ -311,7 +311,7 @@ impl MatteFilter {
             );
         }
         if let Some(warning) = news.warning {
-            gst::element_imp_warning!(self, gst::LibraryError::Failed, ["{warning}"]);
+            gst::element_imp_warning!(self, gst::LibraryError::Failed, ("{warning}"));
         }
     }
 
@@ -331,14 +331,14 @@ impl MatteFilter {
     /// Opens the engine for this size, or keeps the one that is open.
     fn open(&self, info: &VideoInfo) -> Result<(), gst::ErrorMessage> {
         let size = (info.width(), info.height());
-        let not_started = || gst::error_msg!(gst::CoreError::StateChange, ["not started"]);
+        let not_started = || gst::error_msg!(gst::CoreError::StateChange, ("not started"));
         let (models, engine, provider, options) = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or_else(not_started)?;
             let settings = lock(&self.settings);
             let options = settings
                 .options()
-                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ["{e}"]))?;
+                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("{e}")))?;
             (state.models.clone(), state.engine.take(), settings.execution_provider, options)
         };
 
@@ -353,7 +353,7 @@ impl MatteFilter {
                 let matter =
                     Matter::open(&models, provider.into(), options.clone(), size).map_err(|e| error_message(&e))?;
                 Engine::new(matter)
-                    .map_err(|e| gst::error_msg!(gst::ResourceError::NoSpaceLeft, ["no worker thread: {e}"]))?
+                    .map_err(|e| gst::error_msg!(gst::ResourceError::NoSpaceLeft, ("no worker thread: {e}")))?
             }
         };
         let matter = engine.matter().map_err(lost)?;
@@ -374,11 +374,11 @@ impl MatteFilter {
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::NotFound,
-                [
+                (
                     "seed=auto, but the model package {} is not installed, so that nobody is found: nothing is matted \
                      until mask-location is set; `cargo xtask setup` installs it",
                     ModelSet::SEGMENTATION
-                ]
+                )
             );
         }
         Ok(())
@@ -466,7 +466,7 @@ impl BaseTransformImpl for MatteFilter {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let (model, location, seed) = {
             let settings = lock(&self.settings);
-            settings.options().map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ["{e}"]))?;
+            settings.options().map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("{e}")))?;
             (settings.model.clone(), settings.mask_location.clone(), settings.seed)
         };
         let models = ModelSet::find(&model).map_err(|e| error_message(&e))?;
@@ -475,7 +475,7 @@ impl BaseTransformImpl for MatteFilter {
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Settings,
-                ["seed=mask, but mask-location is not set: nothing is matted until it is"]
+                ("seed=mask, but mask-location is not set: nothing is matted until it is")
             );
         }
         *lock(&self.state) = Some(State {
@@ -574,7 +574,7 @@ impl VideoFilterImpl for MatteFilter {
             let mut output = output(outframe)?;
             let mut state = lock(&self.state);
             let Some(state) = state.as_mut() else {
-                return Err(gst::error_msg!(gst::CoreError::StateChange, ["not started"]));
+                return Err(gst::error_msg!(gst::CoreError::StateChange, ("not started")));
             };
             state.update(&self.settings, &mut news)?;
             let remember = state.process(&frame, &mut output, &mut news)?;
