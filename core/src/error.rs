@@ -10,7 +10,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The data of a frame, mask or output is shorter than its size, format and stride ask for.
-    #[error("{what}: {have} bytes, but {width}x{height} {format} with a stride of {stride} bytes needs {need}")]
+    #[error(
+        "{what}: {have} bytes, but {width}x{height} {format} with a stride of {stride} bytes needs {need}"
+    )]
     Buffer {
         /// Frame, mask or output, and the plane.
         what: String,
@@ -52,7 +54,9 @@ pub enum Error {
         height: u32,
     },
     /// A frame or output of another size than the engine was opened for.
-    #[error("{what} of {width}x{height}, but the engine is set up for {expected_width}x{expected_height}")]
+    #[error(
+        "{what} of {width}x{height}, but the engine is set up for {expected_width}x{expected_height}"
+    )]
     FrameSize {
         /// Frame or output.
         what: &'static str,
@@ -81,7 +85,9 @@ pub enum Error {
         frame_height: u32,
     },
     /// A mask with nothing in it.
-    #[error("the mask is empty after erosion by {erode} and dilation by {dilate} pixels: no pixel is selected")]
+    #[error(
+        "the mask is empty after erosion by {erode} and dilation by {dilate} pixels: no pixel is selected"
+    )]
     MaskEmpty {
         /// Erosion, working-size pixels.
         erode: u32,
@@ -110,7 +116,9 @@ pub enum Error {
     #[error("there is no target yet: give a mask, or switch automatic seeding on")]
     NotSeeded,
     /// A reference was added although all slots that were reserved for references are taken.
-    #[error("all {limit} reference slots are taken: remove one, or open the engine with a higher `max_references`")]
+    #[error(
+        "all {limit} reference slots are taken: remove one, or open the engine with a higher `max_references`"
+    )]
     ReferencesFull {
         /// Number of reference slots.
         limit: u32,
@@ -183,15 +191,24 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Self::Io { path: path.as_ref().to_owned(), source }
+        Self::Io {
+            path: path.as_ref().to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn model(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self::Model { path: path.as_ref().to_owned(), reason: reason.into() }
+        Self::Model {
+            path: path.as_ref().to_owned(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn checkpoint(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self::Checkpoint { path: path.as_ref().to_owned(), reason: reason.into() }
+        Self::Checkpoint {
+            path: path.as_ref().to_owned(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -205,6 +222,9 @@ where
     ort::Error: From<ort::Error<R>>,
 {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|e| Error::Ort { doing: what(), source: e.into() })
+        self.map_err(|e| Error::Ort {
+            doing: what(),
+            source: e.into(),
+        })
     }
 }

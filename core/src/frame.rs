@@ -8,7 +8,10 @@ pub const MAX_SIDE: u32 = 16384;
 /// Memory layout of a [`Frame`]'s pixels. 8 bits a component; the names give the order of the bytes in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the names are those of GStreamer's video formats")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of GStreamer's video formats"
+)]
 pub enum PixelFormat {
     Rgba,
     Bgra,
@@ -140,7 +143,11 @@ pub struct Frame<'a> {
 
 fn check_size(what: &'static str, width: u32, height: u32) -> Result<()> {
     if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
-        return Err(Error::Size { what, width, height });
+        return Err(Error::Size {
+            what,
+            width,
+            height,
+        });
     }
     Ok(())
 }
@@ -154,12 +161,29 @@ fn check_plane(
     stride: usize,
 ) -> Result<()> {
     if stride < row {
-        return Err(Error::Stride { what: what(), stride, width, format, row });
+        return Err(Error::Stride {
+            what: what(),
+            stride,
+            width,
+            format,
+            row,
+        });
     }
     // Sides are limited to 2^14, but a stride is not: the product may overflow.
-    let need = stride.checked_mul(rows - 1).and_then(|n| n.checked_add(row)).unwrap_or(usize::MAX);
+    let need = stride
+        .checked_mul(rows - 1)
+        .and_then(|n| n.checked_add(row))
+        .unwrap_or(usize::MAX);
     if len < need {
-        return Err(Error::Buffer { what: what(), have: len, need, width, height, format, stride });
+        return Err(Error::Buffer {
+            what: what(),
+            have: len,
+            need,
+            width,
+            height,
+            format,
+            stride,
+        });
     }
     Ok(())
 }
@@ -190,15 +214,33 @@ impl<'a> Frame<'a> {
             )?;
             *slot = plane;
         }
-        Ok(Self { format, width, height, planes: kept, colorimetry })
+        Ok(Self {
+            format,
+            width,
+            height,
+            planes: kept,
+            colorimetry,
+        })
     }
 
     /// A frame of one plane: one of the RGB formats or grey.
     ///
     /// # Errors
     /// As [`Frame::new`].
-    pub fn packed(format: PixelFormat, width: u32, height: u32, data: &'a [u8], stride: usize) -> Result<Self> {
-        Self::new(format, width, height, &[Plane { data, stride }], Colorimetry::default())
+    pub fn packed(
+        format: PixelFormat,
+        width: u32,
+        height: u32,
+        data: &'a [u8],
+        stride: usize,
+    ) -> Result<Self> {
+        Self::new(
+            format,
+            width,
+            height,
+            &[Plane { data, stride }],
+            Colorimetry::default(),
+        )
     }
 
     /// Format of the pixels.
@@ -236,14 +278,22 @@ impl<'a> Frame<'a> {
     /// A plane, its stride, bytes of a row and number of rows.
     pub(crate) fn plane(&self, plane: usize) -> (&'a [u8], usize, usize, usize) {
         let (row, rows) = self.format.plane_size(plane, self.width, self.height);
-        (self.planes[plane].data, self.planes[plane].stride, row, rows)
+        (
+            self.planes[plane].data,
+            self.planes[plane].stride,
+            row,
+            rows,
+        )
     }
 }
 
 /// Layout of what the engine writes. Alpha is straight: colour is not multiplied by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the names are those of GStreamer's video formats")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of GStreamer's video formats"
+)]
 pub enum OutputFormat {
     Rgba,
     Bgra,
@@ -303,7 +353,13 @@ impl<'a> OutputMut<'a> {
     ///
     /// # Errors
     /// [`Error::Size`], [`Error::Stride`] or [`Error::Buffer`] when the view would reach outside its data.
-    pub fn new(format: OutputFormat, width: u32, height: u32, data: &'a mut [u8], stride: usize) -> Result<Self> {
+    pub fn new(
+        format: OutputFormat,
+        width: u32,
+        height: u32,
+        data: &'a mut [u8],
+        stride: usize,
+    ) -> Result<Self> {
         check_size("output", width, height)?;
         let row = width as usize * format.bytes_per_pixel();
         check_plane(
@@ -314,7 +370,13 @@ impl<'a> OutputMut<'a> {
             data.len(),
             stride,
         )?;
-        Ok(Self { format, width, height, data, stride })
+        Ok(Self {
+            format,
+            width,
+            height,
+            data,
+            stride,
+        })
     }
 
     /// Format of the pixels.
@@ -358,7 +420,12 @@ impl<'a> Mask<'a> {
             data.len(),
             stride,
         )?;
-        Ok(Self { width, height, data, stride })
+        Ok(Self {
+            width,
+            height,
+            data,
+            stride,
+        })
     }
 
     /// Width and height in pixels.
@@ -387,7 +454,10 @@ impl MaskImage {
     /// [`Error::MaskFile`] when the file is missing, is no such image, or is larger than [`MAX_SIDE`].
     pub fn read(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
-        let fail = |reason: String| Error::MaskFile { path: path.to_owned(), reason };
+        let fail = |reason: String| Error::MaskFile {
+            path: path.to_owned(),
+            reason,
+        };
         let mut reader = image::ImageReader::open(path)
             .map_err(|e| fail(e.to_string()))?
             .with_guessed_format()
@@ -403,16 +473,29 @@ impl MaskImage {
             true => {
                 let rgba = picture.to_rgba8();
                 let alpha: Vec<u8> = rgba.pixels().map(|p| p.0[3]).collect();
-                if alpha.iter().any(|a| *a != 255) { alpha } else { picture.to_luma8().into_raw() }
+                if alpha.iter().any(|a| *a != 255) {
+                    alpha
+                } else {
+                    picture.to_luma8().into_raw()
+                }
             }
             false => picture.to_luma8().into_raw(),
         };
-        Ok(Self { width, height, data })
+        Ok(Self {
+            width,
+            height,
+            data,
+        })
     }
 
     /// The pixels as a view.
     pub fn as_mask(&self) -> Mask<'_> {
-        Mask { width: self.width, height: self.height, data: &self.data, stride: self.width as usize }
+        Mask {
+            width: self.width,
+            height: self.height,
+            data: &self.data,
+            stride: self.width as usize,
+        }
     }
 }
 
@@ -424,37 +507,87 @@ mod tests {
     fn views_refuse_what_would_reach_outside() {
         let data = [0u8; 100];
         let ok = Frame::packed(PixelFormat::Rgb, 5, 6, &data, 16);
-        assert!(ok.is_ok(), "95 bytes are enough: the last row has no padding");
-        let short = Frame::packed(PixelFormat::Rgb, 5, 7, &data, 16).unwrap_err().to_string();
-        assert_eq!(short, "frame, plane 0: 100 bytes, but 5x7 RGB with a stride of 16 bytes needs 111");
-        let stride = Frame::packed(PixelFormat::Rgb, 6, 2, &data, 16).unwrap_err().to_string();
-        assert_eq!(stride, "frame, plane 0: stride of 16 bytes, but a row of 6 RGB pixels has 18");
-        let zero = Frame::packed(PixelFormat::Rgb, 0, 2, &data, 16).unwrap_err().to_string();
-        assert_eq!(zero, "frame: 0x2 pixels, but each side must be from 1 to 16384");
-        let overflow = Mask::new(4, 3, &data, usize::MAX / 2).unwrap_err().to_string();
-        assert!(overflow.contains("needs 18446744073709551615"), "{overflow}");
+        assert!(
+            ok.is_ok(),
+            "95 bytes are enough: the last row has no padding"
+        );
+        let short = Frame::packed(PixelFormat::Rgb, 5, 7, &data, 16)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            short,
+            "frame, plane 0: 100 bytes, but 5x7 RGB with a stride of 16 bytes needs 111"
+        );
+        let stride = Frame::packed(PixelFormat::Rgb, 6, 2, &data, 16)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            stride,
+            "frame, plane 0: stride of 16 bytes, but a row of 6 RGB pixels has 18"
+        );
+        let zero = Frame::packed(PixelFormat::Rgb, 0, 2, &data, 16)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            zero,
+            "frame: 0x2 pixels, but each side must be from 1 to 16384"
+        );
+        let overflow = Mask::new(4, 3, &data, usize::MAX / 2)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            overflow.contains("needs 18446744073709551615"),
+            "{overflow}"
+        );
     }
 
     #[test]
     fn a_planar_frame_needs_all_planes() {
         let data = [0u8; 64];
-        let plane = |len: usize, stride| Plane { data: &data[..len], stride };
+        let plane = |len: usize, stride| Plane {
+            data: &data[..len],
+            stride,
+        };
         assert!(
-            Frame::new(PixelFormat::Nv12, 5, 5, &[plane(25, 5), plane(18, 6)], Colorimetry::default()).is_ok()
+            Frame::new(
+                PixelFormat::Nv12,
+                5,
+                5,
+                &[plane(25, 5), plane(18, 6)],
+                Colorimetry::default()
+            )
+            .is_ok()
         );
-        let missing =
-            Frame::new(PixelFormat::I420, 5, 5, &[plane(25, 5), plane(9, 3)], Colorimetry::default()).unwrap_err();
-        assert_eq!(missing.to_string(), "frame, plane 2: stride of 0 bytes, but a row of 5 I420 pixels has 3");
+        let missing = Frame::new(
+            PixelFormat::I420,
+            5,
+            5,
+            &[plane(25, 5), plane(9, 3)],
+            Colorimetry::default(),
+        )
+        .unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "frame, plane 2: stride of 0 bytes, but a row of 5 I420 pixels has 3"
+        );
     }
 
     #[test]
     fn a_missing_or_broken_mask_file_is_named() {
-        let missing = MaskImage::read("/nonexistent/mask.png").unwrap_err().to_string();
-        assert_eq!(missing, "mask file /nonexistent/mask.png: No such file or directory (os error 2)");
+        let missing = MaskImage::read("/nonexistent/mask.png")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            missing,
+            "mask file /nonexistent/mask.png: No such file or directory (os error 2)"
+        );
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mask.png");
         std::fs::write(&path, b"\x89PNG\r\n\x1a\nnot really").unwrap();
         let broken = MaskImage::read(&path).unwrap_err().to_string();
-        assert!(broken.starts_with(&format!("mask file {}: ", path.display())), "{broken}");
+        assert!(
+            broken.starts_with(&format!("mask file {}: ", path.display())),
+            "{broken}"
+        );
     }
 }

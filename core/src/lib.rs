@@ -37,7 +37,9 @@ mod stages;
 pub mod stats;
 
 pub use error::{Error, Result};
-pub use frame::{Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, YuvMatrix};
+pub use frame::{
+    Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, YuvMatrix,
+};
 pub use matter::{FrameReport, MatteState, Matter, MemoryState};
 pub use memory::ReferenceId;
 pub use options::{Options, Policy, Refine, SeedMode};

@@ -101,15 +101,25 @@ enum Store {
 }
 
 fn needed(tensor: Option<Tensor>, package: &Package, name: &str) -> Result<Tensor> {
-    tensor.ok_or_else(|| Error::model(package.dir.join("manifest.json"), format!("tensor `{name}` is missing")))
+    tensor.ok_or_else(|| {
+        Error::model(
+            package.dir.join("manifest.json"),
+            format!("tensor `{name}` is missing"),
+        )
+    })
 }
 
 impl Network {
-    fn open(engine: &Engine, package: &Package, geometry: &Geometry, slots: (usize, usize)) -> Result<Self> {
+    fn open(
+        engine: &Engine,
+        package: &Package,
+        geometry: &Geometry,
+        slots: (usize, usize),
+    ) -> Result<Self> {
         let manifest = &package.manifest;
-        let dims = manifest
-            .dims
-            .ok_or_else(|| Error::model(package.dir.join("manifest.json"), "field `dims` is missing"))?;
+        let dims = manifest.dims.ok_or_else(|| {
+            Error::model(package.dir.join("manifest.json"), "field `dims` is missing")
+        })?;
         let (w, h) = geometry.grid();
         let tokens = w * h;
         let (references, temporary) = slots;
@@ -124,7 +134,13 @@ impl Network {
         let matte = Graph::open(engine, package, "matte", &all, Role::Matting)?;
         let value = Graph::open(engine, package, "value", &all, Role::Matting)?;
         let memorize = match manifest.graphs.contains_key("memorize") {
-            true => Some(Graph::open(engine, package, "memorize", &all, Role::Matting)?),
+            true => Some(Graph::open(
+                engine,
+                package,
+                "memorize",
+                &all,
+                Role::Matting,
+            )?),
             false => None,
         };
         let allocator = matte.allocator(engine)?;
@@ -134,7 +150,10 @@ impl Network {
             key_row: dims.key_row as usize,
             valid: dims.valid as usize,
             value: dims.value as usize,
-            element: matte.spec().input("bank_values").map_or(crate::runtime::manifest::Element::Float32, |t| t.element),
+            element: matte
+                .spec()
+                .input("bank_values")
+                .map_or(crate::runtime::manifest::Element::Float32, |t| t.element),
             references,
             temporary,
         };
@@ -144,7 +163,11 @@ impl Network {
             frame: of_matte("frame")?,
             alpha: of_matte("alpha")?,
             key_rows: of_matte("key_rows")?,
-            value_scratch: needed(value.tensor(&allocator, "value_rows")?, package, "value_rows")?,
+            value_scratch: needed(
+                value.tensor(&allocator, "value_rows")?,
+                package,
+                "value_rows",
+            )?,
             gate: of_matte("gate")?,
             keep: match &memorize {
                 Some(graph) => graph.tensor(&allocator, "keep")?,
@@ -220,7 +243,11 @@ impl Network {
             Store::Slot { slot, .. } => self.bank.value_slot(slot),
         };
         self.value.run(
-            &[("frame", Some(&self.frame)), ("feature", feature), ("alpha", Some(&self.alpha))],
+            &[
+                ("frame", Some(&self.frame)),
+                ("feature", feature),
+                ("alpha", Some(&self.alpha)),
+            ],
             &mut [
                 ("value", state.value.other_mut()),
                 ("value_rows", Some(rows)),
@@ -228,7 +255,9 @@ impl Network {
             ],
         )?;
         stats.record(Stage::Value, start);
-        let Store::Slot { slot, keep_objects } = store else { return Ok(()) };
+        let Store::Slot { slot, keep_objects } = store else {
+            return Ok(());
+        };
         let start = Instant::now();
         self.bank.key_slot(slot).copy_from(&self.key_rows)?;
         if let Some(memorize) = &mut self.memorize {
@@ -245,7 +274,10 @@ impl Network {
                     ("object_memory", objects),
                     ("keep", self.keep.as_ref()),
                 ],
-                &mut [("sensory_out", sensory_out), ("object_memory_out", objects_out)],
+                &mut [
+                    ("sensory_out", sensory_out),
+                    ("object_memory_out", objects_out),
+                ],
             )?;
         }
         stats.record(Stage::Memorize, start);
@@ -262,7 +294,9 @@ impl Network {
     }
 
     fn commit_memorize(&mut self) {
-        let Some(memorize) = &self.memorize else { return };
+        let Some(memorize) = &self.memorize else {
+            return;
+        };
         if memorize.spec().output("sensory_out").is_some() {
             self.state.sensory.swap();
         }
@@ -275,7 +309,10 @@ impl Network {
     fn set_alpha(&mut self, mask: &[u8], geometry: &Geometry) -> Result<()> {
         self.alpha.write(|alpha: &mut [f32]| {
             alpha.fill(0.0);
-            for (range, row) in geometry.inner_rows().zip(mask.chunks_exact(geometry.size.0)) {
+            for (range, row) in geometry
+                .inner_rows()
+                .zip(mask.chunks_exact(geometry.size.0))
+            {
                 for (a, m) in alpha[range].iter_mut().zip(row) {
                     *a = f32::from(*m) / 255.0;
                 }
@@ -288,25 +325,32 @@ impl Network {
     const LARGEST_AREA: f32 = (1 << 20) as f32;
 
     fn bound_object_memory(&mut self) -> Result<()> {
-        let Some(width) = self
-            .matte
-            .spec()
-            .input("object_memory")
-            .and_then(|t| match t.shape.as_slice() {
-                [_, _, crate::runtime::manifest::Dim::Fixed(n)] => Some(*n as usize),
-                _ => None,
-            })
+        let Some(width) =
+            self.matte
+                .spec()
+                .input("object_memory")
+                .and_then(|t| match t.shape.as_slice() {
+                    [_, _, crate::runtime::manifest::Dim::Fixed(n)] => Some(*n as usize),
+                    _ => None,
+                })
         else {
             return Ok(());
         };
-        let Some(memory) = self.state.object_memory.current_mut() else { return Ok(()) };
-        let largest =
-            memory.read::<f32>()?.chunks_exact(width).map(|row| row[width - 1]).fold(0f32, f32::max);
+        let Some(memory) = self.state.object_memory.current_mut() else {
+            return Ok(());
+        };
+        let largest = memory
+            .read::<f32>()?
+            .chunks_exact(width)
+            .map(|row| row[width - 1])
+            .fold(0f32, f32::max);
         if largest > Self::LARGEST_AREA {
             memory.write(|all: &mut [f32]| {
                 for row in all.chunks_exact_mut(width) {
                     if row[width - 1] > Self::LARGEST_AREA {
-                        row.iter_mut().for_each(|v| *v *= 0.5);
+                        for v in row {
+                            *v *= 0.5;
+                        }
                     }
                 }
             })?;
@@ -362,7 +406,16 @@ impl Matter {
     /// # Errors
     /// [`Error::Option`] for an option outside its range; [`Error::Runtime`], [`Error::Backend`], [`Error::Model`] or
     /// [`Error::Ort`] when the network cannot be opened. Only [`Backend::Auto`] tries another backend then.
-    pub fn open(models: &ModelSet, backend: Backend, options: Options, frame_size: (u32, u32)) -> Result<Self> {
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the engine keeps its options"
+    )]
+    pub fn open(
+        models: &ModelSet,
+        backend: Backend,
+        options: Options,
+        frame_size: (u32, u32),
+    ) -> Result<Self> {
         options.validate()?;
         let geometry = Self::geometry(models, &options, frame_size)?;
         let candidates = backend.candidates();
@@ -382,7 +435,11 @@ impl Matter {
                 }
                 Err(e) => {
                     if let Some(next) = candidates.get(i + 1) {
-                        log::warn!("auto: {} cannot be used, trying {}: {e}", candidate.name(), next.name());
+                        log::warn!(
+                            "auto: {} cannot be used, trying {}: {e}",
+                            candidate.name(),
+                            next.name()
+                        );
                     }
                     failed = Some(e);
                 }
@@ -395,13 +452,24 @@ impl Matter {
     }
 
     fn geometry(models: &ModelSet, options: &Options, frame: (u32, u32)) -> Result<Geometry> {
-        if frame.0 == 0 || frame.1 == 0 || frame.0 > crate::frame::MAX_SIDE || frame.1 > crate::frame::MAX_SIDE {
-            return Err(Error::Size { what: "frame", width: frame.0, height: frame.1 });
+        if frame.0 == 0
+            || frame.1 == 0
+            || frame.0 > crate::frame::MAX_SIDE
+            || frame.1 > crate::frame::MAX_SIDE
+        {
+            return Err(Error::Size {
+                what: "frame",
+                width: frame.0,
+                height: frame.1,
+            });
         }
         let manifest = &models.matting.manifest;
-        let sizes = manifest
-            .working_size
-            .ok_or_else(|| Error::model(models.matting.dir.join("manifest.json"), "field `working_size` is missing"))?;
+        let sizes = manifest.working_size.ok_or_else(|| {
+            Error::model(
+                models.matting.dir.join("manifest.json"),
+                "field `working_size` is missing",
+            )
+        })?;
         let size = match options.working_size {
             None => automatic_size(frame, &sizes),
             Some((w, h)) => {
@@ -423,17 +491,36 @@ impl Matter {
     }
 
     fn slots(models: &ModelSet, options: &Options) -> (usize, usize) {
-        let temporary = models.matting.manifest.memory.map_or(4, |m| m.temporary_frames);
-        (options.max_references as usize, options.memory_frames.unwrap_or(temporary) as usize)
+        let temporary = models
+            .matting
+            .manifest
+            .memory
+            .map_or(4, |m| m.temporary_frames);
+        (
+            options.max_references as usize,
+            options.memory_frames.unwrap_or(temporary) as usize,
+        )
     }
 
     fn interval(models: &ModelSet, options: &Options) -> u32 {
-        options.memory_interval.unwrap_or(models.matting.manifest.memory.map_or(5, |m| m.interval))
+        options
+            .memory_interval
+            .unwrap_or(models.matting.manifest.memory.map_or(5, |m| m.interval))
     }
 
-    fn open_on(models: &ModelSet, backend: Backend, options: &Options, geometry: Geometry) -> Result<Self> {
+    fn open_on(
+        models: &ModelSet,
+        backend: Backend,
+        options: &Options,
+        geometry: Geometry,
+    ) -> Result<Self> {
         let engine = Engine::new(backend, options.threads)?;
-        let network = Network::open(&engine, &models.matting, &geometry, Self::slots(models, options))?;
+        let network = Network::open(
+            &engine,
+            &models.matting,
+            &geometry,
+            Self::slots(models, options),
+        )?;
         let segmenter = match &models.segmentation {
             Some(package) => Some(Segmenter::open(&engine, package)?),
             None => None,
@@ -469,8 +556,12 @@ impl Matter {
             return Ok(());
         }
         if (geometry.size, geometry.padded) != (self.geometry.size, self.geometry.padded) {
-            self.network =
-                Network::open(&self.engine, &self.models.matting, &geometry, Self::slots(&self.models, &self.options))?;
+            self.network = Network::open(
+                &self.engine,
+                &self.models.matting,
+                &geometry,
+                Self::slots(&self.models, &self.options),
+            )?;
             self.forget();
         }
         self.geometry = geometry;
@@ -494,18 +585,20 @@ impl Matter {
             && slots == Self::slots(&self.models, &self.options)
             && options.threads == self.options.threads;
         if same_graphs {
-            if Self::interval(&self.models, &options) != Self::interval(&self.models, &self.options) {
-                self.policy.set_interval(Self::interval(&self.models, &options));
+            if Self::interval(&self.models, &options) != Self::interval(&self.models, &self.options)
+            {
+                self.policy
+                    .set_interval(Self::interval(&self.models, &options));
             }
             self.options = options;
             return Ok(());
         }
         let engine = Engine::new(self.engine.backend(), options.threads)?;
         self.network = Network::open(&engine, &self.models.matting, &geometry, slots)?;
-        if options.threads != self.options.threads {
-            if let Some(package) = &self.models.segmentation {
-                self.segmenter = Some(Segmenter::open(&engine, package)?);
-            }
+        if options.threads != self.options.threads
+            && let Some(package) = &self.models.segmentation
+        {
+            self.segmenter = Some(Segmenter::open(&engine, package)?);
         }
         self.engine = engine;
         self.geometry = geometry;
@@ -533,9 +626,16 @@ impl Matter {
     }
 
     fn check_size(&self, what: &'static str, (width, height): (u32, u32)) -> Result<()> {
-        let (expected_width, expected_height) = (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32);
+        let (expected_width, expected_height) =
+            (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32);
         if (width, height) != (expected_width, expected_height) {
-            return Err(Error::FrameSize { what, width, height, expected_width, expected_height });
+            return Err(Error::FrameSize {
+                what,
+                width,
+                height,
+                expected_width,
+                expected_height,
+            });
         }
         Ok(())
     }
@@ -565,7 +665,12 @@ impl Matter {
         self.check_size("frame", frame.size())?;
         let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
         let _guard = FlushDenormals::new();
-        preprocess(&mut self.scaler, frame, &self.geometry, &mut self.network.frame)?;
+        preprocess(
+            &mut self.scaler,
+            frame,
+            &self.geometry,
+            &mut self.network.frame,
+        )?;
         self.prepare_prior(frame)?;
         self.begin_seed_prepared(&mask)
     }
@@ -584,14 +689,19 @@ impl Matter {
     }
 
     fn warm_up(&self) -> u32 {
-        self.options.warm_up.or(self.models.matting.manifest.memory.map(|m| m.warm_up)).unwrap_or(0)
+        self.options
+            .warm_up
+            .or(self.models.matting.manifest.memory.map(|m| m.warm_up))
+            .unwrap_or(0)
     }
 
     /// Keeps a mask for the next [`process`](Matter::process), which then seeds on its frame. It replaces a mask that
     /// waits already. Its size is checked against the frame then.
     pub fn queue_seed(&mut self, mask: &Mask<'_>) {
         let (width, height) = mask.size();
-        let data = (0..height as usize).flat_map(|y| mask.row(y).iter().copied()).collect();
+        let data = (0..height as usize)
+            .flat_map(|y| mask.row(y).iter().copied())
+            .collect();
         self.queued_seed = Some((width, height, data));
     }
 
@@ -639,7 +749,10 @@ impl Matter {
         network.run_matte(Read::LastValue)?;
         network.state.feature.swap();
         network.state.sensory.swap();
-        let store = Store::Slot { slot: network.bank.begin_first()?, keep_objects: false };
+        let store = Store::Slot {
+            slot: network.bank.begin_first()?,
+            keep_objects: false,
+        };
         network.run_value(Which::Current, store, &mut self.stats)?;
         network.commit(store);
         self.policy.first_frame();
@@ -659,7 +772,12 @@ impl Matter {
         let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
         self.remember()?;
         let _guard = FlushDenormals::new();
-        preprocess(&mut self.scaler, frame, &self.geometry, &mut self.network.frame)?;
+        preprocess(
+            &mut self.scaler,
+            frame,
+            &self.geometry,
+            &mut self.network.frame,
+        )?;
         self.prepare_prior(frame)?;
         self.mask_step(&mask, true)
     }
@@ -677,7 +795,12 @@ impl Matter {
         let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
         self.remember()?;
         let _guard = FlushDenormals::new();
-        preprocess(&mut self.scaler, frame, &self.geometry, &mut self.network.frame)?;
+        preprocess(
+            &mut self.scaler,
+            frame,
+            &self.geometry,
+            &mut self.network.frame,
+        )?;
         self.prepare_prior(frame)?;
         let (slot, id) = self.network.bank.next_reference()?;
         let stored = self.store_reference(&mask, slot);
@@ -693,8 +816,19 @@ impl Matter {
         network.run_matte(Read::LastValue)?;
         network.set_alpha(mask, &self.geometry)?;
         // Nothing is committed but the object memory, which is about the target, not about time.
-        network.run_value(Which::Other, Store::Slot { slot, keep_objects: true }, &mut self.stats)?;
-        if network.memorize.as_ref().is_some_and(|m| m.spec().output("object_memory_out").is_some()) {
+        network.run_value(
+            Which::Other,
+            Store::Slot {
+                slot,
+                keep_objects: true,
+            },
+            &mut self.stats,
+        )?;
+        if network
+            .memorize
+            .as_ref()
+            .is_some_and(|m| m.spec().output("object_memory_out").is_some())
+        {
             network.state.object_memory.swap();
         }
         Ok(())
@@ -709,7 +843,9 @@ impl Matter {
     }
 
     fn prepare_prior(&mut self, frame: &Frame<'_>) -> Result<()> {
-        let Some(prior) = &mut self.network.prior else { return Ok(()) };
+        let Some(prior) = &mut self.network.prior else {
+            return Ok(());
+        };
         match &mut self.segmenter {
             Some(segmenter) if self.options.prior => {
                 let start = Instant::now();
@@ -764,7 +900,12 @@ impl Matter {
         self.remember()?;
         let _guard = FlushDenormals::new();
         let start = Instant::now();
-        preprocess(&mut self.scaler, frame, &self.geometry, &mut self.network.frame)?;
+        preprocess(
+            &mut self.scaler,
+            frame,
+            &self.geometry,
+            &mut self.network.frame,
+        )?;
         self.stats.record(Stage::Preprocess, start);
 
         if let Some((width, height, data)) = self.queued_seed.take() {
@@ -787,7 +928,9 @@ impl Matter {
         if step.sensory {
             state.sensory.swap();
         }
-        self.pending = Some(Pending { memorize: step.memorize });
+        self.pending = Some(Pending {
+            memorize: step.memorize,
+        });
         Ok(Some(MatteState::Matted))
     }
 
@@ -795,8 +938,12 @@ impl Matter {
         if self.options.seed != SeedMode::Auto {
             return Ok(None);
         }
-        let Some(segmenter) = &mut self.segmenter else { return Ok(None) };
-        let Some(mask) = segmenter.first_mask(&mut self.scaler, frame, &self.geometry)? else { return Ok(None) };
+        let Some(segmenter) = &mut self.segmenter else {
+            return Ok(None);
+        };
+        let Some(mask) = segmenter.first_mask(&mut self.scaler, frame, &self.geometry)? else {
+            return Ok(None);
+        };
         self.prepare_prior(frame)?;
         self.seed_prepared(&mask)?;
         Ok(Some(MatteState::Seeded))
@@ -820,7 +967,13 @@ impl Matter {
         let network = &mut self.network;
         let alpha = network.alpha.read::<f32>()?;
         let working = network.frame.host_view::<u8>();
-        self.postprocess.run(frame, (alpha, working), &self.geometry, self.options.refine, out);
+        self.postprocess.run(
+            frame,
+            (alpha, working),
+            &self.geometry,
+            self.options.refine,
+            out,
+        );
         self.stats.record(Stage::Postprocess, start);
         Ok(())
     }
@@ -831,18 +984,23 @@ impl Matter {
     /// # Errors
     /// [`Error::Ort`] when the network fails; the next frame is then matted from what was known before.
     pub fn remember(&mut self) -> Result<()> {
-        let Some(Pending { memorize }) = self.pending.take() else { return Ok(()) };
+        let Some(Pending { memorize }) = self.pending.take() else {
+            return Ok(());
+        };
         let _guard = FlushDenormals::new();
         let network = &mut self.network;
         let store = match memorize {
-            true => Store::Slot { slot: network.bank.next_temporary(), keep_objects: true },
+            true => Store::Slot {
+                slot: network.bank.next_temporary(),
+                keep_objects: true,
+            },
             false => Store::No,
         };
         network.run_value(Which::Current, store, &mut self.stats)?;
         network.commit(store);
         if memorize {
             self.memory_writes += 1;
-            if self.memory_writes % OBJECT_MEMORY_CHECK == 0 {
+            if self.memory_writes.is_multiple_of(OBJECT_MEMORY_CHECK) {
                 network.bound_object_memory()?;
             }
         }
@@ -856,7 +1014,10 @@ impl Matter {
     pub fn alpha(&mut self) -> Result<Vec<f32>> {
         let geometry = self.geometry;
         let alpha = self.network.alpha.read::<f32>()?;
-        Ok(geometry.inner_rows().flat_map(|r| alpha[r].iter().copied()).collect())
+        Ok(geometry
+            .inner_rows()
+            .flat_map(|r| alpha[r].iter().copied())
+            .collect())
     }
 
     /// What the memory holds now.
@@ -926,7 +1087,10 @@ impl Matter {
         let (permanent, temporary) = self.network.bank.frames();
         Stats {
             backend: self.engine.describe(),
-            model: format!("{} {} {}", manifest.name, manifest.version, manifest.precision),
+            model: format!(
+                "{} {} {}",
+                manifest.name, manifest.version, manifest.precision
+            ),
             working_size: self.working_size(),
             frames: self.frames,
             frames_without_matte: self.frames_without_matte,

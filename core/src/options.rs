@@ -143,7 +143,10 @@ mod tests {
 
     #[test]
     fn an_option_outside_its_range_is_named() {
-        let options = Options { memory_interval: Some(0), ..Options::default() };
+        let options = Options {
+            memory_interval: Some(0),
+            ..Options::default()
+        };
         assert_eq!(
             options.validate().unwrap_err().to_string(),
             "option memory_interval: 0, but it must be from 1 to 1000"

@@ -22,8 +22,14 @@ pub enum Stage {
 
 impl Stage {
     /// All stages.
-    pub const ALL: [Self; 6] =
-        [Self::Preprocess, Self::Prior, Self::Matte, Self::Postprocess, Self::Value, Self::Memorize];
+    pub const ALL: [Self; 6] = [
+        Self::Preprocess,
+        Self::Prior,
+        Self::Matte,
+        Self::Postprocess,
+        Self::Value,
+        Self::Memorize,
+    ];
 
     /// Name, the same word as everywhere else.
     pub const fn name(self) -> &'static str {
@@ -94,7 +100,12 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        Self { rings: std::array::from_fn(|_| Ring { nanos: Box::new([0; WINDOW]), runs: 0 }) }
+        Self {
+            rings: std::array::from_fn(|_| Ring {
+                nanos: Box::new([0; WINDOW]),
+                runs: 0,
+            }),
+        }
     }
 
     /// Adds the time since `start`.
@@ -121,9 +132,16 @@ impl Recorder {
             let mut sorted = *ring.nanos;
             let sorted = &mut sorted[..n];
             sorted.sort_unstable();
-            let at = |q: f64| Duration::from_nanos(u64::from(sorted[((n - 1) as f64 * q).round() as usize]));
+            let at = |q: f64| {
+                Duration::from_nanos(u64::from(sorted[((n - 1) as f64 * q).round() as usize]))
+            };
             let sum: u64 = sorted.iter().map(|v| u64::from(*v)).sum();
-            StageStats { runs: ring.runs, p50: at(0.5), p99: at(0.99), mean: Duration::from_nanos(sum / n as u64) }
+            StageStats {
+                runs: ring.runs,
+                p50: at(0.5),
+                p99: at(0.99),
+                mean: Duration::from_nanos(sum / n as u64),
+            }
         })
     }
 }
@@ -145,6 +163,9 @@ mod tests {
         // The window holds 100 ..= 611.
         assert_eq!(stats.p50, Duration::from_nanos(356));
         assert_eq!(stats.p99, Duration::from_nanos(606));
-        assert_eq!(recorder.stages()[Stage::Value as usize], StageStats::default());
+        assert_eq!(
+            recorder.stages()[Stage::Value as usize],
+            StageStats::default()
+        );
     }
 }

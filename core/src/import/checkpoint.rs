@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use super::rule;
 use super::tensors::SourceTensor;
+use super::{pickle, rule};
 use crate::error::{Error, Result};
 
 /// Tensors of a checkpoint, by their names in the state dict.
@@ -20,8 +20,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint: `.safetensors` as published on the model hub. A prefix that all names share is stripped,
-    /// half precision is widened, and the multi-object form loses its extra input channels.
+    /// Reads a checkpoint: `.safetensors` as published on the model hub, or `.pth` without running what it may carry. A
+    /// prefix that all names share is stripped, half precision is widened, and the multi-object form loses its extra
+    /// input channels.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is no such file, or a tensor is missing
@@ -30,28 +31,56 @@ impl Checkpoint {
         let path = path.as_ref();
         let wrong = |reason: String| Error::checkpoint(path, reason);
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
-            return Err(wrong(
-                "this is a PyTorch pickle, which may carry code; the .safetensors file of the same model is read"
-                    .to_owned(),
-            ));
+        if bytes.starts_with(b"PK\x03\x04") {
+            let (tensors, others) = pickle::read(std::io::Cursor::new(&bytes)).map_err(wrong)?;
+            return Self {
+                path: path.to_owned(),
+                tensors: tensors.into_iter().collect(),
+                others,
+            }
+            .normalised();
         }
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| wrong(format!("not a safetensors file: {e}")))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| {
+            wrong(format!(
+                "neither a safetensors file nor a PyTorch checkpoint: {e}"
+            ))
+        })?;
         let (mut tensors, mut others) = (BTreeMap::new(), Vec::new());
         for (name, view) in file.tensors() {
             let data = view.data();
             let values = match view.dtype() {
                 Dtype::F32 => super::decode(crate::runtime::manifest::Element::Float32, data),
-                Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-                Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+                Dtype::F16 => data
+                    .as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|b| f16::from_le_bytes(*b).to_f32())
+                    .collect(),
+                Dtype::BF16 => data
+                    .as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|b| bf16::from_le_bytes(*b).to_f32())
+                    .collect(),
                 _ => {
                     others.push(name);
                     continue;
                 }
             };
-            tensors.insert(name, SourceTensor { shape: view.shape().to_vec(), data: values });
+            tensors.insert(
+                name,
+                SourceTensor {
+                    shape: view.shape().to_vec(),
+                    data: values,
+                },
+            );
         }
-        Self { path: path.to_owned(), tensors, others }.normalised()
+        Self {
+            path: path.to_owned(),
+            tensors,
+            others,
+        }
+        .normalised()
     }
 
     /// The deterministic weights of [`rule`]: no one's checkpoint, for tests and benchmarks.
@@ -62,30 +91,57 @@ impl Checkpoint {
                 others.push(info.name.to_owned());
             } else {
                 let data = rule::fill(info.name, &info.shape);
-                tensors.insert(info.name.to_owned(), SourceTensor { shape: info.shape, data });
+                tensors.insert(
+                    info.name.to_owned(),
+                    SourceTensor {
+                        shape: info.shape,
+                        data,
+                    },
+                );
             }
         }
-        Self { path: "deterministic weights".into(), tensors, others }
+        Self {
+            path: "deterministic weights".into(),
+            tensors,
+            others,
+        }
     }
 
     /// Strips a common prefix and the multi-object form's channels, and compares every tensor with the state dict.
     fn normalised(mut self) -> Result<Self> {
         let expected = rule::tensors();
         let anchor = "pixel_encoder.conv1.weight";
-        let prefix = self.tensors.keys().find_map(|k| k.strip_suffix(anchor)).map(str::to_owned);
+        let prefix = self
+            .tensors
+            .keys()
+            .find_map(|k| k.strip_suffix(anchor))
+            .map(str::to_owned);
         let Some(prefix) = prefix else {
-            return Err(Error::checkpoint(&self.path, format!("tensor `{anchor}` is missing: not a MatAnyone network")));
+            return Err(Error::checkpoint(
+                &self.path,
+                format!("tensor `{anchor}` is missing: not a MatAnyone network"),
+            ));
         };
-        let strip = |name: String| name.strip_prefix(&prefix).map_or(name.clone(), str::to_owned);
-        self.tensors = self.tensors.into_iter().map(|(k, v)| (strip(k), v)).collect();
+        let strip = |name: String| {
+            name.strip_prefix(&prefix)
+                .map_or(name.clone(), str::to_owned)
+        };
+        self.tensors = self
+            .tensors
+            .into_iter()
+            .map(|(k, v)| (strip(k), v))
+            .collect();
         self.others = self.others.into_iter().map(strip).collect();
         // The multi-object form has one more input channel, for the other objects, which a single object does not use.
-        for (name, channels) in [("mask_encoder.conv1.weight", 4), ("pixel_fuser.sensory_compress.weight", 257)] {
+        for (name, channels) in [
+            ("mask_encoder.conv1.weight", 4),
+            ("pixel_fuser.sensory_compress.weight", 257),
+        ] {
             if let Some(tensor) = self.tensors.remove(name) {
                 let tensor = match tensor.shape.get(1) {
-                    Some(n) if *n == channels + 1 => {
-                        tensor.slice(1, 0, channels).map_err(|e| Error::checkpoint(&self.path, e))?
-                    }
+                    Some(n) if *n == channels + 1 => tensor
+                        .slice(1, 0, channels)
+                        .map_err(|e| Error::checkpoint(&self.path, e))?,
                     _ => tensor,
                 };
                 self.tensors.insert(name.to_owned(), tensor);
@@ -96,7 +152,10 @@ impl Checkpoint {
                 Some(tensor) if tensor.shape != info.shape => {
                     return Err(Error::checkpoint(
                         &self.path,
-                        format!("tensor `{}` has shape {:?}, but it must be {:?}", info.name, tensor.shape, info.shape),
+                        format!(
+                            "tensor `{}` has shape {:?}, but it must be {:?}",
+                            info.name, tensor.shape, info.shape
+                        ),
                     ));
                 }
                 _ => {}
@@ -108,14 +167,19 @@ impl Checkpoint {
     /// Checks that all names that are used are there, and that all that are there are used or listed as unused.
     pub(crate) fn account_for(&self, used: &[&str], unused: &[String]) -> Result<()> {
         if let Some(missing) = used.iter().find(|n| !self.tensors.contains_key(**n)) {
-            return Err(Error::checkpoint(&self.path, format!("tensor `{missing}` is missing")));
+            return Err(Error::checkpoint(
+                &self.path,
+                format!("tensor `{missing}` is missing"),
+            ));
         }
         let listed = |name: &str| unused.iter().any(|pattern| glob(pattern, name));
         let mut all = self.tensors.keys().chain(&self.others);
         if let Some(extra) = all.find(|n| !used.contains(&n.as_str()) && !listed(n)) {
             return Err(Error::checkpoint(
                 &self.path,
-                format!("tensor `{extra}` is not part of the network: the file belongs to another one"),
+                format!(
+                    "tensor `{extra}` is not part of the network: the file belongs to another one"
+                ),
             ));
         }
         Ok(())
@@ -146,8 +210,14 @@ mod tests {
 
     #[test]
     fn patterns_stand_for_names() {
-        assert!(glob("aux_computer.*", "aux_computer.sensory_aux.projection.bias"));
-        assert!(glob("*.num_batches_tracked", "pixel_encoder.bn1.num_batches_tracked"));
+        assert!(glob(
+            "aux_computer.*",
+            "aux_computer.sensory_aux.projection.bias"
+        ));
+        assert!(glob(
+            "*.num_batches_tracked",
+            "pixel_encoder.bn1.num_batches_tracked"
+        ));
         assert!(!glob("*.num_batches_tracked", "pixel_encoder.bn1.weight"));
         assert!(!glob("ab*ba", "aba"));
     }
@@ -155,11 +225,16 @@ mod tests {
     fn write(names: &[(&str, Vec<usize>)]) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.safetensors");
-        let data: Vec<Vec<u8>> = names.iter().map(|(_, s)| vec![0; s.iter().product::<usize>() * 2]).collect();
-        let views = names
+        let data: Vec<Vec<u8>> = names
             .iter()
-            .zip(&data)
-            .map(|((n, s), d)| ((*n).to_owned(), TensorView::new(Dtype::F16, s.clone(), d).unwrap()));
+            .map(|(_, s)| vec![0; s.iter().product::<usize>() * 2])
+            .collect();
+        let views = names.iter().zip(&data).map(|((n, s), d)| {
+            (
+                (*n).to_owned(),
+                TensorView::new(Dtype::F16, s.clone(), d).unwrap(),
+            )
+        });
         safetensors::serialize_to_file(views, None, &path).unwrap();
         (dir, path)
     }
@@ -171,11 +246,32 @@ mod tests {
             ("model.mask_encoder.conv1.weight", vec![64, 5, 7, 7]),
         ]);
         let checkpoint = Checkpoint::read(&path).unwrap();
-        assert_eq!(checkpoint.tensor("mask_encoder.conv1.weight").unwrap().shape, [64, 4, 7, 7]);
-        let missing = checkpoint.account_for(&["key_proj.d_proj.bias"], &[]).unwrap_err().to_string();
-        assert_eq!(missing, format!("checkpoint {}: tensor `key_proj.d_proj.bias` is missing", path.display()));
-        let extra = checkpoint.account_for(&["pixel_encoder.conv1.weight"], &[]).unwrap_err().to_string();
-        assert!(extra.contains("tensor `mask_encoder.conv1.weight` is not part of the network"), "{extra}");
+        assert_eq!(
+            checkpoint
+                .tensor("mask_encoder.conv1.weight")
+                .unwrap()
+                .shape,
+            [64, 4, 7, 7]
+        );
+        let missing = checkpoint
+            .account_for(&["key_proj.d_proj.bias"], &[])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            missing,
+            format!(
+                "checkpoint {}: tensor `key_proj.d_proj.bias` is missing",
+                path.display()
+            )
+        );
+        let extra = checkpoint
+            .account_for(&["pixel_encoder.conv1.weight"], &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            extra.contains("tensor `mask_encoder.conv1.weight` is not part of the network"),
+            "{extra}"
+        );
     }
 
     #[test]
@@ -191,6 +287,9 @@ mod tests {
         assert!(other.contains("not a MatAnyone network"), "{other}");
         std::fs::write(&path, b"nothing of the kind").unwrap();
         let none = Checkpoint::read(&path).unwrap_err().to_string();
-        assert!(none.contains("not a safetensors file"), "{none}");
+        assert!(
+            none.contains("neither a safetensors file nor a PyTorch checkpoint"),
+            "{none}"
+        );
     }
 }

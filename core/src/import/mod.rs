@@ -2,6 +2,7 @@
 //! through the same recipes (docs/model-packages.md). No code of a checkpoint is ever run.
 
 mod checkpoint;
+mod pickle;
 pub mod rule;
 mod tensors;
 
@@ -25,40 +26,151 @@ pub enum WeightSource<'a> {
     Files(&'a Path),
 }
 
-/// Fills a skeleton: writes `weights.bin` beside copies of its graphs into `target`, which appears complete or not at
-/// all. What was there before is replaced.
+/// A package whose weights are still to come.
+#[derive(Debug, Clone)]
+pub struct Skeleton {
+    dir: PathBuf,
+    manifest: Manifest,
+}
+
+impl Skeleton {
+    /// Opens the skeleton in a directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Model`] when there is none.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("manifest.json");
+        let manifest = Manifest::read(&path)?;
+        if manifest.weights.is_none() {
+            return Err(Error::model(
+                &path,
+                "field `weights` is missing: this is no skeleton",
+            ));
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            manifest,
+        })
+    }
+
+    /// Finds a skeleton by its name, or by that of a variant: the same network with other weights, which then bears
+    /// the variant's name.
+    ///
+    /// # Errors
+    /// [`Error::ModelNotFound`] with the places that were searched.
+    pub fn find(name: &str) -> Result<Self> {
+        Self::find_in(name, &paths::model_dirs())
+    }
+
+    fn find_in(name: &str, dirs: &[PathBuf]) -> Result<Self> {
+        if let Some(found) = dirs.iter().find_map(|d| Self::open(&d.join(name)).ok()) {
+            return Ok(found);
+        }
+        let entries = dirs
+            .iter()
+            .flat_map(|d| std::fs::read_dir(d).into_iter().flatten().flatten());
+        for mut skeleton in entries.filter_map(|e| Self::open(&e.path()).ok()) {
+            let Some(variant) = skeleton.manifest.variants.remove(name) else {
+                continue;
+            };
+            let manifest = &mut skeleton.manifest;
+            name.clone_into(&mut manifest.name);
+            manifest.variants.clear();
+            manifest.description = variant.description.unwrap_or_default();
+            manifest.source = variant.source.unwrap_or_default();
+            return Ok(skeleton);
+        }
+        Err(Error::ModelNotFound {
+            name: format!("{name} (a skeleton)"),
+            looked: dirs
+                .iter()
+                .map(|d| d.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Fills it: writes `weights.bin` beside copies of its graphs into `target`, which appears complete or not at all.
+    /// What was there before is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when the skeleton contradicts itself; [`Error::Checkpoint`] when a tensor is missing, has another
+    /// shape or is left over; [`Error::Io`] when a file cannot be read or written.
+    pub fn import(&self, source: &WeightSource<'_>, target: &Path) -> Result<Package> {
+        import(&self.dir, self.manifest.clone(), source, target)
+    }
+}
+
+/// [`Skeleton::open`] and [`Skeleton::import`].
 ///
 /// # Errors
-/// [`Error::Model`] when the skeleton is none or contradicts itself; [`Error::Checkpoint`] when a tensor is missing, has
-/// another shape or is left over; [`Error::Io`] when a file cannot be read or written.
-pub fn import_package(skeleton: &Path, source: &WeightSource<'_>, target: &Path) -> Result<Package> {
+/// Theirs.
+pub fn import_package(
+    skeleton: &Path,
+    source: &WeightSource<'_>,
+    target: &Path,
+) -> Result<Package> {
+    Skeleton::open(skeleton)?.import(source, target)
+}
+
+fn import(
+    skeleton: &Path,
+    mut manifest: Manifest,
+    source: &WeightSource<'_>,
+    target: &Path,
+) -> Result<Package> {
     let manifest_path = skeleton.join("manifest.json");
-    let mut manifest = Manifest::read(&manifest_path)?;
-    let weights = manifest
-        .weights
-        .clone()
-        .ok_or_else(|| Error::model(&manifest_path, "field `weights` is missing: this is no skeleton"))?;
+    let Some(weights) = manifest.weights.clone() else {
+        return Err(Error::model(
+            &manifest_path,
+            "field `weights` is missing: this is no skeleton",
+        ));
+    };
     if let WeightSource::Checkpoint(checkpoint) = source {
-        let used: Vec<&str> = weights.tensors.iter().filter_map(|t| t.source.as_deref()).collect();
+        let used: Vec<&str> = weights
+            .tensors
+            .iter()
+            .filter_map(|t| t.source.as_deref())
+            .collect();
         checkpoint.account_for(&used, &weights.unused)?;
     }
 
     let parent = target.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
-    let staging = tempfile::Builder::new().prefix(".import-").tempdir_in(parent).map_err(|e| Error::io(parent, e))?;
+    let staging = tempfile::Builder::new()
+        .prefix(".import-")
+        .tempdir_in(parent)
+        .map_err(|e| Error::io(parent, e))?;
     for (file, entry) in &manifest.files {
         let (from, to) = (skeleton.join(file), staging.path().join(file));
         let (hash, _) = hash_file(&from)?;
         if hash != entry.sha256 {
-            return Err(Error::model(&from, format!("SHA-256 {hash}, but the manifest lists {}", entry.sha256)));
+            return Err(Error::model(
+                &from,
+                format!("SHA-256 {hash}, but the manifest lists {}", entry.sha256),
+            ));
         }
         std::fs::copy(&from, &to).map_err(|e| Error::io(&to, e))?;
     }
     let file = staging.path().join(&weights.file);
-    write_weights(&file, &manifest_path, &weights.tensors, weights.bytes, source)?;
+    write_weights(
+        &file,
+        &manifest_path,
+        &weights.tensors,
+        weights.bytes,
+        source,
+    )?;
     let (sha256, bytes) = hash_file(&file)?;
-    manifest.files.insert(weights.file.clone(), FileEntry { sha256, bytes });
-    let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::model(&manifest_path, e.to_string()))?;
+    manifest
+        .files
+        .insert(weights.file.clone(), FileEntry { sha256, bytes });
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|e| Error::model(&manifest_path, e.to_string()))?;
     let path = staging.path().join("manifest.json");
     std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
     replace(staging, target)?;
@@ -99,7 +211,12 @@ fn write_weights(
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).map_err(io)?);
     let mut files: std::collections::HashMap<PathBuf, Vec<u8>> = std::collections::HashMap::new();
     for spec in specs {
-        let wrong = |reason: String| Error::model(manifest_path, format!("initializer `{}`: {reason}", spec.initializer));
+        let wrong = |reason: String| {
+            Error::model(
+                manifest_path,
+                format!("initializer `{}`: {reason}", spec.initializer),
+            )
+        };
         let tensor = match (source, &spec.source, &spec.bytes) {
             (WeightSource::Checkpoint(checkpoint), Some(name), _) => checkpoint.tensor(name)?,
             (WeightSource::Files(dir), _, Some(range)) => {
@@ -109,28 +226,50 @@ fn write_weights(
                     files.insert(from.clone(), data);
                 }
                 let data = &files[&from];
-                let end = range.offset.checked_add(range.length).unwrap_or(u64::MAX);
-                let slice = data.get(range.offset as usize..end as usize).ok_or_else(|| {
-                    wrong(format!("bytes {}..{end} of {}, which has {}", range.offset, from.display(), data.len()))
-                })?;
+                let end = range.offset.saturating_add(range.length);
+                let slice = data
+                    .get(range.offset as usize..end as usize)
+                    .ok_or_else(|| {
+                        wrong(format!(
+                            "bytes {}..{end} of {}, which has {}",
+                            range.offset,
+                            from.display(),
+                            data.len()
+                        ))
+                    })?;
                 let element = spec.source_type.unwrap_or(Element::Float32);
-                let shape = spec.source_shape.clone().unwrap_or_else(|| spec.shape.clone());
+                let shape = spec
+                    .source_shape
+                    .clone()
+                    .unwrap_or_else(|| spec.shape.clone());
                 let values = decode(element, slice);
                 if values.len() != shape.iter().product::<usize>() {
-                    return Err(wrong(format!("{} values for shape {shape:?}", values.len())));
+                    return Err(wrong(format!(
+                        "{} values for shape {shape:?}",
+                        values.len()
+                    )));
                 }
-                SourceTensor { shape, data: values }
+                SourceTensor {
+                    shape,
+                    data: values,
+                }
             }
             _ => return Err(wrong("its source does not fit what is imported".to_owned())),
         };
         let tensor = tensor.apply(&spec.recipe).map_err(wrong)?;
         if tensor.shape != spec.shape {
             let from = spec.source.as_deref().unwrap_or("its bytes");
-            return Err(wrong(format!("`{from}` gives shape {:?}, but it must be {:?}", tensor.shape, spec.shape)));
+            return Err(wrong(format!(
+                "`{from}` gives shape {:?}, but it must be {:?}",
+                tensor.shape, spec.shape
+            )));
         }
         let data = tensor.encode(spec.element).map_err(wrong)?;
         if spec.offset + data.len() as u64 > bytes {
-            return Err(wrong(format!("ends at byte {} of {bytes}", spec.offset + data.len() as u64)));
+            return Err(wrong(format!(
+                "ends at byte {} of {bytes}",
+                spec.offset + data.len() as u64
+            )));
         }
         file.seek(SeekFrom::Start(spec.offset)).map_err(io)?;
         file.write_all(&data).map_err(io)?;
@@ -140,17 +279,28 @@ fn write_weights(
     file.sync_all().map_err(io)
 }
 
-/// A skeleton by name: the first package directory that holds one.
-///
-/// # Errors
-/// [`Error::ModelNotFound`] with the places that were searched.
-pub fn find_skeleton(name: &str) -> Result<PathBuf> {
-    let dirs = paths::model_dirs();
-    dirs.iter()
-        .map(|d| d.join(name))
-        .find(|d| Manifest::read(&d.join("manifest.json")).is_ok_and(|m| m.weights.is_some()))
-        .ok_or_else(|| Error::ModelNotFound {
-            name: format!("{name} (a skeleton)"),
-            looked: dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", "),
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_bears_its_own_name() {
+        let dirs = [Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/packages")];
+        let skeleton = Skeleton::find_in("matanyone", &dirs).unwrap();
+        assert_eq!(skeleton.manifest().name, "matanyone");
+        assert_eq!(
+            Skeleton::find_in("matanyone2", &dirs)
+                .unwrap()
+                .manifest()
+                .name,
+            "matanyone2"
+        );
+        let missing = Skeleton::find_in("matanyone3", &dirs)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.starts_with("model matanyone3 (a skeleton): not found"),
+            "{missing}"
+        );
+    }
 }

@@ -22,12 +22,25 @@ pub fn tensors() -> Vec<TensorInfo> {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| {
             let mut fields = line.split('\t');
-            let (name, element, shape, crc) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+            let (name, element, shape, crc) = (
+                fields.next()?,
+                fields.next()?,
+                fields.next()?,
+                fields.next()?,
+            );
             let shape = match shape {
                 "scalar" => Vec::new(),
-                shape => shape.split('x').map(|n| n.parse().ok()).collect::<Option<_>>()?,
+                shape => shape
+                    .split('x')
+                    .map(|n| n.parse().ok())
+                    .collect::<Option<_>>()?,
             };
-            Some(TensorInfo { name, integer: element == "int64", shape, crc32: u32::from_str_radix(crc, 16).ok()? })
+            Some(TensorInfo {
+                name,
+                integer: element == "int64",
+                shape,
+                crc32: u32::from_str_radix(crc, 16).ok()?,
+            })
         })
         .collect()
 }
@@ -91,19 +104,77 @@ fn rule(name: &str, rank: usize) -> (f64, Scale) {
 
 /// f32 of 128^(−2i/128), i = 0..64, computed in f64.
 const INVERSE_FREQUENCIES: [u32; 64] = [
-    0x3f80_0000, 0x3f6d_4f30, 0x3f5b_fbb8, 0x3f4b_ec15, 0x3f3d_08a4, 0x3f2f_3b79, 0x3f22_7043, 0x3f16_942d,
-    0x3f0b_95c2, 0x3f01_64d2, 0x3eef_e4ba, 0x3ede_60f5, 0x3ece_248c, 0x3ebf_179a, 0x3eb1_23f6, 0x3ea4_3516,
-    0x3e98_37f0, 0x3e8d_1adf, 0x3e82_cd87, 0x3e72_8177, 0x3e60_ccdf, 0x3e50_6334, 0x3e41_2c4d, 0x3e33_11c4,
-    0x3e25_fed7, 0x3e19_e046, 0x3e0e_a43a, 0x3e04_3a29, 0x3df5_257d, 0x3de3_3f89, 0x3dd2_a81e, 0x3dc3_46cd,
-    0x3db5_04f3, 0x3da7_cd94, 0x3d9b_8d3a, 0x3d90_31dc, 0x3d85_aac3, 0x3d77_d0df, 0x3d65_b907, 0x3d54_f35b,
-    0x3d45_672a, 0x3d36_fd92, 0x3d29_a15b, 0x3d1d_3eda, 0x3d11_c3d3, 0x3d07_1f62, 0x3cfa_83b3, 0x3ce8_396a,
-    0x3cd7_44fd, 0x3cc7_8d75, 0x3cb8_fbaf, 0x3cab_7a3a, 0x3c9e_f532, 0x3c93_5a2b, 0x3c88_980f, 0x3c7d_3e0c,
-    0x3c6a_c0c7, 0x3c59_9d16, 0x3c49_b9be, 0x3c3a_ff5b, 0x3c2d_583f, 0x3c20_b051, 0x3c14_f4f0, 0x3c0a_14d5,
+    0x3f80_0000,
+    0x3f6d_4f30,
+    0x3f5b_fbb8,
+    0x3f4b_ec15,
+    0x3f3d_08a4,
+    0x3f2f_3b79,
+    0x3f22_7043,
+    0x3f16_942d,
+    0x3f0b_95c2,
+    0x3f01_64d2,
+    0x3eef_e4ba,
+    0x3ede_60f5,
+    0x3ece_248c,
+    0x3ebf_179a,
+    0x3eb1_23f6,
+    0x3ea4_3516,
+    0x3e98_37f0,
+    0x3e8d_1adf,
+    0x3e82_cd87,
+    0x3e72_8177,
+    0x3e60_ccdf,
+    0x3e50_6334,
+    0x3e41_2c4d,
+    0x3e33_11c4,
+    0x3e25_fed7,
+    0x3e19_e046,
+    0x3e0e_a43a,
+    0x3e04_3a29,
+    0x3df5_257d,
+    0x3de3_3f89,
+    0x3dd2_a81e,
+    0x3dc3_46cd,
+    0x3db5_04f3,
+    0x3da7_cd94,
+    0x3d9b_8d3a,
+    0x3d90_31dc,
+    0x3d85_aac3,
+    0x3d77_d0df,
+    0x3d65_b907,
+    0x3d54_f35b,
+    0x3d45_672a,
+    0x3d36_fd92,
+    0x3d29_a15b,
+    0x3d1d_3eda,
+    0x3d11_c3d3,
+    0x3d07_1f62,
+    0x3cfa_83b3,
+    0x3ce8_396a,
+    0x3cd7_44fd,
+    0x3cc7_8d75,
+    0x3cb8_fbaf,
+    0x3cab_7a3a,
+    0x3c9e_f532,
+    0x3c93_5a2b,
+    0x3c88_980f,
+    0x3c7d_3e0c,
+    0x3c6a_c0c7,
+    0x3c59_9d16,
+    0x3c49_b9be,
+    0x3c3a_ff5b,
+    0x3c2d_583f,
+    0x3c20_b051,
+    0x3c14_f4f0,
+    0x3c0a_14d5,
 ];
 
 /// FNV-1a, 64 bits.
 fn seed(name: &str) -> u64 {
-    name.bytes().fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01B3))
+    name.bytes().fold(0xCBF2_9CE4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
 }
 
 /// Output `i` of splitmix64.
@@ -117,7 +188,10 @@ fn splitmix(seed: u64, i: u64) -> u64 {
 /// Elements of a floating-point tensor.
 pub fn fill(name: &str, shape: &[usize]) -> Vec<f32> {
     if name.ends_with("inv_freq") {
-        return INVERSE_FREQUENCIES.iter().map(|bits| f32::from_bits(*bits)).collect();
+        return INVERSE_FREQUENCIES
+            .iter()
+            .map(|bits| f32::from_bits(*bits))
+            .collect();
     }
     let (offset, scale) = rule(name, shape.len());
     let scale = match scale {
@@ -143,16 +217,29 @@ mod tests {
     /// CRC-32 (IEEE), bit by bit.
     fn crc32(bytes: impl Iterator<Item = u8>) -> u32 {
         let table: Vec<u32> = (0..256u32)
-            .map(|i| (0..8).fold(i, |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 }))
+            .map(|i| {
+                (0..8).fold(i, |c, _| {
+                    if c & 1 == 1 {
+                        0xEDB8_8320 ^ (c >> 1)
+                    } else {
+                        c >> 1
+                    }
+                })
+            })
             .collect();
-        !bytes.fold(!0u32, |c, b| table[((c ^ u32::from(b)) & 255) as usize] ^ (c >> 8))
+        !bytes.fold(!0u32, |c, b| {
+            table[((c ^ u32::from(b)) & 255) as usize] ^ (c >> 8)
+        })
     }
 
     #[test]
     fn the_stream_is_splitmix64_seeded_by_fnv1a() {
         let s = seed("pixel_encoder.conv1.weight");
         assert_eq!(s, 0x54a0_eb0f_ffc5_9323);
-        assert_eq!((splitmix(s, 0), splitmix(s, 1)), (0x91a1_0017_8f5e_adeb, 0x2ca6_a186_156f_8745));
+        assert_eq!(
+            (splitmix(s, 0), splitmix(s, 1)),
+            (0x91a1_0017_8f5e_adeb, 0x2ca6_a186_156f_8745)
+        );
     }
 
     #[test]
@@ -164,7 +251,12 @@ mod tests {
                 crc32([0u8; 8].into_iter())
             } else {
                 let data = fill(tensor.name, &tensor.shape);
-                assert_eq!(data.len(), tensor.shape.iter().product::<usize>(), "{}", tensor.name);
+                assert_eq!(
+                    data.len(),
+                    tensor.shape.iter().product::<usize>(),
+                    "{}",
+                    tensor.name
+                );
                 crc32(data.iter().flat_map(|v| v.to_le_bytes()))
             };
             assert_eq!(crc, tensor.crc32, "{}", tensor.name);

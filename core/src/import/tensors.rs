@@ -15,8 +15,18 @@ pub(crate) struct SourceTensor {
 pub(crate) fn decode(element: Element, bytes: &[u8]) -> Vec<f32> {
     match element {
         Element::Uint8 => bytes.iter().map(|b| f32::from(*b)).collect(),
-        Element::Float16 => bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-        Element::Float32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Element::Float16 => bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| f16::from_le_bytes(*b).to_f32())
+            .collect(),
+        Element::Float32 => bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect(),
     }
 }
 
@@ -31,7 +41,10 @@ impl SourceTensor {
                     if shape.iter().product::<usize>() != self.data.len() {
                         return Err(format!("shape {:?} cannot become {shape:?}", self.shape));
                     }
-                    Self { shape: shape.clone(), data: self.data }
+                    Self {
+                        shape: shape.clone(),
+                        data: self.data,
+                    }
                 }
             };
         }
@@ -39,8 +52,16 @@ impl SourceTensor {
     }
 
     pub(crate) fn slice(self, axis: usize, start: usize, end: usize) -> Result<Self, String> {
-        let Some(length) = self.shape.get(axis).copied().filter(|n| start < end && end <= *n) else {
-            return Err(format!("{start}..{end} of axis {axis} does not lie in shape {:?}", self.shape));
+        let Some(length) = self
+            .shape
+            .get(axis)
+            .copied()
+            .filter(|n| start < end && end <= *n)
+        else {
+            return Err(format!(
+                "{start}..{end} of axis {axis} does not lie in shape {:?}",
+                self.shape
+            ));
         };
         let inner: usize = self.shape[axis + 1..].iter().product();
         let data = self
@@ -59,7 +80,10 @@ impl SourceTensor {
         let mut sorted = perm.to_vec();
         sorted.sort_unstable();
         if !sorted.into_iter().eq(0..rank) {
-            return Err(format!("{perm:?} is no permutation of the axes of shape {:?}", self.shape));
+            return Err(format!(
+                "{perm:?} is no permutation of the axes of shape {:?}",
+                self.shape
+            ));
         }
         let mut strides = vec![1; rank];
         for i in (1..rank).rev() {
@@ -92,10 +116,18 @@ impl SourceTensor {
         match element {
             Element::Float32 => Ok(self.data.iter().flat_map(|v| v.to_le_bytes()).collect()),
             Element::Float16 => {
-                if let Some(v) = self.data.iter().find(|v| v.is_finite() && f16::from_f32(**v).is_infinite()) {
+                if let Some(v) = self
+                    .data
+                    .iter()
+                    .find(|v| v.is_finite() && f16::from_f32(**v).is_infinite())
+                {
                     return Err(format!("{v} is beyond the range of half precision"));
                 }
-                Ok(self.data.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect())
+                Ok(self
+                    .data
+                    .iter()
+                    .flat_map(|v| f16::from_f32(*v).to_le_bytes())
+                    .collect())
             }
             Element::Uint8 => Err("weights of type uint8 are not supported".to_owned()),
         }
@@ -104,18 +136,34 @@ impl SourceTensor {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::float_cmp, reason = "numbers are moved, not computed")]
+
     use super::*;
 
     fn counting(shape: &[usize]) -> SourceTensor {
-        SourceTensor { shape: shape.to_vec(), data: (0..shape.iter().product::<usize>()).map(|v| v as f32).collect() }
+        SourceTensor {
+            shape: shape.to_vec(),
+            data: (0..shape.iter().product::<usize>())
+                .map(|v| v as f32)
+                .collect(),
+        }
     }
 
     #[test]
     fn slices_and_transposes_move_what_they_should() {
         let t = counting(&[2, 3, 2]).slice(1, 1, 3).unwrap();
-        assert_eq!((t.shape, t.data), (vec![2, 2, 2], vec![2.0, 3.0, 4.0, 5.0, 8.0, 9.0, 10.0, 11.0]));
+        assert_eq!(
+            (t.shape, t.data),
+            (
+                vec![2, 2, 2],
+                vec![2.0, 3.0, 4.0, 5.0, 8.0, 9.0, 10.0, 11.0]
+            )
+        );
         let t = counting(&[2, 3]).transpose(&[1, 0]).unwrap();
-        assert_eq!((t.shape, t.data), (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
+        assert_eq!(
+            (t.shape, t.data),
+            (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0])
+        );
         let t = counting(&[2, 3, 4]);
         let moved = t.clone().transpose(&[2, 0, 1]).unwrap();
         for (i, j, k) in [(0, 0, 0), (1, 2, 3), (1, 0, 2), (0, 2, 1)] {
@@ -128,10 +176,20 @@ mod tests {
         let error = counting(&[2, 3]).slice(1, 2, 4).unwrap_err();
         assert_eq!(error, "2..4 of axis 1 does not lie in shape [2, 3]");
         let error = counting(&[2, 3]).transpose(&[0, 0]).unwrap_err();
-        assert_eq!(error, "[0, 0] is no permutation of the axes of shape [2, 3]");
-        let error = counting(&[2, 3]).apply(&[RecipeStep::Reshape { shape: vec![4] }]).unwrap_err();
+        assert_eq!(
+            error,
+            "[0, 0] is no permutation of the axes of shape [2, 3]"
+        );
+        let error = counting(&[2, 3])
+            .apply(&[RecipeStep::Reshape { shape: vec![4] }])
+            .unwrap_err();
         assert_eq!(error, "shape [2, 3] cannot become [4]");
-        let error = SourceTensor { shape: vec![1], data: vec![1e6] }.encode(Element::Float16).unwrap_err();
+        let error = SourceTensor {
+            shape: vec![1],
+            data: vec![1e6],
+        }
+        .encode(Element::Float16)
+        .unwrap_err();
         assert_eq!(error, "1000000 is beyond the range of half precision");
     }
 }

@@ -57,9 +57,22 @@ pub(crate) struct Bank {
 
 impl Bank {
     pub(crate) fn new(allocator: &Allocator, shape: BankShape) -> Result<Self> {
-        let keys = Slots::new(allocator, Element::Float32, shape.slots(), shape.tokens, shape.key_row)?;
-        let values = Slots::new(allocator, shape.element, shape.slots(), shape.tokens, shape.value)?;
-        let mut empty_keys = Tensor::new(allocator, Element::Float32, &[shape.tokens, shape.key_row])?;
+        let keys = Slots::new(
+            allocator,
+            Element::Float32,
+            shape.slots(),
+            shape.tokens,
+            shape.key_row,
+        )?;
+        let values = Slots::new(
+            allocator,
+            shape.element,
+            shape.slots(),
+            shape.tokens,
+            shape.value,
+        )?;
+        let mut empty_keys =
+            Tensor::new(allocator, Element::Float32, &[shape.tokens, shape.key_row])?;
         empty_keys.write(|rows: &mut [f32]| {
             for row in rows.chunks_exact_mut(shape.key_row) {
                 row[shape.valid] = EMPTY;
@@ -120,7 +133,11 @@ impl Bank {
     /// A free reference slot and the name of the reference that takes it.
     pub(crate) fn next_reference(&mut self) -> Result<(usize, ReferenceId)> {
         let limit = self.shape.references as u32;
-        let free = self.references.iter().position(Option::is_none).ok_or(Error::ReferencesFull { limit })?;
+        let free = self
+            .references
+            .iter()
+            .position(Option::is_none)
+            .ok_or(Error::ReferencesFull { limit })?;
         let id = ReferenceId(self.next_reference);
         self.next_reference += 1;
         self.references[free] = Some(id);
@@ -149,7 +166,10 @@ impl Bank {
     /// Frames stored now: (permanent, temporary).
     pub(crate) fn frames(&self) -> (usize, usize) {
         let permanent = usize::from(self.first) + self.references.iter().flatten().count();
-        (permanent, self.temporary.min(self.shape.temporary as u64) as usize)
+        (
+            permanent,
+            self.temporary.min(self.shape.temporary as u64) as usize,
+        )
     }
 
     pub(crate) fn shape(&self) -> BankShape {
@@ -160,7 +180,15 @@ impl Bank {
     pub(crate) fn filled(&self) -> impl Iterator<Item = usize> + '_ {
         let references = self.shape.references;
         let (_, temporary) = self.frames();
-        let taken = self.references.iter().enumerate().filter_map(|(i, r)| r.map(|_| 1 + i));
-        self.first.then_some(0).into_iter().chain(taken).chain((0..temporary).map(move |i| 1 + references + i))
+        let taken = self
+            .references
+            .iter()
+            .enumerate()
+            .filter_map(|(i, r)| r.map(|_| 1 + i));
+        self.first
+            .then_some(0)
+            .into_iter()
+            .chain(taken)
+            .chain((0..temporary).map(move |i| 1 + references + i))
     }
 }

@@ -4,7 +4,7 @@ mod bank;
 mod policy;
 mod state;
 
-pub(crate) use bank::{Bank, BankShape};
 pub use bank::ReferenceId;
+pub(crate) use bank::{Bank, BankShape};
 pub(crate) use policy::Policy;
 pub(crate) use state::State;

@@ -31,14 +31,25 @@ impl Policy {
             (1..=i64::from(interval)).collect()
         } else {
             let step = f64::from(interval - 1) / f64::from(SENSORY_UPDATES - 1);
-            (0..SENSORY_UPDATES).map(|i| (1.0 + f64::from(i) * step).round_ties_even() as i64).collect()
+            (0..SENSORY_UPDATES)
+                .map(|i| (1.0 + f64::from(i) * step).round_ties_even() as i64)
+                .collect()
         };
-        Self { now: -1, last_memory: 0, interval: i64::from(interval), stagger }
+        Self {
+            now: -1,
+            last_memory: 0,
+            interval: i64::from(interval),
+            stagger,
+        }
     }
 
     /// Changes the interval; the count goes on.
     pub(crate) fn set_interval(&mut self, interval: u32) {
-        *self = Self { now: self.now, last_memory: self.last_memory, ..Self::new(interval) };
+        *self = Self {
+            now: self.now,
+            last_memory: self.last_memory,
+            ..Self::new(interval)
+        };
     }
 
     /// A first-frame prediction: it becomes frame 0, and is stored.
@@ -51,7 +62,10 @@ impl Policy {
     pub(crate) fn advance(&mut self) -> Step {
         self.now += 1;
         let since = self.now - self.last_memory;
-        let step = Step { memorize: since >= self.interval, sensory: self.stagger.contains(&since) };
+        let step = Step {
+            memorize: since >= self.interval,
+            sensory: self.stagger.contains(&since),
+        };
         if step.memorize {
             self.last_memory = self.now;
         }

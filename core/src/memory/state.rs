@@ -16,11 +16,17 @@ pub(crate) struct Pair {
 impl Pair {
     /// Tensors for an input or output of a graph; none if the graph does not have it.
     fn new(allocator: &Allocator, graph: &Graph, name: &str) -> Result<Self> {
-        let tensors = match (graph.tensor(allocator, name)?, graph.tensor(allocator, name)?) {
+        let tensors = match (
+            graph.tensor(allocator, name)?,
+            graph.tensor(allocator, name)?,
+        ) {
             (Some(a), Some(b)) => Some([a, b]),
             _ => None,
         };
-        Ok(Self { tensors, current: 0 })
+        Ok(Self {
+            tensors,
+            current: 0,
+        })
     }
 
     pub(crate) fn current(&self) -> Option<&Tensor> {

@@ -11,7 +11,8 @@ fn ellipse(n: usize) -> Vec<(usize, usize)> {
     (0..n)
         .map(|i| {
             let dy = i as f64 - r as f64;
-            let half = (r as f64 * (1.0 - (dy / r as f64).powi(2)).max(0.0).sqrt()).round_ties_even() as usize;
+            let half = (r as f64 * (1.0 - (dy / r as f64).powi(2)).max(0.0).sqrt())
+                .round_ties_even() as usize;
             (r.saturating_sub(half), (r + half + 1).min(n))
         })
         .collect()
@@ -39,7 +40,9 @@ fn apply(mask: &mut [u8], width: usize, n: usize, set: impl Fn(u8) -> bool + Cop
     for y in 0..height {
         for x in 0..width {
             let found = kernel.iter().enumerate().any(|(i, &(from, to))| {
-                let Some(row) = (y + i).checked_sub(anchor).filter(|r| *r < height) else { return false };
+                let Some(row) = (y + i).checked_sub(anchor).filter(|r| *r < height) else {
+                    return false;
+                };
                 let from = (x + from).saturating_sub(anchor).min(width);
                 let to = (x + to).saturating_sub(anchor).min(width);
                 counts[row * (width + 1) + to] > counts[row * (width + 1) + from]
@@ -65,7 +68,18 @@ mod tests {
 
     #[test]
     fn the_kernel_of_ten_is_opencvs() {
-        let wanted = [(5, 6), (2, 9), (1, 10), (0, 10), (0, 10), (0, 10), (0, 10), (0, 10), (1, 10), (2, 9)];
+        let wanted = [
+            (5, 6),
+            (2, 9),
+            (1, 10),
+            (0, 10),
+            (0, 10),
+            (0, 10),
+            (0, 10),
+            (0, 10),
+            (1, 10),
+            (2, 9),
+        ];
         assert_eq!(ellipse(10), wanted);
     }
 
@@ -79,20 +93,31 @@ mod tests {
         erode(&mut mask, 64, 10);
         let row = |y: usize| mask[y * 64..][..64].iter().position(|p| *p == 255);
         assert_eq!(mask[30 * 64 + 20], 0);
-        assert_eq!((row(30), mask[30 * 64 + 40], mask[30 * 64 + 41]), (Some(21), 255, 0));
-        assert_eq!((row(20), mask[40 * 64 + 30], mask[41 * 64 + 30]), (None, 255, 0));
+        assert_eq!(
+            (row(30), mask[30 * 64 + 40], mask[30 * 64 + 41]),
+            (Some(21), 255, 0)
+        );
+        assert_eq!(
+            (row(20), mask[40 * 64 + 30], mask[41 * 64 + 30]),
+            (None, 255, 0)
+        );
     }
 
     #[test]
     fn parity_with_the_published_mask_preparation() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/j_morphology.safetensors");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/golden/j_morphology.safetensors");
         let bytes = std::fs::read(path).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         for n in [3, 5, 10, 15] {
             let kernel = file.tensor(&format!("kernel_{n}")).unwrap();
             for (row, (from, to)) in kernel.data().chunks(n).zip(ellipse(n)) {
                 let ours: Vec<u8> = (0..n).map(|x| u8::from((from..to).contains(&x))).collect();
-                assert_eq!(row.iter().map(|v| u8::from(*v != 0)).collect::<Vec<_>>(), ours, "kernel {n}");
+                assert_eq!(
+                    row.iter().map(|v| u8::from(*v != 0)).collect::<Vec<_>>(),
+                    ours,
+                    "kernel {n}"
+                );
             }
         }
         for case in ["bin", "grey_border"] {

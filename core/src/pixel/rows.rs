@@ -24,8 +24,11 @@ impl YuvToRgb {
             YuvMatrix::Bt2020 => (0.2627, 0.0593),
         };
         let kg = 1.0 - kr - kb;
-        let (luma, chroma, y_offset) =
-            if colorimetry.full_range { (1.0, 1.0, 0) } else { (255.0 / 219.0, 255.0 / 224.0, 16) };
+        let (luma, chroma, y_offset) = if colorimetry.full_range {
+            (1.0, 1.0, 0)
+        } else {
+            (255.0 / 219.0, 255.0 / 224.0, 16)
+        };
         let fixed = |v: f64| (v * f64::from(1 << FRACTION)).round() as i32;
         Self {
             y_offset,
@@ -42,13 +45,22 @@ impl YuvToRgb {
         let y = (i32::from(y) - self.y_offset) * self.y + (1 << (FRACTION - 1));
         let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
         let clamp = |x: i32| (x >> FRACTION).clamp(0, 255) as u8;
-        [clamp(y + self.r_v * v), clamp(y + self.g_u * u + self.g_v * v), clamp(y + self.b_u * u)]
+        [
+            clamp(y + self.r_v * v),
+            clamp(y + self.g_u * u + self.g_v * v),
+            clamp(y + self.b_u * u),
+        ]
     }
 }
 
 /// Packed RGB from pixels of `N` bytes with red, green and blue at these positions.
 fn pick<const N: usize>(src: &[u8], dst: &mut [u8], [r, g, b]: [usize; 3]) {
-    for (d, s) in dst.as_chunks_mut::<3>().0.iter_mut().zip(src.as_chunks::<N>().0) {
+    for (d, s) in dst
+        .as_chunks_mut::<3>()
+        .0
+        .iter_mut()
+        .zip(src.as_chunks::<N>().0)
+    {
         *d = [s[r], s[g], s[b]];
     }
 }
@@ -136,7 +148,9 @@ mod tests {
     #[test]
     fn every_packed_format_gives_the_same_rgb() {
         for format in PixelFormat::ALL {
-            let Some(([r, g, b], bytes)) = format.rgb_layout() else { continue };
+            let Some(([r, g, b], bytes)) = format.rgb_layout() else {
+                continue;
+            };
             let mut data = vec![99; 7 * bytes];
             for (i, p) in data.chunks_mut(bytes).enumerate() {
                 p[r] = i as u8;
@@ -147,7 +161,12 @@ mod tests {
             let mut rgb = [0; 21];
             rgb_row(&frame, &YuvToRgb::new(frame.colorimetry()), 0, &mut rgb);
             for (i, p) in rgb.chunks(3).enumerate() {
-                assert_eq!(p, [i as u8, 100 + i as u8, 200 + i as u8], "{}", format.name());
+                assert_eq!(
+                    p,
+                    [i as u8, 100 + i as u8, 200 + i as u8],
+                    "{}",
+                    format.name()
+                );
             }
         }
     }
@@ -178,17 +197,33 @@ mod tests {
                     YuvMatrix::Bt709 => (0.2126, 0.0722),
                     YuvMatrix::Bt2020 => (0.2627, 0.0593),
                 };
-                let scale = if full_range { (0.0, 255.0, 255.0) } else { (16.0, 219.0, 224.0) };
-                for (y, u, v) in [(16, 128, 128), (235, 128, 128), (81, 90, 240), (145, 54, 34), (41, 240, 110)] {
+                let scale = if full_range {
+                    (0.0, 255.0, 255.0)
+                } else {
+                    (16.0, 219.0, 224.0)
+                };
+                for (y, u, v) in [
+                    (16, 128, 128),
+                    (235, 128, 128),
+                    (81, 90, 240),
+                    (145, 54, 34),
+                    (41, 240, 110),
+                ] {
                     let luma = (f64::from(y) - scale.0) / scale.1;
-                    let (cb, cr) = ((f64::from(u) - 128.0) / scale.2, (f64::from(v) - 128.0) / scale.2);
+                    let (cb, cr) = (
+                        (f64::from(u) - 128.0) / scale.2,
+                        (f64::from(v) - 128.0) / scale.2,
+                    );
                     let r = luma + 2.0 * (1.0 - kr) * cr;
                     let b = luma + 2.0 * (1.0 - kb) * cb;
                     let g = (luma - kr * r - kb * b) / (1.0 - kr - kb);
                     let wanted = [r, g, b].map(|x| (x * 255.0).clamp(0.0, 255.0));
                     let got = yuv.convert(y, u, v);
                     for (w, g) in wanted.iter().zip(got) {
-                        assert!((w - f64::from(g)).abs() <= 0.51, "{matrix:?} {full_range}: {wanted:?} {got:?}");
+                        assert!(
+                            (w - f64::from(g)).abs() <= 0.51,
+                            "{matrix:?} {full_range}: {wanted:?} {got:?}"
+                        );
                     }
                 }
             }
@@ -198,12 +233,33 @@ mod tests {
     #[test]
     fn odd_sizes_use_the_last_chroma_sample() {
         let (y, uv) = ([128u8; 9], [128u8, 128, 128, 255, 128, 128, 128, 128]);
-        let planes = [Plane { data: &y, stride: 3 }, Plane { data: &uv, stride: 4 }];
-        let frame =
-            Frame::new(PixelFormat::Nv12, 3, 3, &planes, Colorimetry { full_range: true, ..Default::default() }).unwrap();
+        let planes = [
+            Plane {
+                data: &y,
+                stride: 3,
+            },
+            Plane {
+                data: &uv,
+                stride: 4,
+            },
+        ];
+        let frame = Frame::new(
+            PixelFormat::Nv12,
+            3,
+            3,
+            &planes,
+            Colorimetry {
+                full_range: true,
+                ..Default::default()
+            },
+        )
+        .unwrap();
         let mut rgb = [0; 9];
         rgb_row(&frame, &YuvToRgb::new(frame.colorimetry()), 0, &mut rgb);
         assert_eq!(rgb[..6], [128; 6]);
-        assert_eq!(rgb[6], 255, "the third pixel takes the second chroma sample");
+        assert_eq!(
+            rgb[6], 255,
+            "the third pixel takes the second chroma sample"
+        );
     }
 }

@@ -34,7 +34,11 @@ pub(crate) struct Placement {
 
 impl Scaler {
     pub(crate) fn new() -> Self {
-        Self { resizer: Resizer::new(), packed: Vec::new(), scaled: Default::default() }
+        Self {
+            resizer: Resizer::new(),
+            packed: Vec::new(),
+            scaled: Default::default(),
+        }
     }
 
     /// Scales a frame, or a part of it, to `size` as packed RGB into a larger picture.
@@ -61,7 +65,11 @@ impl Scaler {
         }
         let (size, format) = ((width, height), frame.format());
         if let Some((layout, bytes)) = format.rgb_layout() {
-            let pixel = if bytes == 4 { PixelType::U8x4 } else { PixelType::U8x3 };
+            let pixel = if bytes == 4 {
+                PixelType::U8x4
+            } else {
+                PixelType::U8x3
+            };
             self.plane(frame, 0, pixel, crop, size);
             for (y, scaled) in self.scaled[0].chunks_exact(width * bytes).enumerate() {
                 let range = row(out, y);
@@ -92,7 +100,10 @@ impl Scaler {
                     }
                 }
                 PixelFormat::I420 => {
-                    for (d, (l, (u, v))) in pixels.iter_mut().zip(luma.iter().zip(u[at..].iter().zip(&v[at..]))) {
+                    for (d, (l, (u, v))) in pixels
+                        .iter_mut()
+                        .zip(luma.iter().zip(u[at..].iter().zip(&v[at..])))
+                    {
                         *d = yuv.convert(*l, *u, *v);
                     }
                 }
@@ -139,7 +150,15 @@ impl Scaler {
         let crop = crop.unwrap_or([0.0, 0.0, (row / bytes) as f64, rows as f64]);
         let scaled = &mut self.scaled[plane];
         scaled.resize(width * height * bytes, 0);
-        resize(&mut self.resizer, source, (source_width, rows), pixel, crop, (width, height), scaled);
+        resize(
+            &mut self.resizer,
+            source,
+            (source_width, rows),
+            pixel,
+            crop,
+            (width, height),
+            scaled,
+        );
     }
 
     /// Scales a mask to `size`.
@@ -155,7 +174,15 @@ impl Scaler {
         let mut out = vec![0; width * height];
         let source = (w as usize, h as usize);
         let crop = [0.0, 0.0, f64::from(w), f64::from(h)];
-        resize(&mut self.resizer, &self.packed, source, PixelType::U8, crop, (width, height), &mut out);
+        resize(
+            &mut self.resizer,
+            &self.packed,
+            source,
+            PixelType::U8,
+            crop,
+            (width, height),
+            &mut out,
+        );
         out
     }
 }
@@ -181,10 +208,13 @@ fn resize(
         .crop(left, top, crop_width, crop_height)
         .use_alpha(false);
     let mut run = || -> Result<(), String> {
-        let source = ImageRef::new(source_width as u32, source_height as u32, source, pixel).map_err(|e| e.to_string())?;
-        let mut target =
-            Image::from_slice_u8(width as u32, height as u32, out, pixel).map_err(|e| e.to_string())?;
-        resizer.resize(&source, &mut target, &options).map_err(|e| e.to_string())
+        let source = ImageRef::new(source_width as u32, source_height as u32, source, pixel)
+            .map_err(|e| e.to_string())?;
+        let mut target = Image::from_slice_u8(width as u32, height as u32, out, pixel)
+            .map_err(|e| e.to_string())?;
+        resizer
+            .resize(&source, &mut target, &options)
+            .map_err(|e| e.to_string())
     };
     if let Err(e) = run() {
         log::error!("scaling {crop_width}x{crop_height} to {width}x{height}: {e}");
@@ -197,7 +227,11 @@ mod tests {
     use crate::frame::{Colorimetry, Plane};
 
     fn whole(width: usize) -> Placement {
-        Placement { left: 0, top: 0, row_pixels: width }
+        Placement {
+            left: 0,
+            top: 0,
+            row_pixels: width,
+        }
     }
 
     #[test]
@@ -232,7 +266,11 @@ mod tests {
     #[test]
     fn luma_and_chroma_formats_agree_with_rgb() {
         let (w, h) = (64usize, 32usize);
-        let (y, u, v) = (vec![120u8; w * h], vec![90u8; w * h / 4], vec![160u8; w * h / 4]);
+        let (y, u, v) = (
+            vec![120u8; w * h],
+            vec![90u8; w * h / 4],
+            vec![160u8; w * h / 4],
+        );
         let uv: Vec<u8> = u.iter().zip(&v).flat_map(|(u, v)| [*u, *v]).collect();
         let planes = |chroma: &[&'static str]| chroma.len();
         assert_eq!(planes(&["u", "v"]), 2);
@@ -240,7 +278,16 @@ mod tests {
             PixelFormat::Nv12,
             w as u32,
             h as u32,
-            &[Plane { data: &y, stride: w }, Plane { data: &uv, stride: w }],
+            &[
+                Plane {
+                    data: &y,
+                    stride: w,
+                },
+                Plane {
+                    data: &uv,
+                    stride: w,
+                },
+            ],
             Colorimetry::default(),
         )
         .unwrap();
@@ -248,7 +295,20 @@ mod tests {
             PixelFormat::I420,
             w as u32,
             h as u32,
-            &[Plane { data: &y, stride: w }, Plane { data: &u, stride: w / 2 }, Plane { data: &v, stride: w / 2 }],
+            &[
+                Plane {
+                    data: &y,
+                    stride: w,
+                },
+                Plane {
+                    data: &u,
+                    stride: w / 2,
+                },
+                Plane {
+                    data: &v,
+                    stride: w / 2,
+                },
+            ],
             Colorimetry::default(),
         )
         .unwrap();
@@ -257,7 +317,11 @@ mod tests {
             for size in [(64, 32), (24, 12)] {
                 let mut out = vec![0; size.0 * size.1 * 3];
                 Scaler::new().rgb(&frame, None, size, &mut out, whole(size.0));
-                assert!(out.chunks(3).all(|p| p == rgb), "{} {size:?}", frame.format().name());
+                assert!(
+                    out.chunks(3).all(|p| p == rgb),
+                    "{} {size:?}",
+                    frame.format().name()
+                );
             }
         }
     }
@@ -267,7 +331,17 @@ mod tests {
         let data = vec![200u8; 10 * 6 * 3];
         let frame = Frame::packed(PixelFormat::Rgb, 10, 6, &data, 30).unwrap();
         let mut out = vec![0; 16 * 16 * 3];
-        Scaler::new().rgb(&frame, None, (10, 6), &mut out, Placement { left: 3, top: 5, row_pixels: 16 });
+        Scaler::new().rgb(
+            &frame,
+            None,
+            (10, 6),
+            &mut out,
+            Placement {
+                left: 3,
+                top: 5,
+                row_pixels: 16,
+            },
+        );
         for y in 0..16 {
             for x in 0..16 {
                 let inside = (3..13).contains(&x) && (5..11).contains(&y);

@@ -35,8 +35,14 @@ pub enum Backend {
 
 impl Backend {
     /// All backends.
-    pub const ALL: [Self; 6] =
-        [Self::Auto, Self::TensorRt, Self::TensorRtRtx, Self::Cuda, Self::OpenVino, Self::Cpu];
+    pub const ALL: [Self; 6] = [
+        Self::Auto,
+        Self::TensorRt,
+        Self::TensorRtRtx,
+        Self::Cuda,
+        Self::OpenVino,
+        Self::Cpu,
+    ];
 
     /// Name on the command line.
     pub const fn name(self) -> &'static str {
@@ -74,11 +80,14 @@ impl FromStr for Backend {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|b| b.name() == s).ok_or_else(|| Error::Option {
-            option: "backend",
-            value: format!("{s:?}"),
-            limit: format!("it must be one of {}", Self::ALL.map(Self::name).join(", ")),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|b| b.name() == s)
+            .ok_or_else(|| Error::Option {
+                option: "backend",
+                value: format!("{s:?}"),
+                limit: format!("it must be one of {}", Self::ALL.map(Self::name).join(", ")),
+            })
     }
 }
 
@@ -94,32 +103,51 @@ impl std::fmt::Display for Backend {
 /// # Errors
 /// [`Error::Runtime`] or [`Error::Backend`] with what is missing.
 pub fn availability(backend: Backend) -> Result<String> {
-    let runtime = paths::find_onnxruntime().ok_or_else(|| not_found("its shared library is missing"))?;
-    let missing = |reason: String| Error::Backend { backend: backend.name(), reason };
+    let runtime =
+        paths::find_onnxruntime().ok_or_else(|| not_found("its shared library is missing"))?;
+    let missing = |reason: String| Error::Backend {
+        backend: backend.name(),
+        reason,
+    };
     let beside = |file: &str| {
         let path = runtime.with_file_name(file);
         match path.is_file() {
             true => Ok(path.display().to_string()),
-            false => Err(missing(format!("{} is missing; `cargo xtask setup --gpu` installs it", path.display()))),
+            false => Err(missing(format!(
+                "{} is missing; `cargo xtask setup --gpu` installs it",
+                path.display()
+            ))),
         }
     };
     match backend {
         Backend::Auto | Backend::Cpu => Ok(runtime.display().to_string()),
         Backend::Cuda => beside("libonnxruntime_providers_cuda.so"),
         Backend::TensorRt => beside("libonnxruntime_providers_tensorrt.so"),
-        Backend::TensorRtRtx => Err(missing("this plugin provider is not supported by this version".to_owned())),
-        Backend::OpenVino => paths::find_openvino().map(|p| p.display().to_string()).ok_or_else(|| {
-            missing(format!(
-                "{} is missing; `cargo xtask setup` installs it on x86-64",
-                paths::openvino_cache().join(paths::openvino_file_name()).display()
-            ))
-        }),
+        Backend::TensorRtRtx => Err(missing(
+            "this plugin provider is not supported by this version".to_owned(),
+        )),
+        Backend::OpenVino => paths::find_openvino()
+            .map(|p| p.display().to_string())
+            .ok_or_else(|| {
+                missing(format!(
+                    "{} is missing; `cargo xtask setup` installs it on x86-64",
+                    paths::openvino_cache()
+                        .join(paths::openvino_file_name())
+                        .display()
+                ))
+            }),
     }
 }
 
 fn not_found(reason: &str) -> Error {
-    let looked: Vec<String> = paths::onnxruntime_candidates().iter().map(|p| p.display().to_string()).collect();
-    Error::Runtime { reason: reason.to_owned(), looked: looked.join(", ") }
+    let looked: Vec<String> = paths::onnxruntime_candidates()
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect();
+    Error::Runtime {
+        reason: reason.to_owned(),
+        looked: looked.join(", "),
+    }
 }
 
 /// ONNX Runtime allows one environment per process. It is never dropped: plugin providers that were registered with it
@@ -130,21 +158,27 @@ fn environment() -> Result<Environment> {
     if let Some(environment) = &*environment {
         return Ok(environment.clone());
     }
-    let path = paths::find_onnxruntime().ok_or_else(|| not_found("its shared library is missing"))?;
-    let cannot = |reason: String| Error::Runtime { reason, looked: path.display().to_string() };
+    let path =
+        paths::find_onnxruntime().ok_or_else(|| not_found("its shared library is missing"))?;
+    let cannot = |reason: String| Error::Runtime {
+        reason,
+        looked: path.display().to_string(),
+    };
     let built = ort::init_from(&path)
         .map_err(|e| cannot(format!("{}: {e}", path.display())))?
         .with_name("matte")
         .with_telemetry(false)
-        .with_logger(Arc::new(|level: LogLevel, category: &str, _: &str, _: &str, message: &str| {
-            let level = match level {
-                LogLevel::Verbose => log::Level::Trace,
-                LogLevel::Info => log::Level::Debug,
-                LogLevel::Warning => log::Level::Warn,
-                LogLevel::Error | LogLevel::Fatal => log::Level::Error,
-            };
-            log::log!(target: "onnxruntime", level, "{category}: {message}");
-        }))
+        .with_logger(Arc::new(
+            |level: LogLevel, category: &str, _: &str, _: &str, message: &str| {
+                let level = match level {
+                    LogLevel::Verbose => log::Level::Trace,
+                    LogLevel::Info => log::Level::Debug,
+                    LogLevel::Warning => log::Level::Warn,
+                    LogLevel::Error | LogLevel::Fatal => log::Level::Error,
+                };
+                log::log!(target: "onnxruntime", level, "{category}: {message}");
+            },
+        ))
         .build()
         .map_err(|e| cannot(e.to_string()))?;
     built.set_log_level(LogLevel::Warning);
@@ -180,8 +214,16 @@ impl Engine {
             register_openvino(&environment)?;
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores } else { threads as usize };
-        Ok(Self { environment, backend, threads })
+        let threads = if threads == 0 {
+            cores
+        } else {
+            threads as usize
+        };
+        Ok(Self {
+            environment,
+            backend,
+            threads,
+        })
     }
 
     pub(crate) fn backend(&self) -> Backend {
@@ -191,7 +233,9 @@ impl Engine {
     /// In words, for logs and statistics.
     pub(crate) fn describe(&self) -> String {
         match self.backend {
-            Backend::Cuda | Backend::TensorRt | Backend::TensorRtRtx => self.backend.name().to_owned(),
+            Backend::Cuda | Backend::TensorRt | Backend::TensorRtRtx => {
+                self.backend.name().to_owned()
+            }
             _ => format!("{}, {} threads", self.backend.name(), self.threads),
         }
     }
@@ -201,7 +245,9 @@ impl Engine {
         let doing = || format!("opening {} on {}", path.display(), self.backend.name());
         let mut builder = Session::builder(&self.environment).doing(doing)?;
         for (name, size) in dims {
-            builder = builder.with_dimension_override(name, *size as i64).doing(doing)?;
+            builder = builder
+                .with_dimension_override(name, *size as i64)
+                .doing(doing)?;
         }
         let mut builder = match role {
             Role::Segmentation => self.cpu(builder),
@@ -220,7 +266,12 @@ impl Engine {
 
     fn provider(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         // TF32 rounds to 10 bits of mantissa, which the goldens would show.
-        let cuda = || ep::CUDA::default().with_tf32(false).build().error_on_failure();
+        let cuda = || {
+            ep::CUDA::default()
+                .with_tf32(false)
+                .build()
+                .error_on_failure()
+        };
         Ok(match self.backend {
             Backend::Cuda => builder
                 .with_optimization_level(GraphOptimizationLevel::All)?
@@ -255,7 +306,10 @@ fn register_openvino(environment: &Environment) -> Result<()> {
     if *registered {
         return Ok(());
     }
-    let cannot = |reason: String| Error::Backend { backend: Backend::OpenVino.name(), reason };
+    let cannot = |reason: String| Error::Backend {
+        backend: Backend::OpenVino.name(),
+        reason,
+    };
     let path = paths::find_openvino().ok_or_else(|| cannot("its library is missing".to_owned()))?;
     environment
         .register_ep_library(OPENVINO_REGISTRATION, &path)

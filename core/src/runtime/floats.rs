@@ -1,6 +1,9 @@
 //! Denormal numbers are flushed to zero while the engine computes: they make the memory read up to 90 times slower.
 
-#![allow(unsafe_code, reason = "the floating-point control register has no safe access")]
+#![allow(
+    unsafe_code,
+    reason = "the floating-point control register has no safe access"
+)]
 
 /// Flushes denormals on this thread until it is dropped.
 #[derive(Debug)]
@@ -20,7 +23,9 @@ type Control = u64;
 fn read() -> Control {
     let mut value: u32 = 0;
     // SAFETY: stores the 32-bit control and status register into a valid, aligned u32 and touches nothing else.
-    unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags));
+    };
     value
 }
 
@@ -29,7 +34,9 @@ fn write(value: Control) {
     // SAFETY: loads a value that was read from this register, with only the bits FTZ and DAZ changed; both exist on
     // every x86-64 processor. Rust assumes the default mode only for the results of denormal arithmetic, on which
     // nothing between the guard's creation and drop depends.
-    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags, readonly)) };
+    unsafe {
+        std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags, readonly));
+    };
 }
 
 /// FTZ (bit 15) and DAZ (bit 6).
@@ -40,7 +47,9 @@ const FLUSH: Control = 1 << 15 | 1 << 6;
 fn read() -> Control {
     let value: u64;
     // SAFETY: reads the floating-point control register, which is always accessible from user space.
-    unsafe { std::arch::asm!("mrs {}, fpcr", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("mrs {}, fpcr", out(reg) value, options(nomem, nostack, preserves_flags))
+    };
     value
 }
 
@@ -48,7 +57,9 @@ fn read() -> Control {
 fn write(value: Control) {
     // SAFETY: writes a value that was read from this register, with only the bit FZ changed. See x86-64 for why Rust's
     // assumptions hold.
-    unsafe { std::arch::asm!("msr fpcr, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        std::arch::asm!("msr fpcr, {}", in(reg) value, options(nomem, nostack, preserves_flags))
+    };
 }
 
 /// FZ (bit 24).

@@ -37,20 +37,43 @@ impl Graph {
             .ok_or_else(|| Error::model(&path, format!("graph `{name}` is missing")))?;
         let file = package.dir.join(&spec.file);
         let session = engine.open(&file, dims, role)?;
-        let graph = Self { session: BoundSession::new(session)?, spec, name, dims: dims.to_vec() };
+        let graph = Self {
+            session: BoundSession::new(session)?,
+            spec,
+            name,
+            dims: dims.to_vec(),
+        };
         let session = graph.session.session();
-        for (what, wanted, found) in
-            [("input", &graph.spec.inputs, session.inputs()), ("output", &graph.spec.outputs, session.outputs())]
-        {
+        for (what, wanted, found) in [
+            ("input", &graph.spec.inputs, session.inputs()),
+            ("output", &graph.spec.outputs, session.outputs()),
+        ] {
             for tensor in wanted {
                 let shape = graph.shape_of(tensor).ok_or_else(|| {
-                    Error::model(&path, format!("graph `{name}`: {what} `{}` has an unknown dimension", tensor.name))
+                    Error::model(
+                        &path,
+                        format!(
+                            "graph `{name}`: {what} `{}` has an unknown dimension",
+                            tensor.name
+                        ),
+                    )
                 })?;
-                let outlet = found.iter().find(|o| o.name() == tensor.name).ok_or_else(|| {
-                    Error::model(&file, format!("{what} `{}`, which the manifest lists, is missing", tensor.name))
-                })?;
+                let outlet = found
+                    .iter()
+                    .find(|o| o.name() == tensor.name)
+                    .ok_or_else(|| {
+                        Error::model(
+                            &file,
+                            format!(
+                                "{what} `{}`, which the manifest lists, is missing",
+                                tensor.name
+                            ),
+                        )
+                    })?;
                 let matches = |t: &ValueType| match t {
-                    ValueType::Tensor { ty, shape: have, .. } => {
+                    ValueType::Tensor {
+                        ty, shape: have, ..
+                    } => {
                         *ty == tensor.element.ort()
                             && have.len() == shape.len()
                             // An output whose size ONNX Runtime cannot infer is -1; the binding checks it in the run.
@@ -70,7 +93,10 @@ impl Graph {
                     ));
                 }
             }
-            if let Some(extra) = found.iter().find(|o| !wanted.iter().any(|t| t.name == o.name())) {
+            if let Some(extra) = found
+                .iter()
+                .find(|o| !wanted.iter().any(|t| t.name == o.name()))
+            {
                 return Err(Error::model(
                     &file,
                     format!("{what} `{}` is not listed in the manifest", extra.name()),
@@ -86,7 +112,11 @@ impl Graph {
             .iter()
             .map(|d| match d {
                 Dim::Fixed(n) => usize::try_from(*n).ok(),
-                Dim::Symbol(s) => self.dims.iter().find(|(name, _)| name == s).map(|(_, n)| *n),
+                Dim::Symbol(s) => self
+                    .dims
+                    .iter()
+                    .find(|(name, _)| name == s)
+                    .map(|(_, n)| *n),
             })
             .collect()
     }
@@ -96,8 +126,13 @@ impl Graph {
         match engine.backend() {
             Backend::Cuda | Backend::TensorRt => {
                 let doing = || "getting device memory".to_owned();
-                let info =
-                    MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default).doing(doing)?;
+                let info = MemoryInfo::new(
+                    AllocationDevice::CUDA,
+                    0,
+                    AllocatorType::Device,
+                    MemoryType::Default,
+                )
+                .doing(doing)?;
                 Allocator::new(self.session.session(), info).doing(doing)
             }
             _ => Ok(Allocator::default()),
@@ -106,7 +141,9 @@ impl Graph {
 
     /// A tensor for an input or output, if the graph has it.
     pub(crate) fn tensor(&self, allocator: &Allocator, name: &str) -> Result<Option<Tensor>> {
-        let Some(spec) = self.spec.input(name).or_else(|| self.spec.output(name)) else { return Ok(None) };
+        let Some(spec) = self.spec.input(name).or_else(|| self.spec.output(name)) else {
+            return Ok(None);
+        };
         let shape = self.shape_of(spec).unwrap_or_default();
         Tensor::new(allocator, spec.element, &shape).map(Some)
     }

@@ -164,9 +164,17 @@ impl GraphSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub(crate) enum RecipeStep {
-    Slice { axis: usize, start: usize, end: usize },
-    Transpose { perm: Vec<usize> },
-    Reshape { shape: Vec<usize> },
+    Slice {
+        axis: usize,
+        start: usize,
+        end: usize,
+    },
+    Transpose {
+        perm: Vec<usize>,
+    },
+    Reshape {
+        shape: Vec<usize>,
+    },
 }
 
 /// Bytes of a file that is not a checkpoint.
@@ -208,6 +216,15 @@ pub(crate) struct Weights {
     pub(crate) unused: Vec<String>,
 }
 
+/// Another name under which a skeleton is imported: the same network, other weights.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Variant {
+    #[serde(default)]
+    pub(crate) description: Option<String>,
+    #[serde(default)]
+    pub(crate) source: Option<String>,
+}
+
 /// A checked `manifest.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
@@ -243,6 +260,8 @@ pub struct Manifest {
     pub(crate) prior: Option<Prior>,
     pub(crate) files: BTreeMap<String, FileEntry>,
     pub(crate) graphs: BTreeMap<String, GraphSpec>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) variants: BTreeMap<String, Variant>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) weights: Option<Weights>,
     /// Fields that this version does not know; kept when a package is imported.
@@ -264,7 +283,10 @@ fn contract(name: &str, dims: &Dims) -> Option<(Vec<Dim>, Option<Element>)> {
     let grid = |channels: Dim| vec![Dim::Fixed(1), channels, symbol("h"), symbol("w")];
     let f32_ = Some(Element::Float32);
     Some(match name {
-        "frame" => (vec![Dim::Fixed(1), symbol("H"), symbol("W"), Dim::Fixed(3)], Some(Element::Uint8)),
+        "frame" => (
+            vec![Dim::Fixed(1), symbol("H"), symbol("W"), Dim::Fixed(3)],
+            Some(Element::Uint8),
+        ),
         "bank_keys" => (vec![symbol("N"), fixed(dims.key_row)], f32_),
         "bank_values" => (vec![symbol("N"), fixed(dims.value)], None),
         "key_rows" => (vec![symbol("hw"), fixed(dims.key_row)], f32_),
@@ -273,11 +295,15 @@ fn contract(name: &str, dims: &Dims) -> Option<(Vec<Dim>, Option<Element>)> {
         "last_feature" | "feature" => (grid(fixed(dims.feature?)), None),
         "last_value" | "value" => (grid(fixed(dims.value)), None),
         "last_alpha" | "alpha_16" | "prior" => (grid(Dim::Fixed(1)), f32_),
-        "object_memory" | "object_memory_out" => {
-            (vec![Dim::Fixed(1), fixed(dims.queries?), fixed(dims.embed? + 1)], f32_)
-        }
+        "object_memory" | "object_memory_out" => (
+            vec![Dim::Fixed(1), fixed(dims.queries?), fixed(dims.embed? + 1)],
+            f32_,
+        ),
         "gate" | "keep" => (vec![], f32_),
-        "alpha" => (vec![Dim::Fixed(1), Dim::Fixed(1), symbol("H"), symbol("W")], f32_),
+        "alpha" => (
+            vec![Dim::Fixed(1), Dim::Fixed(1), symbol("H"), symbol("W")],
+            f32_,
+        ),
         _ => return None,
     })
 }
@@ -296,7 +322,13 @@ const MATTING: [GraphContract; 3] = [
         required: true,
         inputs: (
             &["frame", "bank_keys", "bank_values", "last_alpha", "gate"],
-            &["sensory", "last_feature", "last_value", "object_memory", "prior"],
+            &[
+                "sensory",
+                "last_feature",
+                "last_value",
+                "object_memory",
+                "prior",
+            ],
         ),
         outputs: (&["alpha", "key_rows"], &["sensory_out", "feature"]),
     },
@@ -309,7 +341,10 @@ const MATTING: [GraphContract; 3] = [
     GraphContract {
         name: "memorize",
         required: false,
-        inputs: (&[], &["value", "sensory", "alpha_16", "object_memory", "keep"]),
+        inputs: (
+            &[],
+            &["value", "sensory", "alpha_16", "object_memory", "keep"],
+        ),
         outputs: (&[], &["sensory_out", "object_memory_out"]),
     },
 ];
@@ -336,9 +371,12 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         // The version comes first: a later format may have other fields altogether.
-        let value: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| Error::model(path, format!("not JSON: {e}")))?;
-        let format = value.get("format").and_then(|v| v.as_str()).unwrap_or_default();
+        let value: serde_json::Value = serde_json::from_str(&text)
+            .map_err(|e| Error::model(path, format!("not JSON: {e}")))?;
+        let format = value
+            .get("format")
+            .and_then(|v| v.as_str())
+            .unwrap_or_default();
         let major = format.split('.').next().and_then(|m| m.parse::<u32>().ok());
         if major != Some(FORMAT_MAJOR) {
             return Err(Error::model(
@@ -346,24 +384,35 @@ impl Manifest {
                 format!("field `format` is {format:?}, but this version reads {FORMAT_MAJOR}.x"),
             ));
         }
-        let manifest: Self = serde_json::from_value(value).map_err(|e| Error::model(path, e.to_string()))?;
-        manifest.check().map_err(|reason| Error::model(path, reason))?;
+        let manifest: Self =
+            serde_json::from_value(value).map_err(|e| Error::model(path, e.to_string()))?;
+        manifest
+            .check()
+            .map_err(|reason| Error::model(path, reason))?;
         Ok(manifest)
     }
 
     fn check(&self) -> Result<(), String> {
         if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Err(format!("field `name` is {:?}, but it must be a plain, non-empty name", self.name));
+            return Err(format!(
+                "field `name` is {:?}, but it must be a plain, non-empty name",
+                self.name
+            ));
         }
         for (name, graph) in &self.graphs {
             if !self.files.contains_key(&graph.file) {
-                return Err(format!("graph `{name}` is in file {:?}, which `files` does not list", graph.file));
+                return Err(format!(
+                    "graph `{name}` is in file {:?}, which `files` does not list",
+                    graph.file
+                ));
             }
         }
         let weights = self.weights.as_ref().map(|w| &w.file);
         for file in self.files.keys().chain(weights) {
             if file.is_empty() || Path::new(file).components().count() != 1 || file.contains("..") {
-                return Err(format!("file name {file:?}: it must lie in the package's directory"));
+                return Err(format!(
+                    "file name {file:?}: it must lie in the package's directory"
+                ));
             }
         }
         match self.kind {
@@ -374,7 +423,10 @@ impl Manifest {
 
     fn check_matting(&self) -> Result<(), String> {
         let dims = self.dims.as_ref().ok_or("field `dims` is missing")?;
-        let size = self.working_size.as_ref().ok_or("field `working_size` is missing")?;
+        let size = self
+            .working_size
+            .as_ref()
+            .ok_or("field `working_size` is missing")?;
         let memory = self.memory.as_ref().ok_or("field `memory` is missing")?;
         if dims.stride != 16 || size.multiple != 16 {
             return Err(format!(
@@ -383,14 +435,21 @@ impl Manifest {
             ));
         }
         for axis in 0..2 {
-            if !(1 <= size.min[axis] && size.min[axis] <= size.default[axis] && size.default[axis] <= size.max[axis]) {
+            if !(1 <= size.min[axis]
+                && size.min[axis] <= size.default[axis]
+                && size.default[axis] <= size.max[axis])
+            {
                 return Err(format!(
                     "field `working_size`: min {:?}, default {:?}, max {:?} are not in ascending order from 1",
                     size.min, size.default, size.max
                 ));
             }
         }
-        if dims.key_row == 0 || dims.key_row % 8 != 0 || dims.valid >= dims.key_row || dims.value == 0 {
+        if dims.key_row == 0
+            || dims.key_row % 8 != 0
+            || dims.valid >= dims.key_row
+            || dims.value == 0
+        {
             return Err(format!(
                 "field `dims`: key_row {} must be a positive multiple of 8, valid {} below it, value {} positive",
                 dims.key_row, dims.valid, dims.value
@@ -417,7 +476,9 @@ impl Manifest {
         for (taken, given) in CARRIED {
             let by = self.graphs.iter().find(|(_, g)| g.input(taken).is_some());
             if let Some((graph, _)) = by.filter(|_| !produced(given)) {
-                return Err(format!("graph `{graph}` takes `{taken}`, but no graph gives `{given}`"));
+                return Err(format!(
+                    "graph `{graph}` takes `{taken}`, but no graph gives `{given}`"
+                ));
             }
         }
         let has_prior = self.graphs["matte"].input("prior").is_some();
@@ -457,9 +518,10 @@ impl Manifest {
 impl GraphContract {
     fn check(&self, spec: &GraphSpec, dims: &Dims) -> Result<(), String> {
         let graph = self.name;
-        for (what, specs, (required, optional)) in
-            [("input", &spec.inputs, self.inputs), ("output", &spec.outputs, self.outputs)]
-        {
+        for (what, specs, (required, optional)) in [
+            ("input", &spec.inputs, self.inputs),
+            ("output", &spec.outputs, self.outputs),
+        ] {
             for name in required {
                 if !specs.iter().any(|t| t.name == *name) {
                     return Err(format!("graph `{graph}`: {what} `{name}` is missing"));
@@ -471,7 +533,9 @@ impl GraphContract {
                     return Err(format!("graph `{graph}`: {what} `{name}` is not known"));
                 }
                 let Some((shape, element)) = contract(name, dims) else {
-                    return Err(format!("graph `{graph}`: {what} `{name}` needs a dimension that `dims` does not give"));
+                    return Err(format!(
+                        "graph `{graph}`: {what} `{name}` needs a dimension that `dims` does not give"
+                    ));
                 };
                 if tensor.shape != shape {
                     return Err(format!(

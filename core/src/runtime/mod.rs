@@ -1,8 +1,8 @@
 //! Everything that talks to ONNX Runtime: where it is, which packages there are, what runs them.
 
 mod backend;
-mod graph;
 pub(crate) mod floats;
+mod graph;
 pub(crate) mod manifest;
 mod model_set;
 pub mod paths;

@@ -39,10 +39,12 @@ pub(crate) fn hash_file(path: &Path) -> Result<(String, u64)> {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+            let _ = write!(s, "{b:02x}");
+            s
+        })
 }
 
 impl Package {
@@ -54,32 +56,42 @@ impl Package {
         let dir = dir.as_ref();
         let manifest_path = dir.join("manifest.json");
         let manifest = Manifest::read(&manifest_path)?;
-        if let Some(weights) = &manifest.weights {
-            if !manifest.files.contains_key(&weights.file) {
-                return Err(Error::model(
-                    &manifest_path,
-                    format!(
-                        "{} is a skeleton without weights: `matte models import {} FILE` fills it from your own \
+        if let Some(weights) = &manifest.weights
+            && !manifest.files.contains_key(&weights.file)
+        {
+            return Err(Error::model(
+                &manifest_path,
+                format!(
+                    "{} is a skeleton without weights: `matte models import {} FILE` fills it from your own \
                          download",
-                        manifest.name, manifest.name
-                    ),
-                ));
-            }
+                    manifest.name, manifest.name
+                ),
+            ));
         }
         let mut all = Sha256::new();
         for (name, entry) in &manifest.files {
             let path = dir.join(name);
             let (hash, bytes) = hash_file(&path)?;
             if bytes != entry.bytes {
-                return Err(Error::model(&path, format!("{bytes} bytes, but the manifest lists {}", entry.bytes)));
+                return Err(Error::model(
+                    &path,
+                    format!("{bytes} bytes, but the manifest lists {}", entry.bytes),
+                ));
             }
             if !hash.eq_ignore_ascii_case(&entry.sha256) {
-                return Err(Error::model(&path, format!("SHA-256 {hash}, but the manifest lists {}", entry.sha256)));
+                return Err(Error::model(
+                    &path,
+                    format!("SHA-256 {hash}, but the manifest lists {}", entry.sha256),
+                ));
             }
             all.update(hash);
         }
         let hash = hex(&all.finalize());
-        Ok(Self { dir: dir.to_owned(), manifest, hash })
+        Ok(Self {
+            dir: dir.to_owned(),
+            manifest,
+            hash,
+        })
     }
 
     /// Finds a package by name, or opens the directory of that path.
@@ -99,13 +111,20 @@ impl Package {
         if looks_like_a_path {
             return Self::open(name);
         }
-        let candidates = || dirs.iter().map(|d| d.join(name)).filter(|d| d.join("manifest.json").is_file());
+        let candidates = || {
+            dirs.iter()
+                .map(|d| d.join(name))
+                .filter(|d| d.join("manifest.json").is_file())
+        };
         // A skeleton in the source tree must not hide behind or before an imported package.
         let mut skeleton = None;
         for dir in candidates() {
             match Self::open(&dir) {
                 Ok(package) => return Ok(package),
-                Err(e) if Manifest::read(&dir.join("manifest.json")).is_ok_and(|m| m.is_skeleton()) => {
+                Err(e)
+                    if Manifest::read(&dir.join("manifest.json"))
+                        .is_ok_and(|m| m.is_skeleton()) =>
+                {
                     skeleton.get_or_insert(e);
                 }
                 Err(e) => return Err(e),
@@ -113,7 +132,11 @@ impl Package {
         }
         Err(skeleton.unwrap_or_else(|| Error::ModelNotFound {
             name: name.to_owned(),
-            looked: dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", "),
+            looked: dirs
+                .iter()
+                .map(|d| d.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
         }))
     }
 
@@ -122,10 +145,17 @@ impl Package {
         let mut names = std::collections::BTreeSet::new();
         let mut all = Vec::new();
         for dir in paths::model_dirs() {
-            let mut entries: Vec<PathBuf> =
-                std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            let mut entries: Vec<PathBuf> = std::fs::read_dir(&dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|e| e.path())
+                .collect();
             entries.sort();
-            for path in entries.into_iter().filter(|p| p.join("manifest.json").is_file()) {
+            for path in entries
+                .into_iter()
+                .filter(|p| p.join("manifest.json").is_file())
+            {
                 if let Some(name) = path.file_name().filter(|n| names.insert((*n).to_owned())) {
                     let _ = name;
                     let package = Self::open(&path);
@@ -140,7 +170,9 @@ impl Package {
 impl Manifest {
     /// Whether the weights still have to be imported.
     pub fn is_skeleton(&self) -> bool {
-        self.weights.as_ref().is_some_and(|w| !self.files.contains_key(&w.file))
+        self.weights
+            .as_ref()
+            .is_some_and(|w| !self.files.contains_key(&w.file))
     }
 }
 
@@ -166,13 +198,19 @@ impl ModelSet {
         if matting.manifest.kind != Kind::Matting {
             return Err(Error::model(
                 matting.dir.join("manifest.json"),
-                format!("field `kind` of {} is `segmentation`, but a `matting` package is needed", matting.manifest.name),
+                format!(
+                    "field `kind` of {} is `segmentation`, but a `matting` package is needed",
+                    matting.manifest.name
+                ),
             ));
         }
         let segmentation = match Package::find(Self::SEGMENTATION) {
             Ok(package) if package.manifest.kind == Kind::Segmentation => Some(package),
             Ok(package) => {
-                log::warn!("package {} is no segmentation: no automatic seeding", package.dir.display());
+                log::warn!(
+                    "package {} is no segmentation: no automatic seeding",
+                    package.dir.display()
+                );
                 None
             }
             Err(e) => {
@@ -180,6 +218,9 @@ impl ModelSet {
                 None
             }
         };
-        Ok(Self { matting, segmentation })
+        Ok(Self {
+            matting,
+            segmentation,
+        })
     }
 }

@@ -30,13 +30,21 @@ pub fn models_cache() -> PathBuf {
 
 /// Directory in the cache that holds the libraries of ONNX Runtime; `gpu` for those with CUDA and TensorRT.
 pub fn onnxruntime_cache(gpu: bool) -> PathBuf {
-    let flavour = if gpu { "onnxruntime-gpu" } else { "onnxruntime" };
-    cache_dir().join("runtime").join(format!("{flavour}-{ONNXRUNTIME_VERSION}"))
+    let flavour = if gpu {
+        "onnxruntime-gpu"
+    } else {
+        "onnxruntime"
+    };
+    cache_dir()
+        .join("runtime")
+        .join(format!("{flavour}-{ONNXRUNTIME_VERSION}"))
 }
 
 /// Directory in the cache that holds the OpenVINO plugin provider.
 pub fn openvino_cache() -> PathBuf {
-    cache_dir().join("runtime").join(format!("onnxruntime-ep-openvino-{OPENVINO_VERSION}"))
+    cache_dir()
+        .join("runtime")
+        .join(format!("onnxruntime-ep-openvino-{OPENVINO_VERSION}"))
 }
 
 /// File name of ONNX Runtime's shared library in its PyPI wheel.
@@ -81,7 +89,13 @@ pub fn onnxruntime_candidates() -> Vec<PathBuf> {
     }
     all.push(onnxruntime_cache(true).join(&file));
     all.push(onnxruntime_cache(false).join(&file));
-    for dir in ["/usr/local/lib/matte", "/usr/lib/matte", "/usr/local/lib", "/usr/lib", "/usr/lib64"] {
+    for dir in [
+        "/usr/local/lib/matte",
+        "/usr/lib/matte",
+        "/usr/local/lib",
+        "/usr/lib",
+        "/usr/lib64",
+    ] {
         all.push(Path::new(dir).join(&file));
     }
     if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
@@ -104,14 +118,18 @@ pub fn find_openvino() -> Option<PathBuf> {
         return Some(PathBuf::from(file)).filter(|f| f.is_file());
     }
     let beside = find_onnxruntime().and_then(|p| Some(p.parent()?.join(openvino_file_name())));
-    beside.into_iter().chain([openvino_cache().join(openvino_file_name())]).find(|p| p.is_file())
+    beside
+        .into_iter()
+        .chain([openvino_cache().join(openvino_file_name())])
+        .find(|p| p.is_file())
 }
 
 /// Directories that hold model packages, in order: `$MATTE_MODELS` (a path list), the cache, beside the program, the
 /// system's shared data, the source tree that this was built from.
 pub fn model_dirs() -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> =
-        env::var_os("MATTE_MODELS").map(|list| env::split_paths(&list).collect()).unwrap_or_default();
+    let mut all: Vec<PathBuf> = env::var_os("MATTE_MODELS")
+        .map(|list| env::split_paths(&list).collect())
+        .unwrap_or_default();
     all.push(models_cache());
     if let Some(dir) = program_dir() {
         all.push(dir.join("models"));

@@ -4,7 +4,10 @@
 //! of outputs per run, and it cannot bind a part of a tensor as an input; binding tensors by pointer does neither
 //! allocate nor copy, and serves CPU and CUDA alike.
 
-#![allow(unsafe_code, reason = "raw bindings of ONNX Runtime; every block says why it is sound")]
+#![allow(
+    unsafe_code,
+    reason = "raw bindings of ONNX Runtime; every block says why it is sound"
+)]
 
 use std::ffi::CString;
 use std::ptr::{self, NonNull};
@@ -72,17 +75,26 @@ impl Tensor {
             None
         } else {
             // `DynTensor::new` zeroes host memory only.
-            let zeros = DynTensor::new(&Allocator::default(), element.ort(), dims()).doing(doing)?;
+            let zeros =
+                DynTensor::new(&Allocator::default(), element.ort(), dims()).doing(doing)?;
             Some(Box::new(zeros))
         };
-        let mut tensor = Self { value, element, len: shape.iter().product(), on_host, staging };
+        let mut tensor = Self {
+            value,
+            element,
+            len: shape.iter().product(),
+            on_host,
+            staging,
+        };
         tensor.upload_staging()?;
         Ok(tensor)
     }
 
     fn upload_staging(&mut self) -> Result<()> {
         if let Some(staging) = &self.staging {
-            staging.copy_into(&mut self.value).doing(|| "copying to the device".to_owned())?;
+            staging
+                .copy_into(&mut self.value)
+                .doing(|| "copying to the device".to_owned())?;
         }
         Ok(())
     }
@@ -92,7 +104,11 @@ impl Tensor {
     }
 
     fn host_slice<T: Host>(&self) -> &[T] {
-        assert_eq!(T::ELEMENT, self.element, "tensors are read as what they were made as");
+        assert_eq!(
+            T::ELEMENT,
+            self.element,
+            "tensors are read as what they were made as"
+        );
         let data = self.host().data_ptr().cast::<T>();
         // SAFETY: ONNX Runtime allocated `len` elements of this type on the host, aligned to at least 64 bytes, and
         // zeroed them when the tensor was made, so they are initialised; every bit pattern is a value of `T`. Runs
@@ -101,7 +117,11 @@ impl Tensor {
     }
 
     fn host_slice_mut<T: Host>(&mut self) -> &mut [T] {
-        assert_eq!(T::ELEMENT, self.element, "tensors are written as what they were made as");
+        assert_eq!(
+            T::ELEMENT,
+            self.element,
+            "tensors are written as what they were made as"
+        );
         let value = match &mut self.staging {
             Some(staging) => staging.as_mut(),
             None => &mut self.value,
@@ -120,7 +140,9 @@ impl Tensor {
     /// The elements, brought from the device if they lie there.
     pub(crate) fn read<T: Host>(&mut self) -> Result<&[T]> {
         if let Some(staging) = &mut self.staging {
-            self.value.copy_into(staging.as_mut()).doing(|| "copying from the device".to_owned())?;
+            self.value
+                .copy_into(staging.as_mut())
+                .doing(|| "copying from the device".to_owned())?;
         }
         Ok(self.host_slice())
     }
@@ -133,7 +155,11 @@ impl Tensor {
     /// The elements of a floating-point tensor as f32.
     pub(crate) fn read_f32(&mut self) -> Result<Vec<f32>> {
         Ok(match self.element {
-            Element::Float16 => self.read::<half::f16>()?.iter().map(|v| v.to_f32()).collect(),
+            Element::Float16 => self
+                .read::<half::f16>()?
+                .iter()
+                .map(|v| v.to_f32())
+                .collect(),
             Element::Float32 => self.read::<f32>()?.to_vec(),
             Element::Uint8 => self.read::<u8>()?.iter().map(|v| f32::from(*v)).collect(),
         })
@@ -155,7 +181,11 @@ impl Tensor {
 
     /// Copies all elements; both have the same type and shape.
     pub(crate) fn copy_from(&mut self, source: &Tensor) -> Result<()> {
-        if self.on_host && source.on_host && self.element == source.element && self.len == source.len {
+        if self.on_host
+            && source.on_host
+            && self.element == source.element
+            && self.len == source.len
+        {
             let bytes = self.len * self.element.bytes();
             // SAFETY: both are host tensors of `len` elements of the same size, and `&mut self` keeps them from being
             // the same one.
@@ -168,7 +198,10 @@ impl Tensor {
             }
             return Ok(());
         }
-        source.value.copy_into(&mut self.value).doing(|| "copying between tensors".to_owned())
+        source
+            .value
+            .copy_into(&mut self.value)
+            .doing(|| "copying between tensors".to_owned())
     }
 }
 
@@ -226,7 +259,13 @@ impl Slots {
                             .doing(|| "allocating a staging tensor".to_owned())?,
                     )),
                 };
-                Ok(Tensor { value, element, len: rows * width, on_host: whole.on_host, staging })
+                Ok(Tensor {
+                    value,
+                    element,
+                    len: rows * width,
+                    on_host: whole.on_host,
+                    staging,
+                })
             })
             .collect::<Result<_>>()?;
         Ok(Self { slots, whole })
@@ -266,8 +305,15 @@ impl BoundSession {
         };
         let inputs = names(session.inputs());
         let outputs = names(session.outputs());
-        let binding = session.create_binding().doing(|| "creating a binding".to_owned())?;
-        Ok(Self { session, binding, inputs, outputs })
+        let binding = session
+            .create_binding()
+            .doing(|| "creating a binding".to_owned())?;
+        Ok(Self {
+            session,
+            binding,
+            inputs,
+            outputs,
+        })
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -290,7 +336,8 @@ impl BoundSession {
                 // SAFETY: binding and value are alive, the name ends in NUL. ONNX Runtime keeps a reference of its own
                 // to the value. It reads through it only in the run below, while `inputs` borrows the tensor; the next
                 // call of this function binds every input anew before it runs.
-                let status = unsafe { (api.BindInput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
+                let status =
+                    unsafe { (api.BindInput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
                 check(status, || format!("{doing}: binding input `{name}`"))?;
             }
         }
@@ -299,7 +346,8 @@ impl BoundSession {
             if let Some((_, c_name)) = self.outputs.iter().find(|(n, _)| n == name) {
                 // SAFETY: as above; ONNX Runtime writes only in the run below, while `outputs` borrows the tensor
                 // mutably, so no input of this run and no slice of the host is the same memory.
-                let status = unsafe { (api.BindOutput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
+                let status =
+                    unsafe { (api.BindOutput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
                 check(status, || format!("{doing}: binding output `{name}`"))?;
             }
         }

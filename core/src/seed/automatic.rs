@@ -20,7 +20,12 @@ struct Finder {
 impl Finder {
     fn open(engine: &Engine, package: &Package, name: &'static str) -> Result<Self> {
         let graph = Graph::open(engine, package, name, &[], Role::Segmentation)?;
-        let missing = || Error::model(&package.dir, format!("graph `{name}` does not take `frame` and give `person`"));
+        let missing = || {
+            Error::model(
+                &package.dir,
+                format!("graph `{name}` does not take `frame` and give `person`"),
+            )
+        };
         let size = match graph.spec().input("frame").map(|t| t.shape.as_slice()) {
             Some([_, Dim::Fixed(h), Dim::Fixed(w), _]) => (*w as usize, *h as usize),
             _ => return Err(missing()),
@@ -28,14 +33,32 @@ impl Finder {
         let host = ort::memory::Allocator::default();
         let frame = graph.tensor(&host, "frame")?.ok_or_else(missing)?;
         let person = graph.tensor(&host, "person")?.ok_or_else(missing)?;
-        Ok(Self { graph, size, frame, person })
+        Ok(Self {
+            graph,
+            size,
+            frame,
+            person,
+        })
     }
 
     /// Probability of a person for each pixel of the network's own size.
-    fn run(&mut self, scaler: &mut Scaler, frame: &Frame<'_>, crop: Option<Crop>) -> Result<&[f32]> {
-        let place = Placement { left: 0, top: 0, row_pixels: self.size.0 };
-        self.frame.write(|rgb: &mut [u8]| scaler.rgb(frame, crop, self.size, rgb, place))?;
-        self.graph.run(&[("frame", Some(&self.frame))], &mut [("person", Some(&mut self.person))])?;
+    fn run(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        crop: Option<Crop>,
+    ) -> Result<&[f32]> {
+        let place = Placement {
+            left: 0,
+            top: 0,
+            row_pixels: self.size.0,
+        };
+        self.frame
+            .write(|rgb: &mut [u8]| scaler.rgb(frame, crop, self.size, rgb, place))?;
+        self.graph.run(
+            &[("frame", Some(&self.frame))],
+            &mut [("person", Some(&mut self.person))],
+        )?;
         self.person.read()
     }
 }
@@ -66,7 +89,12 @@ fn found(map: &[f32], (width, height): (usize, usize)) -> Option<(Crop, f32)> {
         }
     }
     let (w, h) = (width as f64, height as f64);
-    let bounds = [x0 as f64 / w, y0 as f64 / h, (x1 as f64 - x0 as f64) / w, (y1 as f64 - y0 as f64) / h];
+    let bounds = [
+        x0 as f64 / w,
+        y0 as f64 / h,
+        (x1 as f64 - x0 as f64) / w,
+        (y1 as f64 - y0 as f64) / h,
+    ];
     (n > 0).then(|| (bounds, n as f32 / map.len() as f32))
 }
 
@@ -109,16 +137,25 @@ impl Segmenter {
     ) -> Result<Option<Vec<u8>>> {
         let finder = self.for_frame(frame);
         let size = finder.size;
-        let Some((bounds, share)) = found(finder.run(scaler, frame, None)?, size) else { return Ok(None) };
+        let Some((bounds, share)) = found(finder.run(scaler, frame, None)?, size) else {
+            return Ok(None);
+        };
         if share < SMALLEST {
             return Ok(None);
         }
         let [x, y, w, h] = bounds;
         let (left, top) = ((x - w * MARGIN).max(0.0), (y - h * MARGIN).max(0.0));
-        let (right, bottom) = ((x + w * (1.0 + MARGIN)).min(1.0), (y + h * (1.0 + MARGIN)).min(1.0));
+        let (right, bottom) = (
+            (x + w * (1.0 + MARGIN)).min(1.0),
+            (y + h * (1.0 + MARGIN)).min(1.0),
+        );
         let (frame_width, frame_height) = (f64::from(frame.width()), f64::from(frame.height()));
-        let crop =
-            [left * frame_width, top * frame_height, (right - left) * frame_width, (bottom - top) * frame_height];
+        let crop = [
+            left * frame_width,
+            top * frame_height,
+            (right - left) * frame_width,
+            (bottom - top) * frame_height,
+        ];
         let size = self.whole.size;
         let map = self.whole.run(scaler, frame, Some(crop))?;
         let (width, height) = geometry.size;
@@ -154,7 +191,8 @@ impl Segmenter {
         let map = finder.run(scaler, frame, None)?;
         let (columns, _) = geometry.grid();
         let position = |cell: usize, sample: usize, offset: usize, inner: usize| {
-            let pixel = cell as f64 * STRIDE as f64 + (sample as f64 + 0.5) * (STRIDE / SAMPLES) as f64;
+            let pixel =
+                cell as f64 * STRIDE as f64 + (sample as f64 + 0.5) * (STRIDE / SAMPLES) as f64;
             Some((pixel - offset as f64) / inner as f64).filter(|v| (0.0..1.0).contains(v))
         };
         out.write(|cells: &mut [f32]| {
@@ -162,9 +200,14 @@ impl Segmenter {
                 let (column, row) = (i % columns, i / columns);
                 let mut sum = 0.0;
                 for j in 0..SAMPLES {
-                    let Some(y) = position(row, j, geometry.offset.1, geometry.size.1) else { continue };
+                    let Some(y) = position(row, j, geometry.offset.1, geometry.size.1) else {
+                        continue;
+                    };
                     for k in 0..SAMPLES {
-                        let Some(x) = position(column, k, geometry.offset.0, geometry.size.0) else { continue };
+                        let Some(x) = position(column, k, geometry.offset.0, geometry.size.0)
+                        else {
+                            continue;
+                        };
                         sum += sample(map, size, x, y);
                     }
                 }

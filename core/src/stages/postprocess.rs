@@ -31,13 +31,20 @@ impl Postprocess {
         let guided = refine == Refine::Guided && geometry.size != geometry.frame;
         if guided {
             self.low_luma.resize(geometry.size.0 * geometry.size.1, 0.0);
-            for (row, range) in self.low_luma.chunks_exact_mut(geometry.size.0).zip(geometry.inner_rows()) {
+            for (row, range) in self
+                .low_luma
+                .chunks_exact_mut(geometry.size.0)
+                .zip(geometry.inner_rows())
+            {
                 luma_row(&working[range.start * 3..range.end * 3], row);
             }
         }
-        let inner = geometry.inner_rows().flat_map(|range| alpha[range].iter().copied());
+        let inner = geometry
+            .inner_rows()
+            .flat_map(|range| alpha[range].iter().copied());
         let luma = guided.then_some(self.low_luma.as_slice());
-        self.upsampler.prepare(inner, luma, geometry.size, geometry.frame);
+        self.upsampler
+            .prepare(inner, luma, geometry.size, geometry.frame);
 
         self.rgb.resize(width * 3, 0);
         self.luma.resize(width, 0.0);
@@ -51,7 +58,8 @@ impl Postprocess {
             if guided {
                 luma_row(&self.rgb, &mut self.luma);
             }
-            self.upsampler.row(y, guided.then_some(self.luma.as_slice()), &mut self.alpha);
+            self.upsampler
+                .row(y, guided.then_some(self.luma.as_slice()), &mut self.alpha);
             write_row(&self.rgb, &self.alpha, out.format(), out.row_mut(y));
         }
     }

@@ -40,7 +40,11 @@ impl Geometry {
     }
 
     pub(crate) fn placement(&self) -> Placement {
-        Placement { left: self.offset.0, top: self.offset.1, row_pixels: self.padded.0 }
+        Placement {
+            left: self.offset.0,
+            top: self.offset.1,
+            row_pixels: self.padded.0,
+        }
     }
 
     /// Rows of a padded picture without the padding: index ranges.
@@ -58,7 +62,12 @@ impl Geometry {
 pub(crate) fn automatic_size(frame: (u32, u32), sizes: &WorkingSizes) -> (u32, u32) {
     let (w, h) = (f64::from(frame.0), f64::from(frame.1));
     let area = f64::from(sizes.default[0]) * f64::from(sizes.default[1]);
-    let inside = |w: u32, h: u32| (w.clamp(sizes.min[0], sizes.max[0]), h.clamp(sizes.min[1], sizes.max[1]));
+    let inside = |w: u32, h: u32| {
+        (
+            w.clamp(sizes.min[0], sizes.max[0]),
+            h.clamp(sizes.min[1], sizes.max[1]),
+        )
+    };
     if w * h <= area {
         return inside(frame.0, frame.1);
     }
@@ -69,7 +78,12 @@ pub(crate) fn automatic_size(frame: (u32, u32), sizes: &WorkingSizes) -> (u32, u
 }
 
 /// Scales a frame into the tensor `frame`, [1,H,W,3]. The padding stays 0.
-pub(crate) fn preprocess(scaler: &mut Scaler, frame: &Frame<'_>, geometry: &Geometry, tensor: &mut Tensor) -> Result<()> {
+pub(crate) fn preprocess(
+    scaler: &mut Scaler,
+    frame: &Frame<'_>,
+    geometry: &Geometry,
+    tensor: &mut Tensor,
+) -> Result<()> {
     tensor.write(|rgb: &mut [u8]| scaler.rgb(frame, None, geometry.size, rgb, geometry.placement()))
 }
 
@@ -77,7 +91,12 @@ pub(crate) fn preprocess(scaler: &mut Scaler, frame: &Frame<'_>, geometry: &Geom
 mod tests {
     use super::*;
 
-    const SIZES: WorkingSizes = WorkingSizes { min: [64, 64], max: [2048, 1152], default: [512, 288], multiple: 16 };
+    const SIZES: WorkingSizes = WorkingSizes {
+        min: [64, 64],
+        max: [2048, 1152],
+        default: [512, 288],
+        multiple: 16,
+    };
 
     #[test]
     fn the_aspect_ratio_is_kept() {

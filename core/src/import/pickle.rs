@@ -1,0 +1,557 @@
+//! Reads the tensors of a PyTorch checkpoint (`.pth`, the ZIP form that PyTorch has written since 1.6).
+//!
+//! A pickle is a program for a small stack machine that may import and call anything. This machine knows the few
+//! instructions that a state dict consists of and three callables, which it imitates; whatever else a file asks for is
+//! an error. So nothing that a file carries is ever run.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek};
+
+use half::{bf16, f16};
+
+use super::tensors::SourceTensor;
+
+/// Tensors by name, and names of those that hold no floating-point numbers.
+pub(super) type Tensors = (Vec<(String, SourceTensor)>, Vec<String>);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Nothing,
+    Number(i64),
+    Text(String),
+    Sequence(Vec<Value>),
+    Dictionary(Vec<(Value, Value)>),
+    /// Something that could be imported: module and name.
+    Global(String, String),
+    Storage {
+        kind: String,
+        key: String,
+    },
+    Tensor(View),
+    /// Numbers and objects that do not matter here.
+    Other,
+}
+
+/// A tensor as a view of a storage.
+#[derive(Debug, Clone, PartialEq)]
+struct View {
+    kind: String,
+    key: String,
+    offset: usize,
+    shape: Vec<usize>,
+    stride: Vec<usize>,
+}
+
+/// Largest pickle that is looked at: state dicts have kilobytes.
+const LARGEST_PICKLE: u64 = 64 << 20;
+
+struct Machine<'a> {
+    code: &'a [u8],
+    stack: Vec<Value>,
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value>,
+}
+
+impl<'a> Machine<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], String> {
+        let (head, rest) = self
+            .code
+            .split_at_checked(n)
+            .ok_or("the pickle ends too early")?;
+        self.code = rest;
+        Ok(head)
+    }
+
+    fn byte(&mut self) -> Result<u8, String> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn u32(&mut self) -> Result<u32, String> {
+        let b = self.take(4)?;
+        Ok(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    }
+
+    fn text(&mut self, n: usize) -> Result<Value, String> {
+        let bytes = self.take(n)?.to_vec();
+        String::from_utf8(bytes)
+            .map(Value::Text)
+            .map_err(|_| "a name that is not UTF-8".to_owned())
+    }
+
+    fn line(&mut self) -> Result<String, String> {
+        let n = self
+            .code
+            .iter()
+            .position(|b| *b == b'\n')
+            .ok_or("the pickle ends too early")?;
+        let line = String::from_utf8_lossy(self.take(n)?).into_owned();
+        self.take(1)?;
+        Ok(line)
+    }
+
+    fn pop(&mut self) -> Result<Value, String> {
+        self.stack
+            .pop()
+            .ok_or_else(|| "the pickle takes more than it has put down".to_owned())
+    }
+
+    fn since_mark(&mut self) -> Result<Vec<Value>, String> {
+        let mark = self
+            .marks
+            .pop()
+            .filter(|m| *m <= self.stack.len())
+            .ok_or("a mark is missing")?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn last(&mut self, n: usize) -> Result<Vec<Value>, String> {
+        let at = self
+            .stack
+            .len()
+            .checked_sub(n)
+            .ok_or("the pickle takes more than it has put down")?;
+        Ok(self.stack.split_off(at))
+    }
+
+    fn add_items(&mut self, items: Vec<Value>) -> Result<(), String> {
+        let Some(Value::Dictionary(all)) = self.stack.last_mut() else {
+            return Err("items are set on something that is no dictionary".to_owned());
+        };
+        let mut items = items.into_iter();
+        while let (Some(key), Some(value)) = (items.next(), items.next()) {
+            all.push((key, value));
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, items: Vec<Value>) -> Result<(), String> {
+        match self.stack.last_mut() {
+            Some(Value::Sequence(all)) => {
+                all.extend(items);
+                Ok(())
+            }
+            _ => Err("items are appended to something that is no list".to_owned()),
+        }
+    }
+
+    fn remember(&mut self, slot: u32) {
+        if let Some(top) = self.stack.last() {
+            self.memo.insert(slot, top.clone());
+        }
+    }
+
+    fn recall(&mut self, slot: u32) -> Result<(), String> {
+        let value = self
+            .memo
+            .get(&slot)
+            .cloned()
+            .ok_or("the pickle recalls what it has not remembered")?;
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// Imitates a call.
+    fn call(&mut self) -> Result<Value, String> {
+        let Value::Sequence(arguments) = self.pop()? else {
+            return Err("a call without a tuple of arguments".to_owned());
+        };
+        let Value::Global(module, name) = self.pop()? else {
+            return Err("a call of something that is no function".to_owned());
+        };
+        match (module.as_str(), name.as_str()) {
+            ("collections", "OrderedDict") => Ok(Value::Dictionary(Vec::new())),
+            ("torch._utils", "_rebuild_parameter") => {
+                Ok(arguments.into_iter().next().unwrap_or(Value::Nothing))
+            }
+            ("torch._utils", "_rebuild_tensor_v2") => view(&arguments).map(Value::Tensor),
+            _ => Err(format!(
+                "it asks to call {module}.{name}, which a state dict does not need; nothing was called"
+            )),
+        }
+    }
+
+    fn run(mut self) -> Result<Value, String> {
+        loop {
+            let value = match self.byte()? {
+                0x80 => {
+                    self.byte()?;
+                    continue;
+                }
+                0x95 => {
+                    self.take(8)?;
+                    continue;
+                }
+                b'(' => {
+                    self.marks.push(self.stack.len());
+                    continue;
+                }
+                b'q' => {
+                    let slot = self.byte()?;
+                    self.remember(u32::from(slot));
+                    continue;
+                }
+                b'r' => {
+                    let slot = self.u32()?;
+                    self.remember(slot);
+                    continue;
+                }
+                0x94 => {
+                    self.remember(self.memo.len() as u32);
+                    continue;
+                }
+                b'h' => {
+                    let slot = self.byte()?;
+                    self.recall(u32::from(slot))?;
+                    continue;
+                }
+                b'j' => {
+                    let slot = self.u32()?;
+                    self.recall(slot)?;
+                    continue;
+                }
+                b's' => {
+                    let items = self.last(2)?;
+                    self.add_items(items)?;
+                    continue;
+                }
+                b'u' => {
+                    let items = self.since_mark()?;
+                    self.add_items(items)?;
+                    continue;
+                }
+                b'a' => {
+                    let item = self.pop()?;
+                    self.append(vec![item])?;
+                    continue;
+                }
+                b'e' => {
+                    let items = self.since_mark()?;
+                    self.append(items)?;
+                    continue;
+                }
+                // Attributes of an object, and what is thrown away.
+                b'b' | b'0' => {
+                    self.pop()?;
+                    continue;
+                }
+                b'.' => return self.pop(),
+                b'}' => Value::Dictionary(Vec::new()),
+                b']' | b')' => Value::Sequence(Vec::new()),
+                b'N' => Value::Nothing,
+                0x88 => Value::Number(1),
+                0x89 => Value::Number(0),
+                b'K' => Value::Number(i64::from(self.byte()?)),
+                b'M' => {
+                    let b = self.take(2)?;
+                    Value::Number(i64::from(u16::from_le_bytes([b[0], b[1]])))
+                }
+                b'J' => Value::Number(i64::from(self.u32()?.cast_signed())),
+                0x8a => {
+                    let n = usize::from(self.byte()?);
+                    let bytes = self.take(n)?;
+                    if n > 8 {
+                        Value::Other
+                    } else {
+                        let sign = if bytes.last().is_some_and(|b| b & 0x80 != 0) {
+                            0xff
+                        } else {
+                            0
+                        };
+                        let mut wide = [sign; 8];
+                        wide[..n].copy_from_slice(bytes);
+                        Value::Number(i64::from_le_bytes(wide))
+                    }
+                }
+                b'G' => {
+                    self.take(8)?;
+                    Value::Other
+                }
+                b'X' => {
+                    let n = self.u32()? as usize;
+                    self.text(n)?
+                }
+                0x8c => {
+                    let n = usize::from(self.byte()?);
+                    self.text(n)?
+                }
+                b'c' => Value::Global(self.line()?, self.line()?),
+                0x93 => match (self.last(2)?.as_slice(), ()) {
+                    ([Value::Text(module), Value::Text(name)], ()) => {
+                        Value::Global(module.clone(), name.clone())
+                    }
+                    _ => return Err("an import without a name".to_owned()),
+                },
+                b't' => Value::Sequence(self.since_mark()?),
+                n @ 0x85..=0x87 => Value::Sequence(self.last(usize::from(n) - 0x84)?),
+                b'Q' => storage(self.pop()?)?,
+                b'R' => self.call()?,
+                other => {
+                    return Err(format!(
+                        "instruction {other:#04x}, which a state dict does not need; nothing was run"
+                    ));
+                }
+            };
+            self.stack.push(value);
+        }
+    }
+}
+
+fn storage(id: Value) -> Result<Value, String> {
+    if let Value::Sequence(parts) = id
+        && let [
+            Value::Text(what),
+            Value::Global(_, kind),
+            Value::Text(key),
+            ..,
+        ] = parts.as_slice()
+        && what == "storage"
+    {
+        return Ok(Value::Storage {
+            kind: kind.clone(),
+            key: key.clone(),
+        });
+    }
+    Err("a reference that is no storage".to_owned())
+}
+
+fn sizes(value: &Value) -> Option<Vec<usize>> {
+    let Value::Sequence(all) = value else {
+        return None;
+    };
+    all.iter()
+        .map(|v| {
+            if let Value::Number(n) = v {
+                usize::try_from(*n).ok()
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+fn view(arguments: &[Value]) -> Result<View, String> {
+    if let [
+        Value::Storage { kind, key },
+        Value::Number(offset),
+        shape,
+        stride,
+        ..,
+    ] = arguments
+        && let (Ok(offset), Some(shape), Some(stride)) =
+            (usize::try_from(*offset), sizes(shape), sizes(stride))
+        && shape.len() == stride.len()
+    {
+        return Ok(View {
+            kind: kind.clone(),
+            key: key.clone(),
+            offset,
+            shape,
+            stride,
+        });
+    }
+    Err("a tensor whose storage, shape or stride is missing".to_owned())
+}
+
+/// The dictionary of names to tensors: the object itself, or one that it holds under a name such as `state_dict`.
+fn state_dict(value: Value, depth: usize) -> Option<Vec<(String, View)>> {
+    let Value::Dictionary(items) = value else {
+        return None;
+    };
+    let tensors: Vec<(String, View)> = items
+        .iter()
+        .filter_map(|(key, value)| match (key, value) {
+            (Value::Text(name), Value::Tensor(view)) => Some((name.clone(), view.clone())),
+            _ => None,
+        })
+        .collect();
+    if !tensors.is_empty() {
+        return Some(tensors);
+    }
+    // A level more than any checkpoint has.
+    (depth < 4).then(|| {
+        items
+            .into_iter()
+            .find_map(|(_, value)| state_dict(value, depth + 1))
+    })?
+}
+
+fn read_view(view: &View, numbers: &[f32]) -> Option<SourceTensor> {
+    let count = view
+        .shape
+        .iter()
+        .try_fold(1usize, |n, d| n.checked_mul(*d))?;
+    // Every element comes from the storage at most once in a weight.
+    if count > numbers.len() {
+        return None;
+    }
+    let mut index = vec![0; view.shape.len()];
+    let mut data = Vec::with_capacity(count);
+    for _ in 0..count {
+        let at = index
+            .iter()
+            .zip(&view.stride)
+            .try_fold(view.offset, |at, (i, s)| at.checked_add(i * s))?;
+        data.push(*numbers.get(at)?);
+        for axis in (0..index.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < view.shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    Some(SourceTensor {
+        shape: view.shape.clone(),
+        data,
+    })
+}
+
+/// Reads a checkpoint; the error tells what is wrong with it.
+pub(super) fn read(file: impl Read + Seek) -> Result<Tensors, String> {
+    let mut archive =
+        zip::ZipArchive::new(file).map_err(|e| format!("not a PyTorch checkpoint: {e}"))?;
+    let pickle = archive
+        .file_names()
+        .filter_map(Result::ok)
+        .find(|n| n.ends_with("/data.pkl"))
+        .map(std::borrow::Cow::into_owned)
+        .ok_or("not a PyTorch checkpoint: no data.pkl in it")?;
+    let folder = pickle.trim_end_matches("data.pkl").to_owned();
+    let mut entry = |name: &str, limit: u64| -> Result<Vec<u8>, String> {
+        let wrong = |e: &dyn std::fmt::Display| format!("{name}: {e}");
+        let entry = archive.by_name(name).map_err(|e| wrong(&e))?;
+        if entry.size() > limit {
+            return Err(wrong(&format!("{} bytes, more than {limit}", entry.size())));
+        }
+        let mut bytes = Vec::new();
+        entry
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|e| wrong(&e))?;
+        Ok(bytes)
+    };
+    let code = entry(&pickle, LARGEST_PICKLE)?;
+    let root = Machine {
+        code: &code,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+    }
+    .run()?;
+    let views = state_dict(root, 0).ok_or("no dictionary of tensors in it")?;
+    let mut storages: HashMap<String, Vec<f32>> = HashMap::new();
+    let (mut tensors, mut others) = (Vec::new(), Vec::new());
+    for (name, view) in views {
+        let decode: fn(&[u8]) -> Vec<f32> = match view.kind.as_str() {
+            "FloatStorage" => |b| {
+                b.as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b))
+                    .collect()
+            },
+            "HalfStorage" => |b| {
+                b.as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|b| f16::from_le_bytes(*b).to_f32())
+                    .collect()
+            },
+            "BFloat16Storage" => |b| {
+                b.as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|b| bf16::from_le_bytes(*b).to_f32())
+                    .collect()
+            },
+            _ => {
+                others.push(name);
+                continue;
+            }
+        };
+        if !storages.contains_key(&view.key) {
+            let bytes = entry(&format!("{folder}data/{}", view.key), 8 << 30)?;
+            storages.insert(view.key.clone(), decode(&bytes));
+        }
+        let tensor = read_view(&view, &storages[&view.key])
+            .ok_or_else(|| format!("tensor `{name}` reaches outside its storage"))?;
+        tensors.push((name, tensor));
+    }
+    Ok((tensors, others))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::float_cmp, reason = "numbers are read, not computed")]
+
+    use super::*;
+    use std::io::{Cursor, Write as _};
+
+    /// `torch.save({'state_dict': OrderedDict(a=…, b=…, c=…, n=…), 'epoch': 3}, …)` of PyTorch 2.7:
+    /// a = arange(6).reshape(2, 3), b = a.t() (the same storage), c = half [1.5, −2], n = int64 7.
+    const SAVED: &[u8] = include_bytes!("../../tests/data/saved.pth");
+
+    #[test]
+    fn tensors_of_a_saved_state_dict_come_out() {
+        let (tensors, others) = read(Cursor::new(SAVED)).unwrap();
+        let all: HashMap<_, _> = tensors.into_iter().collect();
+        assert_eq!(
+            all["a"],
+            SourceTensor {
+                shape: vec![2, 3],
+                data: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+            }
+        );
+        assert_eq!(
+            all["b"],
+            SourceTensor {
+                shape: vec![3, 2],
+                data: vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+            }
+        );
+        assert_eq!(
+            all["c"],
+            SourceTensor {
+                shape: vec![2],
+                data: vec![1.5, -2.0]
+            }
+        );
+        assert_eq!((all.len(), others), (3, vec!["n".to_owned()]));
+    }
+
+    fn archive(pickle: &[u8]) -> Cursor<Vec<u8>> {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        zip.start_file("archive/data.pkl", zip::write::SimpleFileOptions::default())
+            .unwrap();
+        zip.write_all(pickle).unwrap();
+        Cursor::new(zip.finish().unwrap().into_inner())
+    }
+
+    #[test]
+    fn what_a_state_dict_does_not_need_is_refused() {
+        // cos\nsystem\n(X…tR. is how a pickle runs a command.
+        let evil = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00true\x85R.";
+        let error = read(archive(evil)).unwrap_err();
+        assert_eq!(
+            error,
+            "it asks to call os.system, which a state dict does not need; nothing was called"
+        );
+        let error = read(archive(b"\x80\x02i")).unwrap_err();
+        assert_eq!(
+            error,
+            "instruction 0x69, which a state dict does not need; nothing was run"
+        );
+    }
+
+    #[test]
+    fn broken_files_are_errors_and_nothing_else() {
+        assert!(read(Cursor::new(b"PK\x03\x04 cut".to_vec())).is_err());
+        assert_eq!(
+            read(archive(b"\x80\x02}X\xff\xff\xff\xff")).unwrap_err(),
+            "the pickle ends too early"
+        );
+        for n in 0..SAVED.len() {
+            let _ = read(Cursor::new(&SAVED[..n]));
+        }
+    }
+}
