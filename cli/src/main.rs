@@ -63,3 +63,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Sheet(args) => sheet::run(args),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

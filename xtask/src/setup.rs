@@ -14,6 +14,7 @@ use crate::{command, system};
 const SELFIE: &str = "selfie";
 
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[group(id = "setup")]
 pub(crate) struct Args {
     /// Fetch ONNX Runtime with CUDA and TensorRT (256 MB).
     #[arg(long)]
