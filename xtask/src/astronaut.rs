@@ -28,7 +28,7 @@ fn view(frame: u32) -> View {
     let tremble = |period: f32| (frame as f32 / period).sin();
     View {
         x: 262.0 - 28.0 * ease + 2.0 * tremble(7.0),
-        y: 150.0 - 6.0 * ease + 1.5 * tremble(5.3),
+        y: 150.0 - 40.0 * ease + 1.5 * tremble(5.3),
         width: 490.0 - 150.0 * ease,
     }
 }
