@@ -7,7 +7,11 @@ use gst::prelude::*;
 
 /// Debug category of the element and of the engine below it.
 pub(crate) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("mattefilter", gst::DebugColorFlags::empty(), Some("Real-time video matting"))
+    gst::DebugCategory::new(
+        "mattefilter",
+        gst::DebugColorFlags::empty(),
+        Some("Real-time video matting"),
+    )
 });
 
 struct Forward;

@@ -43,9 +43,14 @@ fn ready() -> bool {
 
 /// Where the figure is in frame `t`: a head on shoulders, moving to the right.
 fn inside(x: u32, y: u32, (width, height): (u32, u32), t: u32) -> bool {
-    let (x, y) = (f64::from(x) / f64::from(height), f64::from(y) / f64::from(height));
+    let (x, y) = (
+        f64::from(x) / f64::from(height),
+        f64::from(y) / f64::from(height),
+    );
     let middle = 0.5 * f64::from(width) / f64::from(height) - 0.05 + 0.01 * f64::from(t);
-    let ellipse = |cx: f64, cy: f64, rx: f64, ry: f64| ((x - cx) / rx).powi(2) + ((y - cy) / ry).powi(2) < 1.0;
+    let ellipse = |cx: f64, cy: f64, rx: f64, ry: f64| {
+        ((x - cx) / rx).powi(2) + ((y - cy) / ry).powi(2) < 1.0
+    };
     ellipse(middle, 0.32, 0.13, 0.18) || ellipse(middle, 1.0, 0.36, 0.52)
 }
 
@@ -54,17 +59,32 @@ fn rgba(x: u32, y: u32, size: (u32, u32), t: u32) -> [u8; 4] {
         [220, 170, 130, 255]
     } else {
         // Soft in both directions, so that subsampled chroma keeps it.
-        [40 + (x * 60 / size.0) as u8, 70 + (y * 60 / size.1) as u8, 120, 255]
+        [
+            40 + (x * 60 / size.0) as u8,
+            70 + (y * 60 / size.1) as u8,
+            120,
+            255,
+        ]
     }
 }
 
 /// The picture of frame `t`, in any format, with the strides of `info`.
 fn picture(info: &VideoInfo, t: u32) -> gst::Buffer {
     let size = (info.width(), info.height());
-    let plain = VideoInfo::builder(VideoFormat::Rgba, size.0, size.1).fps(info.fps()).build().unwrap();
-    let mut frame = VideoFrame::from_buffer_writable(gst::Buffer::with_size(plain.size()).unwrap(), &plain).unwrap();
+    let plain = VideoInfo::builder(VideoFormat::Rgba, size.0, size.1)
+        .fps(info.fps())
+        .build()
+        .unwrap();
+    let mut frame =
+        VideoFrame::from_buffer_writable(gst::Buffer::with_size(plain.size()).unwrap(), &plain)
+            .unwrap();
     let stride = frame.plane_stride()[0] as usize;
-    for (y, row) in frame.plane_data_mut(0).unwrap().chunks_exact_mut(stride).enumerate() {
+    for (y, row) in frame
+        .plane_data_mut(0)
+        .unwrap()
+        .chunks_exact_mut(stride)
+        .enumerate()
+    {
         for (x, pixel) in row.chunks_exact_mut(4).take(size.0 as usize).enumerate() {
             pixel.copy_from_slice(&rgba(x as u32, y as u32, size, t));
         }
@@ -76,7 +96,9 @@ fn picture(info: &VideoInfo, t: u32) -> gst::Buffer {
         let frame = VideoFrame::from_buffer_readable(buffer, &plain).unwrap();
         let out = gst::Buffer::with_size(info.size()).unwrap();
         let mut out = VideoFrame::from_buffer_writable(out, info).unwrap();
-        VideoConverter::new(&plain, info, None).unwrap().frame(&frame, &mut out);
+        VideoConverter::new(&plain, info, None)
+            .unwrap()
+            .frame(&frame, &mut out);
         out.into_buffer()
     };
     stamped(buffer, t)
@@ -112,7 +134,10 @@ fn with_padded_rows(buffer: &gst::Buffer, info: &VideoInfo) -> gst::Buffer {
     )
     .unwrap();
     let mut to = VideoFrame::from_buffer_writable(padded, info).unwrap();
-    VideoFrame::from_buffer_readable(buffer.clone(), info).unwrap().copy(&mut to).unwrap();
+    VideoFrame::from_buffer_readable(buffer.clone(), info)
+        .unwrap()
+        .copy(&mut to)
+        .unwrap();
     let mut padded = to.into_buffer();
     let into = padded.get_mut().unwrap();
     into.set_pts(buffer.pts());
@@ -125,7 +150,12 @@ fn rows(buffer: &gst::Buffer, info: &VideoInfo) -> Vec<Vec<u8>> {
     let frame = VideoFrameRef::from_buffer_ref_readable(buffer.as_ref(), info).unwrap();
     let stride = frame.plane_stride()[0] as usize;
     let row = (info.width() * info.comp_pstride(0) as u32) as usize;
-    frame.plane_data(0).unwrap().chunks(stride).map(|r| r[..row].to_vec()).collect()
+    frame
+        .plane_data(0)
+        .unwrap()
+        .chunks(stride)
+        .map(|r| r[..row].to_vec())
+        .collect()
 }
 
 /// Mask of the figure in frame `t`, in a file.
@@ -138,7 +168,9 @@ impl MaskFile {
     fn new(size: (u32, u32), t: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mask.png");
-        let mask = image::GrayImage::from_fn(size.0, size.1, |x, y| image::Luma([255 * u8::from(inside(x, y, size, t))]));
+        let mask = image::GrayImage::from_fn(size.0, size.1, |x, y| {
+            image::Luma([255 * u8::from(inside(x, y, size, t))])
+        });
         mask.save(&path).unwrap();
         Self { path, _dir: dir }
     }
@@ -150,7 +182,10 @@ impl MaskFile {
 
 fn info(format: VideoFormat, (width, height): (u32, u32)) -> VideoInfo {
     init();
-    VideoInfo::builder(format, width, height).fps(gst::Fraction::new(25, 1)).build().unwrap()
+    VideoInfo::builder(format, width, height)
+        .fps(gst::Fraction::new(25, 1))
+        .build()
+        .unwrap()
 }
 
 /// The element in `NULL`, and the bus that it posts on.
@@ -188,7 +223,11 @@ impl Filter {
 
     /// Without a target: nothing is matted.
     fn unseeded(properties: &[(&str, &str)], info: &VideoInfo) -> Self {
-        Self::new(&[&[("seed", "none")], properties].concat(), info, "video/x-raw")
+        Self::new(
+            &[&[("seed", "none")], properties].concat(),
+            info,
+            "video/x-raw",
+        )
     }
 
     fn push(&mut self, buffer: gst::Buffer) -> gst::Buffer {
@@ -203,7 +242,12 @@ impl Filter {
     }
 
     fn output(&self) -> VideoInfo {
-        let caps = self.element().static_pad("src").unwrap().current_caps().unwrap();
+        let caps = self
+            .element()
+            .static_pad("src")
+            .unwrap()
+            .current_caps()
+            .unwrap();
         VideoInfo::from_caps(&caps).unwrap()
     }
 
@@ -232,7 +276,12 @@ fn warnings(bus: &gst::Bus) -> Vec<String> {
 
 fn element_messages(bus: &gst::Bus, name: &str) -> Vec<gst::Structure> {
     std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Element]))
-        .filter_map(|message| message.structure().filter(|s| s.name() == name).map(|s| s.to_owned()))
+        .filter_map(|message| {
+            message
+                .structure()
+                .filter(|s| s.name() == name)
+                .map(std::borrow::ToOwned::to_owned)
+        })
         .collect()
 }
 
@@ -259,8 +308,13 @@ impl Ends {
         self.src.set_active(true).unwrap();
         self.sink.set_active(true).unwrap();
         self.src.push_event(gst::event::StreamStart::new("test"));
-        self.src.push_event(gst::event::Caps::new(&info.to_caps().unwrap()))
-            && self.src.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()))
+        self.src
+            .push_event(gst::event::Caps::new(&info.to_caps().unwrap()))
+            && self
+                .src
+                .push_event(gst::event::Segment::new(&gst::FormattedSegment::<
+                    gst::ClockTime,
+                >::new()))
     }
 
     fn stop(&self) {
@@ -286,7 +340,13 @@ fn error_of(properties: &[(&str, &str)], info: &VideoInfo) -> String {
 }
 
 /// Mean of the matte inside and outside of the figure.
-fn separation(rows: &[Vec<u8>], bytes: usize, alpha: usize, size: (u32, u32), t: u32) -> (f64, f64) {
+fn separation(
+    rows: &[Vec<u8>],
+    bytes: usize,
+    alpha: usize,
+    size: (u32, u32),
+    t: u32,
+) -> (f64, f64) {
     let (mut sums, mut counts) = ([0.0; 2], [0.0; 2]);
     for (y, row) in rows.iter().enumerate() {
         for (x, pixel) in row.chunks_exact(bytes).enumerate() {
@@ -301,16 +361,36 @@ fn separation(rows: &[Vec<u8>], bytes: usize, alpha: usize, size: (u32, u32), t:
 fn every_format(template: &str) -> Vec<VideoFormat> {
     init();
     let factory = gst::ElementFactory::find("mattefilter").unwrap();
-    let template = factory.static_pad_templates().into_iter().find(|t| t.name_template() == template).unwrap();
+    let template = factory
+        .static_pad_templates()
+        .into_iter()
+        .find(|t| t.name_template() == template)
+        .unwrap();
     let caps = template.caps();
-    let formats = caps.structure(0).unwrap().get::<gst::List>("format").unwrap();
-    formats.iter().map(|f| VideoFormat::from_string(f.get().unwrap())).collect()
+    let formats = caps
+        .structure(0)
+        .unwrap()
+        .get::<gst::List>("format")
+        .unwrap();
+    formats
+        .iter()
+        .map(|f| VideoFormat::from_string(f.get().unwrap()))
+        .collect()
 }
 
 #[test]
 fn the_templates_list_the_formats_that_the_documentation_names() {
-    let names = |pad| every_format(pad).into_iter().map(|f| f.to_string()).collect::<Vec<_>>().join(" ");
-    assert_eq!(names("sink"), "RGBA BGRA ARGB ABGR RGBx BGRx xRGB xBGR RGB BGR NV12 I420");
+    let names = |pad| {
+        every_format(pad)
+            .into_iter()
+            .map(|f| f.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        names("sink"),
+        "RGBA BGRA ARGB ABGR RGBx BGRx xRGB xBGR RGB BGR NV12 I420"
+    );
     assert_eq!(names("src"), "RGBA BGRA ARGB ABGR GRAY8");
 }
 
@@ -327,12 +407,18 @@ fn every_input_format_negotiates_and_gives_rgba_with_the_figure_cut_out() {
         for t in 0..3 {
             let out = filter.push(picture(&info, t));
             let output = filter.output();
-            assert_eq!((output.format(), output.width(), output.height()), (VideoFormat::Rgba, WIDTH, HEIGHT));
+            assert_eq!(
+                (output.format(), output.width(), output.height()),
+                (VideoFormat::Rgba, WIDTH, HEIGHT)
+            );
             assert_eq!(output.fps(), gst::Fraction::new(25, 1), "{format}");
             assert_eq!(out.size(), (WIDTH * HEIGHT * 4) as usize, "{format}");
             let rows = rows(&out, &output);
             let (figure, room) = separation(&rows, 4, 3, size, t);
-            assert!(figure > room + 0.3, "{format}, frame {t}: matte {figure:.3} on the figure, {room:.3} elsewhere");
+            assert!(
+                figure > room + 0.3,
+                "{format}, frame {t}: matte {figure:.3} on the figure, {room:.3} elsewhere"
+            );
             // Where the figure is whole, its colour is the picture's, whatever the format did to it on the way.
             let (x, y) = (WIDTH as usize / 2, HEIGHT as usize * 3 / 4);
             let pixel = &rows[y][x * 4..][..4];
@@ -356,7 +442,10 @@ fn every_output_format_carries_the_same_matte_and_colours() {
     for format in every_format("src") {
         let caps = format!("video/x-raw,format={format}");
         let mut filter = Filter::new(&[("mask-location", mask.location())], &info, &caps);
-        let out = (0..2).map(|t| filter.push(picture(&info, t))).next_back().unwrap();
+        let out = (0..2)
+            .map(|t| filter.push(picture(&info, t)))
+            .next_back()
+            .unwrap();
         assert_eq!(filter.output().format(), format);
         let order: &[usize] = match format {
             VideoFormat::Rgba => &[0, 1, 2, 3],
@@ -375,9 +464,15 @@ fn every_output_format_carries_the_same_matte_and_colours() {
             assert_eq!(got, expected, "matte of {format}, row {y}");
         }
         for (y, (row, expected)) in rows.iter().zip(reference.iter()).enumerate() {
-            for (pixel, expected) in row.chunks_exact(order.len().max(1)).zip(expected.chunks_exact(4)) {
+            for (pixel, expected) in row
+                .chunks_exact(order.len().max(1))
+                .zip(expected.chunks_exact(4))
+            {
                 let got: Vec<u8> = order.iter().map(|i| pixel[*i]).collect();
-                assert!(order.is_empty() || got == expected, "colour of {format}, row {y}: {got:?}, not {expected:?}");
+                assert!(
+                    order.is_empty() || got == expected,
+                    "colour of {format}, row {y}: {got:?}, not {expected:?}"
+                );
             }
         }
     }
@@ -389,7 +484,11 @@ fn grey_comes_only_when_nothing_else_is_taken() {
     if !ready() {
         return;
     }
-    let mut filter = Filter::new(&[("seed", "none")], &info, "video/x-raw,format={GRAY8,ABGR,BGRA}");
+    let mut filter = Filter::new(
+        &[("seed", "none")],
+        &info,
+        "video/x-raw,format={GRAY8,ABGR,BGRA}",
+    );
     filter.push(picture(&info, 0));
     assert_eq!(filter.output().format(), VideoFormat::Bgra);
 }
@@ -401,7 +500,12 @@ fn padded_rows_and_odd_sizes_change_nothing() {
     }
     for size in [(321, 181), (17, 33)] {
         let mask = MaskFile::new(size, 0);
-        for format in [VideoFormat::Rgb, VideoFormat::Bgra, VideoFormat::Nv12, VideoFormat::I420] {
+        for format in [
+            VideoFormat::Rgb,
+            VideoFormat::Bgra,
+            VideoFormat::Nv12,
+            VideoFormat::I420,
+        ] {
             let info = info(format, size);
             let properties = [("mask-location", mask.location()), ("working-size", "")];
             let mut plain = Filter::new(&properties, &info, "video/x-raw");
@@ -412,8 +516,16 @@ fn padded_rows_and_odd_sizes_change_nothing() {
                 let got = padded.push(with_padded_rows(&buffer, &info));
                 let output = plain.output();
                 assert_eq!((output.width(), output.height()), size);
-                for (y, (got, expected)) in rows(&got, &output).iter().zip(rows(&expected, &output)).enumerate() {
-                    let different = got.iter().zip(&expected).enumerate().find(|(_, (a, b))| a != b);
+                for (y, (got, expected)) in rows(&got, &output)
+                    .iter()
+                    .zip(rows(&expected, &output))
+                    .enumerate()
+                {
+                    let different = got
+                        .iter()
+                        .zip(&expected)
+                        .enumerate()
+                        .find(|(_, (a, b))| a != b);
                     assert_eq!(different, None, "{format} {size:?}, frame {t}, row {y}");
                 }
             }
@@ -429,7 +541,13 @@ fn upstream_may_hand_over_padded_rows() {
     let info = info(VideoFormat::Nv12, (WIDTH, HEIGHT));
     let filter = Filter::unseeded(&[], &info);
     let mut query = gst::query::Allocation::new(Some(&info.to_caps().unwrap()), true);
-    assert!(filter.element().static_pad("sink").unwrap().query(query.query_mut()));
+    assert!(
+        filter
+            .element()
+            .static_pad("sink")
+            .unwrap()
+            .query(query.query_mut())
+    );
     assert!(query.find_allocation_meta::<VideoMeta>().is_some());
 }
 
@@ -446,7 +564,10 @@ fn one_buffer_leaves_per_buffer_over_flush_caps_change_and_eos() {
         for _ in 0..n {
             let buffer = picture(info, t);
             let out = filter.push(buffer.clone());
-            assert_eq!((out.pts(), out.duration(), out.offset()), (buffer.pts(), buffer.duration(), buffer.offset()));
+            assert_eq!(
+                (out.pts(), out.duration(), out.offset()),
+                (buffer.pts(), buffer.duration(), buffer.offset())
+            );
             assert_eq!(filter.harness.buffers_in_queue(), 0, "frame {t}");
             t += 1;
         }
@@ -456,7 +577,11 @@ fn one_buffer_leaves_per_buffer_over_flush_caps_change_and_eos() {
     assert!(filter.harness.push_event(gst::event::FlushStart::new()));
     assert!(filter.harness.push_event(gst::event::FlushStop::new(true)));
     let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    assert!(filter.harness.push_event(gst::event::Segment::new(&segment)));
+    assert!(
+        filter
+            .harness
+            .push_event(gst::event::Segment::new(&segment))
+    );
     some(&mut filter, &first, 2);
     let seeds = element_messages(&filter.bus, "matte-seeded");
     assert_eq!(seeds.len(), 1, "a flush keeps the target");
@@ -464,12 +589,19 @@ fn one_buffer_leaves_per_buffer_over_flush_caps_change_and_eos() {
     let second = info(VideoFormat::Bgrx, (WIDTH, HEIGHT));
     filter.harness.set_src_caps(second.to_caps().unwrap());
     some(&mut filter, &second, 2);
-    assert_eq!(element_messages(&filter.bus, "matte-seeded").len(), 0, "another format keeps the target");
+    assert_eq!(
+        element_messages(&filter.bus, "matte-seeded").len(),
+        0,
+        "another format keeps the target"
+    );
 
     let third = info(VideoFormat::Nv12, (WIDTH * 2, HEIGHT * 2));
     filter.harness.set_src_caps(third.to_caps().unwrap());
     some(&mut filter, &third, 2);
-    assert_eq!((filter.output().width(), filter.output().height()), (WIDTH * 2, HEIGHT * 2));
+    assert_eq!(
+        (filter.output().width(), filter.output().height()),
+        (WIDTH * 2, HEIGHT * 2)
+    );
 
     assert!(filter.harness.push_event(gst::event::Eos::new()));
     assert_eq!(filter.harness.buffers_received(), 9);
@@ -484,15 +616,28 @@ fn another_frame_shape_is_seeded_again_with_the_mask() {
     }
     let mask = MaskFile::new((WIDTH, HEIGHT), 0);
     let small = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
-    let mut filter = Filter::new(&[("mask-location", mask.location()), ("working-size", "")], &small, "video/x-raw");
+    let mut filter = Filter::new(
+        &[("mask-location", mask.location()), ("working-size", "")],
+        &small,
+        "video/x-raw",
+    );
     filter.push(picture(&small, 0));
     assert_eq!(element_messages(&filter.bus, "matte-seeded").len(), 1);
     let large = info(VideoFormat::Rgb, (WIDTH / 2, HEIGHT / 2));
     filter.harness.set_src_caps(large.to_caps().unwrap());
     let out = filter.push(picture(&large, 1));
     assert_eq!(element_messages(&filter.bus, "matte-seeded").len(), 1);
-    let (figure, room) = separation(&rows(&out, &filter.output()), 4, 3, (WIDTH / 2, HEIGHT / 2), 1);
-    assert!(figure > room + 0.3, "{figure:.3} on the figure, {room:.3} elsewhere");
+    let (figure, room) = separation(
+        &rows(&out, &filter.output()),
+        4,
+        3,
+        (WIDTH / 2, HEIGHT / 2),
+        1,
+    );
+    assert!(
+        figure > room + 0.3,
+        "{figure:.3} on the figure, {room:.3} elsewhere"
+    );
 }
 
 #[test]
@@ -502,21 +647,49 @@ fn the_latency_is_upstreams_and_one_frame() {
     }
     let known = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
     let mut filter = Filter::unseeded(&[], &known);
-    filter.harness.set_upstream_latency(gst::ClockTime::from_mseconds(7));
+    filter
+        .harness
+        .set_upstream_latency(gst::ClockTime::from_mseconds(7));
     filter.push(picture(&known, 0));
-    assert_eq!(filter.harness.query_latency(), Some(gst::ClockTime::from_mseconds(47)));
-    assert!(filter.bus.pop_filtered(&[gst::MessageType::Latency]).is_some(), "a change is told");
+    assert_eq!(
+        filter.harness.query_latency(),
+        Some(gst::ClockTime::from_mseconds(47))
+    );
+    assert!(
+        filter
+            .bus
+            .pop_filtered(&[gst::MessageType::Latency])
+            .is_some(),
+        "a change is told"
+    );
 
-    let ntsc = VideoInfo::builder(VideoFormat::Rgb, WIDTH, HEIGHT).fps(gst::Fraction::new(30000, 1001)).build().unwrap();
+    let ntsc = VideoInfo::builder(VideoFormat::Rgb, WIDTH, HEIGHT)
+        .fps(gst::Fraction::new(30000, 1001))
+        .build()
+        .unwrap();
     filter.harness.set_src_caps(ntsc.to_caps().unwrap());
     filter.push(picture(&ntsc, 1));
-    assert_eq!(filter.harness.query_latency(), Some(gst::ClockTime::from_nseconds(7_000_000 + 33_366_667)));
-    assert!(filter.bus.pop_filtered(&[gst::MessageType::Latency]).is_some());
+    assert_eq!(
+        filter.harness.query_latency(),
+        Some(gst::ClockTime::from_nseconds(7_000_000 + 33_366_667))
+    );
+    assert!(
+        filter
+            .bus
+            .pop_filtered(&[gst::MessageType::Latency])
+            .is_some()
+    );
 
-    let unknown = VideoInfo::builder(VideoFormat::Rgb, WIDTH, HEIGHT).fps(gst::Fraction::new(0, 1)).build().unwrap();
+    let unknown = VideoInfo::builder(VideoFormat::Rgb, WIDTH, HEIGHT)
+        .fps(gst::Fraction::new(0, 1))
+        .build()
+        .unwrap();
     filter.harness.set_src_caps(unknown.to_caps().unwrap());
     filter.push(picture(&unknown, 2));
-    assert_eq!(filter.harness.query_latency(), Some(gst::ClockTime::from_mseconds(7)));
+    assert_eq!(
+        filter.harness.query_latency(),
+        Some(gst::ClockTime::from_mseconds(7))
+    );
 }
 
 #[test]
@@ -542,12 +715,21 @@ fn before_a_seed_the_picture_passes_when_asked_to() {
     let out = filter.push(picture(&info, 0));
     for (y, row) in rows(&out, &filter.output()).iter().enumerate() {
         for (x, pixel) in row.chunks_exact(4).enumerate() {
-            assert_eq!(pixel, rgba(x as u32, y as u32, (WIDTH, HEIGHT), 0), "{x}, {y}");
+            assert_eq!(
+                pixel,
+                rgba(x as u32, y as u32, (WIDTH, HEIGHT), 0),
+                "{x}, {y}"
+            );
         }
     }
-    filter.element().set_property_from_str("before-seed", "transparent");
+    filter
+        .element()
+        .set_property_from_str("before-seed", "transparent");
     let out = filter.push(picture(&info, 1));
-    assert!(out.map_readable().unwrap().iter().all(|byte| *byte == 0), "the property works while playing");
+    assert!(
+        out.map_readable().unwrap().iter().all(|byte| *byte == 0),
+        "the property works while playing"
+    );
 }
 
 #[test]
@@ -564,14 +746,20 @@ fn before_a_seed_the_stream_stops_when_asked_to() {
 fn a_missing_model_is_named_with_the_places_where_it_was_looked_for() {
     let info = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
     let error = error_of(&[("model", "no-such-model")], &info);
-    assert!(error.contains("model no-such-model: not found. Looked in: "), "{error}");
+    assert!(
+        error.contains("model no-such-model: not found. Looked in: "),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_mask_file_that_is_missing_or_no_picture_is_named() {
     let info = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
     let error = error_of(&[("mask-location", "/nowhere/mask.png")], &info);
-    assert!(error.contains("mask file /nowhere/mask.png: ") && error.contains("No such file"), "{error}");
+    assert!(
+        error.contains("mask file /nowhere/mask.png: ") && error.contains("No such file"),
+        "{error}"
+    );
 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("text.png");
@@ -586,20 +774,32 @@ fn a_mask_of_another_shape_is_refused_with_both_sizes() {
         return;
     }
     let mask = MaskFile::new((100, 100), 0);
-    let error = error_of(&[("mask-location", mask.location())], &info(VideoFormat::Rgb, (WIDTH, HEIGHT)));
-    assert!(error.contains("mask of 100x100") && error.contains("320x180"), "{error}");
+    let error = error_of(
+        &[("mask-location", mask.location())],
+        &info(VideoFormat::Rgb, (WIDTH, HEIGHT)),
+    );
+    assert!(
+        error.contains("mask of 100x100") && error.contains("320x180"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_wrong_working_size_is_refused_with_what_it_should_be() {
     let info = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
     let error = error_of(&[("working-size", "large")], &info);
-    assert!(error.contains("working-size: \"large\", but it must be WIDTHxHEIGHT"), "{error}");
+    assert!(
+        error.contains("working-size: \"large\", but it must be WIDTHxHEIGHT"),
+        "{error}"
+    );
     if !ready() {
         return;
     }
     let error = error_of(&[("working-size", "8x8")], &info);
-    assert!(error.contains("working_size") && error.contains('8'), "{error}");
+    assert!(
+        error.contains("working_size") && error.contains('8'),
+        "{error}"
+    );
 }
 
 #[test]
@@ -610,7 +810,10 @@ fn interlaced_and_multiview_streams_are_refused_with_the_reason() {
         .build()
         .unwrap();
     let error = error_of(&[("seed", "none")], &interlaced);
-    assert!(error.contains("only progressive video can be matted; put a deinterlace before"), "{error}");
+    assert!(
+        error.contains("only progressive video can be matted; put a deinterlace before"),
+        "{error}"
+    );
 
     let views = VideoInfo::builder(VideoFormat::Rgb, WIDTH, HEIGHT)
         .multiview_mode(gst_video::VideoMultiviewMode::SideBySide)
@@ -625,9 +828,20 @@ fn the_matrix_of_the_source_does_not_stay_on_rgb() {
     if !ready() {
         return;
     }
-    for (given, expected) in [("bt709", "1:1:5:1"), ("bt601", "1:1:16:4"), ("sRGB", "1:1:7:1")] {
-        let format = if given == "sRGB" { VideoFormat::Rgb } else { VideoFormat::I420 };
-        let info = VideoInfo::builder(format, WIDTH, HEIGHT).colorimetry(&given.parse().unwrap()).build().unwrap();
+    for (given, expected) in [
+        ("bt709", "1:1:5:1"),
+        ("bt601", "1:1:16:4"),
+        ("sRGB", "1:1:7:1"),
+    ] {
+        let format = if given == "sRGB" {
+            VideoFormat::Rgb
+        } else {
+            VideoFormat::I420
+        };
+        let info = VideoInfo::builder(format, WIDTH, HEIGHT)
+            .colorimetry(&given.parse().unwrap())
+            .build()
+            .unwrap();
         let mut filter = Filter::unseeded(&[], &info);
         filter.push(picture(&info, 0));
         let want: gst_video::VideoColorimetry = expected.parse().unwrap();
@@ -642,7 +856,10 @@ fn a_gap_has_no_picture_and_stays_one() {
     }
     let mask = MaskFile::new((WIDTH, HEIGHT), 0);
     let info = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
-    let properties = [("mask-location", mask.location()), ("before-seed", "pass-through")];
+    let properties = [
+        ("mask-location", mask.location()),
+        ("before-seed", "pass-through"),
+    ];
     let mut filter = Filter::new(&properties, &info, "video/x-raw");
     filter.push(picture(&info, 0));
     let mut gap = picture(&info, 1);
@@ -667,12 +884,18 @@ fn a_corrupted_frame_is_matted_and_keeps_its_flag() {
     for t in 0..4 {
         let mut buffer = picture(&info, t);
         if t == 1 {
-            buffer.get_mut().unwrap().set_flags(gst::BufferFlags::CORRUPTED);
+            buffer
+                .get_mut()
+                .unwrap()
+                .set_flags(gst::BufferFlags::CORRUPTED);
         }
         let out = filter.push(buffer);
         assert_eq!(out.flags().contains(gst::BufferFlags::CORRUPTED), t == 1);
         let (figure, room) = separation(&rows(&out, &filter.output()), 4, 3, (WIDTH, HEIGHT), t);
-        assert!(figure > room + 0.3, "frame {t}: {figure:.3} on the figure, {room:.3} elsewhere");
+        assert!(
+            figure > room + 0.3,
+            "frame {t}: {figure:.3} on the figure, {room:.3} elsewhere"
+        );
     }
     assert_eq!(warnings(&filter.bus), [""; 0]);
 }
@@ -686,17 +909,29 @@ fn the_bus_tells_the_backend_and_the_seed() {
     let info = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
     let mut filter = Filter::new(&[("mask-location", mask.location())], &info, "video/x-raw");
     filter.push(picture(&info, 3));
-    let messages: Vec<_> = std::iter::from_fn(|| filter.bus.pop_filtered(&[gst::MessageType::Element])).collect();
-    let [backend, seeded] = messages.as_slice() else { panic!("{messages:?}") };
+    let messages: Vec<_> =
+        std::iter::from_fn(|| filter.bus.pop_filtered(&[gst::MessageType::Element])).collect();
+    let [backend, seeded] = messages.as_slice() else {
+        panic!("{messages:?}")
+    };
     let backend = backend.structure().unwrap();
     assert_eq!(backend.name(), "matte-backend");
-    assert!(backend.get::<String>("model").unwrap().starts_with("lite"), "{backend}");
+    assert!(
+        backend.get::<String>("model").unwrap().starts_with("lite"),
+        "{backend}"
+    );
     assert!(!backend.get::<String>("backend").unwrap().is_empty());
-    assert_eq!((backend.get("working-width"), backend.get("working-height")), (Ok(160u32), Ok(96u32)));
+    assert_eq!(
+        (backend.get("working-width"), backend.get("working-height")),
+        (Ok(160u32), Ok(96u32))
+    );
     let seeded = seeded.structure().unwrap();
     assert_eq!(seeded.name(), "matte-seeded");
     assert_eq!(seeded.get::<&str>("how"), Ok("mask"));
-    assert_eq!(seeded.get::<u64>("running-time"), Ok((FRAME * 3).nseconds()));
+    assert_eq!(
+        seeded.get::<u64>("running-time"),
+        Ok((FRAME * 3).nseconds())
+    );
 }
 
 #[test]
@@ -710,24 +945,39 @@ fn a_new_mask_while_playing_names_a_new_target_and_a_bad_one_changes_nothing() {
     filter.push(picture(&info, 0));
     assert_eq!(element_messages(&filter.bus, "matte-seeded").len(), 1);
 
-    filter.element().set_property("mask-location", "/nowhere/mask.png");
+    filter
+        .element()
+        .set_property("mask-location", "/nowhere/mask.png");
     let out = filter.push(picture(&info, 1));
     let warned = warnings(&filter.bus);
-    assert!(warned.len() == 1 && warned[0].contains("/nowhere/mask.png"), "{warned:?}");
+    assert!(
+        warned.len() == 1 && warned[0].contains("/nowhere/mask.png"),
+        "{warned:?}"
+    );
     let (figure, room) = separation(&rows(&out, &filter.output()), 4, 3, size, 1);
-    assert!(figure > room + 0.3, "{figure:.3} on the figure, {room:.3} elsewhere");
+    assert!(
+        figure > room + 0.3,
+        "{figure:.3} on the figure, {room:.3} elsewhere"
+    );
     filter.push(picture(&info, 2));
     assert_eq!(warnings(&filter.bus), [""; 0], "it is told once");
 
     let square = MaskFile::new((50, 50), 0);
-    filter.element().set_property("mask-location", square.location());
+    filter
+        .element()
+        .set_property("mask-location", square.location());
     filter.push(picture(&info, 3));
     let warned = warnings(&filter.bus);
-    assert!(warned.len() == 1 && warned[0].contains("mask of 50x50"), "{warned:?}");
+    assert!(
+        warned.len() == 1 && warned[0].contains("mask of 50x50"),
+        "{warned:?}"
+    );
     assert_eq!(element_messages(&filter.bus, "matte-seeded").len(), 0);
 
     let second = MaskFile::new(size, 4);
-    filter.element().set_property("mask-location", second.location());
+    filter
+        .element()
+        .set_property("mask-location", second.location());
     filter.push(picture(&info, 4));
     assert_eq!(element_messages(&filter.bus, "matte-seeded").len(), 1);
 }
@@ -740,10 +990,15 @@ fn a_mask_mode_without_a_mask_is_told() {
     let info = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
     let mut filter = Filter::new(&[("seed", "mask")], &info, "video/x-raw");
     let warned = warnings(&filter.bus);
-    assert!(warned.len() == 1 && warned[0].contains("mask-location is not set"), "{warned:?}");
+    assert!(
+        warned.len() == 1 && warned[0].contains("mask-location is not set"),
+        "{warned:?}"
+    );
     filter.push(picture(&info, 0));
     let mask = MaskFile::new((WIDTH, HEIGHT), 1);
-    filter.element().set_property("mask-location", mask.location());
+    filter
+        .element()
+        .set_property("mask-location", mask.location());
     filter.push(picture(&info, 1));
     assert_eq!(element_messages(&filter.bus, "matte-seeded").len(), 1);
 }
@@ -756,7 +1011,11 @@ fn stats_count_frames_and_time_every_stage() {
     let mask = MaskFile::new((WIDTH, HEIGHT), 0);
     let info = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
     let (idle, _bus) = element(&[]);
-    assert_eq!(idle.property::<gst::Structure>("stats").n_fields(), 0, "nothing has run yet");
+    assert_eq!(
+        idle.property::<gst::Structure>("stats").n_fields(),
+        0,
+        "nothing has run yet"
+    );
     let mut filter = Filter::new(&[("mask-location", mask.location())], &info, "video/x-raw");
     for t in 0..7 {
         filter.push(picture(&info, t));
@@ -765,11 +1024,17 @@ fn stats_count_frames_and_time_every_stage() {
     assert_eq!(stats.name(), "application/x-matte-stats");
     assert_eq!(stats.get::<u64>("frames"), Ok(7));
     assert_eq!(stats.get::<u64>("frames-without-matte"), Ok(0));
-    assert_eq!((stats.get("working-width"), stats.get("working-height")), (Ok(160u32), Ok(96u32)));
+    assert_eq!(
+        (stats.get("working-width"), stats.get("working-height")),
+        (Ok(160u32), Ok(96u32))
+    );
     assert!(stats.get::<u32>("memory-frames").unwrap() >= 1);
     for stage in ["preprocess", "matte", "postprocess", "value"] {
         let time = |what| stats.get::<u64>(format!("{stage}-{what}")).unwrap();
-        assert!(time("p50") > 0 && time("p50") <= time("p99") && time("mean") <= time("p99"), "{stage}: {stats}");
+        assert!(
+            time("p50") > 0 && time("p50") <= time("p99") && time("mean") <= time("p99"),
+            "{stage}: {stats}"
+        );
     }
     for stage in ["prior", "memorize"] {
         assert!(stats.get::<u64>(format!("{stage}-p99")).is_ok(), "{stats}");
@@ -809,7 +1074,10 @@ fn properties_have_the_engines_defaults_and_ranges() {
     assert_eq!(filter.property::<u32>("mask-dilate"), defaults.mask_dilate);
     assert_eq!(filter.property::<u32>("memory-interval"), 0);
     assert_eq!(filter.property::<u32>("memory-frames"), 0);
-    assert_eq!(filter.property::<u32>("max-references"), defaults.max_references);
+    assert_eq!(
+        filter.property::<u32>("max-references"),
+        defaults.max_references
+    );
     assert_eq!(filter.property::<u32>("threads"), defaults.threads);
     assert_eq!(filter.property::<bool>("use-prior"), defaults.prior);
 
@@ -818,37 +1086,64 @@ fn properties_have_the_engines_defaults_and_ranges() {
         let pspec = filter.find_property(&name).unwrap();
         let maximum = match pspec.downcast_ref::<gst::glib::ParamSpecUInt>() {
             Some(pspec) => pspec.maximum(),
-            None => pspec.downcast_ref::<gst::glib::ParamSpecInt>().unwrap().maximum() as u32,
+            None => pspec
+                .downcast_ref::<gst::glib::ParamSpecInt>()
+                .unwrap()
+                .maximum() as u32,
         };
         assert_eq!(maximum, high, "{name}");
     }
     for (name, nicks) in [
-        ("execution-provider", "auto tensorrt tensorrt-rtx cuda openvino cpu"),
+        (
+            "execution-provider",
+            "auto tensorrt tensorrt-rtx cuda openvino cpu",
+        ),
         ("seed", "auto mask none"),
         ("refine", "none guided"),
         ("before-seed", "transparent pass-through error"),
         ("on-failure", "transparent pass-through error"),
     ] {
         let pspec = filter.find_property(name).unwrap();
-        let class = pspec.downcast_ref::<gst::glib::ParamSpecEnum>().unwrap().enum_class();
+        let class = pspec
+            .downcast_ref::<gst::glib::ParamSpecEnum>()
+            .unwrap()
+            .enum_class();
         let found: Vec<_> = class.values().iter().map(|v| v.nick().to_owned()).collect();
         assert_eq!(found.join(" "), nicks, "{name}");
     }
     let names: Vec<_> = matte_core::Backend::ALL.iter().map(|b| b.name()).collect();
-    assert_eq!(names.join(" "), "auto tensorrt tensorrt-rtx cuda openvino cpu");
+    assert_eq!(
+        names.join(" "),
+        "auto tensorrt tensorrt-rtx cuda openvino cpu"
+    );
 }
 
 #[test]
 fn properties_say_when_they_may_change() {
     init();
     let filter = gst::ElementFactory::make("mattefilter").build().unwrap();
-    for name in ["model", "execution-provider", "working-size", "memory-frames", "max-references", "threads"] {
+    for name in [
+        "model",
+        "execution-provider",
+        "working-size",
+        "memory-frames",
+        "max-references",
+        "threads",
+    ] {
         let flags = filter.find_property(name).unwrap().flags();
         assert!(flags.contains(gst::PARAM_FLAG_MUTABLE_READY), "{name}");
     }
-    for name in ["mask-location", "seed", "warm-up", "mask-erode", "mask-dilate", "memory-interval", "use-prior"]
-        .into_iter()
-        .chain(["refine", "before-seed", "on-failure"])
+    for name in [
+        "mask-location",
+        "seed",
+        "warm-up",
+        "mask-erode",
+        "mask-dilate",
+        "memory-interval",
+        "use-prior",
+    ]
+    .into_iter()
+    .chain(["refine", "before-seed", "on-failure"])
     {
         let flags = filter.find_property(name).unwrap().flags();
         assert!(flags.contains(gst::PARAM_FLAG_MUTABLE_PLAYING), "{name}");

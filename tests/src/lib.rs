@@ -45,7 +45,10 @@ pub fn can_find_people() -> bool {
     can_matte() && {
         let found = ModelSet::find(LITE).is_ok_and(|set| set.segmentation.is_some());
         if !found {
-            eprintln!("skipped: no package {}; `cargo xtask setup` installs it", ModelSet::SEGMENTATION);
+            eprintln!(
+                "skipped: no package {}; `cargo xtask setup` installs it",
+                ModelSet::SEGMENTATION
+            );
         }
         found
     }
@@ -54,11 +57,16 @@ pub fn can_find_people() -> bool {
 /// A folder or file of the shared test media: in `$MATTE_SHARED`, or in `shared` beside the repository. Says which is
 /// missing.
 pub fn media(path: &str) -> Option<PathBuf> {
-    let shared = std::env::var_os("MATTE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+    let shared = std::env::var_os("MATTE_SHARED").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
+        PathBuf::from,
+    );
     let path = shared.join("media").join(path);
     if !path.exists() {
-        eprintln!("skipped: {} does not exist; MATTE_SHARED names the folder of the shared media", path.display());
+        eprintln!(
+            "skipped: {} does not exist; MATTE_SHARED names the folder of the shared media",
+            path.display()
+        );
         return None;
     }
     Some(path)
@@ -80,16 +88,24 @@ impl Picture {
     /// # Panics
     /// When the sample is no video frame.
     pub fn of(sample: &gst::Sample) -> Self {
-        let info = VideoInfo::from_caps(sample.caps().expect("a sample has caps")).expect("the caps are video");
+        let info = VideoInfo::from_caps(sample.caps().expect("a sample has caps"))
+            .expect("the caps are video");
         let buffer = sample.buffer().expect("a sample has a buffer");
-        let frame = VideoFrameRef::from_buffer_ref_readable(buffer, &info).expect("the buffer is a frame");
+        let frame =
+            VideoFrameRef::from_buffer_ref_readable(buffer, &info).expect("the buffer is a frame");
         let row = (info.width() as i32 * info.comp_pstride(0)) as usize;
         let stride = frame.plane_stride()[0] as usize;
-        let rows = frame.plane_data(0).expect("a frame has a plane").chunks(stride);
+        let rows = frame
+            .plane_data(0)
+            .expect("a frame has a plane")
+            .chunks(stride);
         Self {
             width: info.width() as usize,
             height: info.height() as usize,
-            data: rows.take(info.height() as usize).flat_map(|r| r[..row].to_vec()).collect(),
+            data: rows
+                .take(info.height() as usize)
+                .flat_map(|r| r[..row].to_vec())
+                .collect(),
         }
     }
 
@@ -109,7 +125,11 @@ pub fn run(line: &str, frames: usize) -> Vec<Picture> {
         .unwrap_or_else(|e| panic!("{line}: {e}"))
         .downcast::<gst::Pipeline>()
         .expect("the line has more than one element");
-    let out = pipeline.by_name("out").expect("an element is named out").downcast::<AppSink>().expect("out is an appsink");
+    let out = pipeline
+        .by_name("out")
+        .expect("an element is named out")
+        .downcast::<AppSink>()
+        .expect("out is an appsink");
     out.set_property("sync", false);
     out.set_max_buffers(2);
     let bus = pipeline.bus().expect("a pipeline has a bus");
@@ -122,7 +142,9 @@ pub fn run(line: &str, frames: usize) -> Vec<Picture> {
         }
     }
     let error = bus.pop_filtered(&[gst::MessageType::Error]);
-    pipeline.set_state(gst::State::Null).expect("a pipeline stops");
+    pipeline
+        .set_state(gst::State::Null)
+        .expect("a pipeline stops");
     if let Some(gst::MessageView::Error(e)) = error.as_ref().map(|m| m.view()) {
         panic!("{line}: {} ({:?})", e.error(), e.debug());
     }
@@ -135,7 +157,12 @@ pub fn run(line: &str, frames: usize) -> Vec<Picture> {
 /// When they differ in size.
 pub fn mad(a: &Picture, b: &Picture) -> f64 {
     assert_eq!((a.width, a.height), (b.width, b.height));
-    let sum: u64 = a.data.iter().zip(&b.data).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    let sum: u64 = a
+        .data
+        .iter()
+        .zip(&b.data)
+        .map(|(a, b)| u64::from(a.abs_diff(*b)))
+        .sum();
     sum as f64 / 255.0 / a.data.len() as f64
 }
 
@@ -146,7 +173,11 @@ pub fn mad(a: &Picture, b: &Picture) -> f64 {
 pub fn iou(a: &Picture, b: &Picture) -> f64 {
     assert_eq!((a.width, a.height), (b.width, b.height));
     let count = |keep: fn(bool, bool) -> bool| {
-        a.data.iter().zip(&b.data).filter(|(a, b)| keep(**a >= 128, **b >= 128)).count() as f64
+        a.data
+            .iter()
+            .zip(&b.data)
+            .filter(|(a, b)| keep(**a >= 128, **b >= 128))
+            .count() as f64
     };
     count(|a, b| a && b) / count(|a, b| a || b).max(1.0)
 }

@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use gst::prelude::*;
+use gst_app::AppSink;
 use matte_tests::{LITE, Picture, can_find_people, can_matte, iou, mad, media, run};
 
 const FRAMES: usize = 30;
@@ -26,19 +28,44 @@ fn with_the_first_mask_the_mattes_of_synthetic_clips_are_near_the_exact_ones() {
         return;
     }
     // Mean absolute difference over the clip's first second.
-    for (clip, bound) in [("syn01_dancer_fullbody_room", 0.03), ("syn05_webcam_lowres_man", 0.03)] {
-        let Some(clip) = media(&format!("synthetic/{clip}")) else { return };
+    for (clip, bound) in [
+        ("syn01_dancer_fullbody_room", 0.03),
+        ("syn05_webcam_lowres_man", 0.03),
+    ] {
+        let Some(clip) = media(&format!("synthetic/{clip}")) else {
+            return;
+        };
         let truth = format!(
             "filesrc location={} ! decodebin ! videoconvert ! video/x-raw,format=GRAY8 ! appsink name=out",
             clip.join("alpha.mkv").display()
         );
         let truth = run(&truth, FRAMES);
-        let mattes = matted(&clip, &format!("mask-location={}", clip.join("mask_0000.png").display()));
+        let mattes = matted(
+            &clip,
+            &format!("mask-location={}", clip.join("mask_0000.png").display()),
+        );
         assert_eq!((mattes.len(), truth.len()), (FRAMES, FRAMES));
-        let mean = mattes.iter().zip(&truth).map(|(m, t)| mad(m, t)).sum::<f64>() / FRAMES as f64;
-        let overlap = mattes.iter().zip(&truth).map(|(m, t)| iou(m, t)).sum::<f64>() / FRAMES as f64;
-        eprintln!("{}: mean absolute difference {mean:.4}, intersection over union {overlap:.3}", clip.display());
-        assert!(mean < bound, "{}: {mean:.4}, not below {bound}", clip.display());
+        let mean = mattes
+            .iter()
+            .zip(&truth)
+            .map(|(m, t)| mad(m, t))
+            .sum::<f64>()
+            / FRAMES as f64;
+        let overlap = mattes
+            .iter()
+            .zip(&truth)
+            .map(|(m, t)| iou(m, t))
+            .sum::<f64>()
+            / FRAMES as f64;
+        eprintln!(
+            "{}: mean absolute difference {mean:.4}, intersection over union {overlap:.3}",
+            clip.display()
+        );
+        assert!(
+            mean < bound,
+            "{}: {mean:.4}, not below {bound}",
+            clip.display()
+        );
     }
 }
 
@@ -48,17 +75,84 @@ fn a_person_in_front_of_a_real_camera_is_found_and_followed() {
         return;
     }
     for clip in ["real01_talking_head_gestures", "real05_signing_man"] {
-        let Some(clip) = media(&format!("real/{clip}")) else { return };
+        let Some(clip) = media(&format!("real/{clip}")) else {
+            return;
+        };
         let mattes = matted(&clip, "before-seed=error");
         assert_eq!(mattes.len(), FRAMES);
-        let mask = image::open(clip.join("mask_0000_pseudo.png")).unwrap().into_luma8();
-        let mask =
-            Picture { width: mask.width() as usize, height: mask.height() as usize, data: mask.into_raw() };
+        let mask = image::open(clip.join("mask_0000_pseudo.png"))
+            .unwrap()
+            .into_luma8();
+        let mask = Picture {
+            width: mask.width() as usize,
+            height: mask.height() as usize,
+            data: mask.into_raw(),
+        };
         let first = iou(&mattes[0], &mask);
         let areas: Vec<f64> = mattes.iter().map(|m| m.area() / mask.area()).collect();
-        eprintln!("{}: first frame {first:.3}, areas {areas:.2?}", clip.display());
-        assert!(first > 0.8, "{}: intersection over union with a mask checked by eye is {first:.3}", clip.display());
+        eprintln!(
+            "{}: first frame {first:.3}, areas {areas:.2?}",
+            clip.display()
+        );
+        assert!(
+            first > 0.8,
+            "{}: intersection over union with a mask checked by eye is {first:.3}",
+            clip.display()
+        );
         // A person who talks and gestures for a second stays about as large as in the first frame.
-        assert!(areas.iter().all(|a| (0.6..1.6).contains(a)), "{}: {areas:.2?}", clip.display());
+        assert!(
+            areas.iter().all(|a| (0.6..1.6).contains(a)),
+            "{}: {areas:.2?}",
+            clip.display()
+        );
     }
+}
+
+#[test]
+fn a_seek_keeps_the_target() {
+    if !can_find_people() {
+        return;
+    }
+    let Some(clip) = media("real/real05_signing_man/video.mp4") else {
+        return;
+    };
+    let line = format!(
+        "filesrc location={} ! decodebin ! mattefilter model={LITE} before-seed=error \
+         ! video/x-raw,format=GRAY8 ! appsink name=out sync=false max-buffers=1",
+        clip.display()
+    );
+    let pipeline = gst::parse::launch(&line)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let out = pipeline
+        .by_name("out")
+        .unwrap()
+        .downcast::<AppSink>()
+        .unwrap();
+    let bus = pipeline.bus().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let before = (0..5)
+        .map(|_| Picture::of(&out.pull_sample().unwrap()).area())
+        .next_back()
+        .unwrap();
+    let to = gst::ClockTime::from_seconds(1);
+    pipeline
+        .seek_simple(gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE, to)
+        .unwrap();
+    let sample = out.pull_sample().unwrap();
+    assert!(
+        sample.buffer().unwrap().pts().unwrap() >= to,
+        "the frame is one from behind the seek"
+    );
+    let after = Picture::of(&sample).area();
+    let seeds = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Element]))
+        .filter(|message| message.has_name("matte-seeded"))
+        .count();
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert_eq!(seeds, 1);
+    assert!(
+        (0.6..1.6).contains(&(after / before)),
+        "{before:.3} of the picture before, {after:.3} after"
+    );
 }

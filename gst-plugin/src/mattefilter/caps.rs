@@ -20,8 +20,13 @@ pub(super) const SINK_FORMATS: [VideoFormat; 12] = [
 ];
 
 /// Formats of the source pad, preferred first.
-pub(super) const SRC_FORMATS: [VideoFormat; 5] =
-    [VideoFormat::Rgba, VideoFormat::Bgra, VideoFormat::Argb, VideoFormat::Abgr, VideoFormat::Gray8];
+pub(super) const SRC_FORMATS: [VideoFormat; 5] = [
+    VideoFormat::Rgba,
+    VideoFormat::Bgra,
+    VideoFormat::Argb,
+    VideoFormat::Abgr,
+    VideoFormat::Gray8,
+];
 
 /// The engine's name of a format of the sink pad.
 pub(super) fn pixel_format(format: VideoFormat) -> Option<PixelFormat> {
@@ -65,7 +70,10 @@ pub(super) fn colorimetry(info: &VideoInfo) -> Colorimetry {
         _ if info.height() > 576 => YuvMatrix::Bt709,
         _ => YuvMatrix::Bt601,
     };
-    Colorimetry { matrix, full_range: given.range() == VideoColorRange::Range0_255 }
+    Colorimetry {
+        matrix,
+        full_range: given.range() == VideoColorRange::Range0_255,
+    }
 }
 
 /// Caps of the other pad: everything but the format stays, and what only belongs to the format goes.
@@ -83,7 +91,10 @@ pub(super) fn transform(direction: gst::PadDirection, caps: &gst::CapsRef) -> gs
         structure.remove_fields(["colorimetry", "chroma-site"]);
         structure.set("format", &formats);
         // Once the format is gone, many structures are alike.
-        if !into.iter_with_features().any(|(s, f)| *s == *structure && f.is_equal(features)) {
+        if !into
+            .iter_with_features()
+            .any(|(s, f)| *s == *structure && f.is_equal(features))
+        {
             into.append_structure_full(structure, Some(features.to_owned()));
         }
     }
@@ -93,7 +104,9 @@ pub(super) fn transform(direction: gst::PadDirection, caps: &gst::CapsRef) -> gs
 /// Takes the format that this element prefers, and says what the RGB values mean: the primaries and the transfer
 /// function of the source, which undoing the matrix does not change.
 pub(super) fn prefer(input: &gst::CapsRef, output: &mut gst::CapsRef) {
-    let Some(structure) = output.structure_mut(0) else { return };
+    let Some(structure) = output.structure_mut(0) else {
+        return;
+    };
     let allowed: Vec<String> = match structure.value("format") {
         Ok(value) => match (value.get::<gst::List>(), value.get::<String>()) {
             (Ok(list), _) => list.iter().filter_map(|f| f.get().ok()).collect(),
@@ -102,19 +115,29 @@ pub(super) fn prefer(input: &gst::CapsRef, output: &mut gst::CapsRef) {
         },
         Err(_) => return,
     };
-    let Some(format) = SRC_FORMATS.into_iter().find(|f| allowed.iter().any(|a| a == f.to_str().as_str())) else {
+    let Some(format) = SRC_FORMATS
+        .into_iter()
+        .find(|f| allowed.iter().any(|a| a == f.to_str().as_str()))
+    else {
         return;
     };
     structure.set("format", format.to_str());
     if format == VideoFormat::Gray8 || structure.has_field("colorimetry") {
         return;
     }
-    let Ok(info) = VideoInfo::from_caps(&input.to_owned()) else { return };
+    let Ok(info) = VideoInfo::from_caps(input) else {
+        return;
+    };
     let given = info.colorimetry();
     let range = match info.is_yuv() {
         true => VideoColorRange::Range0_255,
         false => given.range(),
     };
-    let colorimetry = VideoColorimetry::new(range, VideoColorMatrix::Rgb, given.transfer(), given.primaries());
+    let colorimetry = VideoColorimetry::new(
+        range,
+        VideoColorMatrix::Rgb,
+        given.transfer(),
+        given.primaries(),
+    );
     structure.set("colorimetry", colorimetry.to_string());
 }

@@ -30,15 +30,19 @@ impl Engine {
     pub(super) fn new(matter: Matter) -> std::io::Result<Self> {
         let (to_worker, work) = sync_channel::<Box<Matter>>(1);
         let (done, from_worker) = sync_channel(1);
-        let worker = std::thread::Builder::new().name("matte-remember".to_owned()).spawn(move || {
-            for mut matter in work {
-                // What a panic leaves behind is dropped with it, and dropping `done` tells the owner.
-                let Ok(result) = catch_unwind(AssertUnwindSafe(|| matter.remember())) else { return };
-                if done.send((matter, result)).is_err() {
-                    return;
+        let worker = std::thread::Builder::new()
+            .name("matte-remember".to_owned())
+            .spawn(move || {
+                for mut matter in work {
+                    // What a panic leaves behind is dropped with it, and dropping `done` tells the owner.
+                    let Ok(result) = catch_unwind(AssertUnwindSafe(|| matter.remember())) else {
+                        return;
+                    };
+                    if done.send((matter, result)).is_err() {
+                        return;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self {
             at_rest: Some(Box::new(matter)),
             to_worker: Some(to_worker),
@@ -50,13 +54,12 @@ impl Engine {
 
     /// The engine, as soon as it has remembered the last frame.
     pub(super) fn matter(&mut self) -> Result<&mut Matter, Lost> {
-        let matter = match self.at_rest.take() {
-            Some(matter) => matter,
-            None => {
-                let (matter, result) = self.from_worker.recv().map_err(|_| Lost)?;
-                self.failure = result.err();
-                matter
-            }
+        let matter = if let Some(matter) = self.at_rest.take() {
+            matter
+        } else {
+            let (matter, result) = self.from_worker.recv().map_err(|_| Lost)?;
+            self.failure = result.err();
+            matter
         };
         Ok(self.at_rest.insert(matter))
     }

@@ -1,4 +1,7 @@
-#![allow(missing_docs, reason = "the property accessors that the derive writes; the blurbs are their documentation")]
+#![allow(
+    missing_docs,
+    reason = "the property accessors that the derive writes; the blurbs are their documentation"
+)]
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +14,8 @@ use gst_video::prelude::*;
 use gst_video::subclass::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo, VideoInterlaceMode, VideoMultiviewMode};
 use matte_core::{
-    Error, Frame, MaskImage, MatteState, Matter, ModelSet, Options, OutputMut, Plane, SeedMode, Stage,
+    Error, Frame, MaskImage, MatteState, Matter, ModelSet, Options, OutputMut, Plane, SeedMode,
+    Stage,
 };
 
 use super::caps;
@@ -105,6 +109,9 @@ pub struct MatteFilter {
     /// Locked for as long as a frame takes; messages are posted without it, as their receivers may read `stats`.
     state: Mutex<Option<State>>,
 
+    /// Caps that have been refused: GStreamer offers them again, and neither the work nor the error is to be repeated.
+    refused: Mutex<Option<gst::Caps>>,
+
     /// One frame at the caps' frame rate, and nothing where that is unknown.
     latency: Mutex<gst::ClockTime>,
 }
@@ -123,14 +130,19 @@ fn error_message(error: &Error) -> gst::ErrorMessage {
         Error::ModelNotFound { .. } | Error::MaskFile { .. } => {
             gst::error_msg!(gst::ResourceError::NotFound, ("{error}"))
         }
-        Error::Runtime { .. } | Error::Backend { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),
+        Error::Runtime { .. } | Error::Backend { .. } => {
+            gst::error_msg!(gst::LibraryError::Init, ("{error}"))
+        }
         Error::Ort { .. } => gst::error_msg!(gst::LibraryError::Failed, ("{error}")),
         _ => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
     }
 }
 
 fn lost(_: Lost) -> gst::ErrorMessage {
-    gst::error_msg!(gst::LibraryError::Failed, ("the engine panicked while it remembered a frame"))
+    gst::error_msg!(
+        gst::LibraryError::Failed,
+        ("the engine panicked while it remembered a frame")
+    )
 }
 
 /// The reason why a stream cannot be matted at all.
@@ -138,7 +150,10 @@ fn refused(info: &VideoInfo) -> Option<gst::ErrorMessage> {
     if info.interlace_mode() != VideoInterlaceMode::Progressive {
         return Some(gst::error_msg!(
             gst::StreamError::WrongType,
-            ("interlace-mode {}: only progressive video can be matted; put a deinterlace before", info.interlace_mode())
+            (
+                "interlace-mode {}: only progressive video can be matted; put a deinterlace before",
+                info.interlace_mode()
+            )
         ));
     }
     let views = info.multiview_mode();
@@ -153,21 +168,34 @@ fn refused(info: &VideoInfo) -> Option<gst::ErrorMessage> {
 
 fn input<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> Result<Frame<'a>, gst::ErrorMessage> {
     let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ("input buffer: {what}"));
-    let format = caps::pixel_format(frame.format()).ok_or_else(|| wrong("format that the caps do not allow"))?;
+    let format = caps::pixel_format(frame.format())
+        .ok_or_else(|| wrong("format that the caps do not allow"))?;
     let mut planes = [Plane::default(); 3];
     for (i, plane) in planes.iter_mut().enumerate().take(format.planes()) {
         *plane = Plane {
-            data: frame.plane_data(i as u32).map_err(|e| wrong(&e.to_string()))?,
-            stride: usize::try_from(frame.plane_stride()[i]).map_err(|_| wrong("negative stride"))?,
+            data: frame
+                .plane_data(i as u32)
+                .map_err(|e| wrong(&e.to_string()))?,
+            stride: usize::try_from(frame.plane_stride()[i])
+                .map_err(|_| wrong("negative stride"))?,
         };
     }
-    Frame::new(format, frame.width(), frame.height(), &planes, caps::colorimetry(frame.info()))
-        .map_err(|e| error_message(&e))
+    Frame::new(
+        format,
+        frame.width(),
+        frame.height(),
+        &planes,
+        caps::colorimetry(frame.info()),
+    )
+    .map_err(|e| error_message(&e))
 }
 
-fn output<'a>(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> Result<OutputMut<'a>, gst::ErrorMessage> {
+fn output<'a>(
+    frame: &'a mut VideoFrameRef<&mut gst::BufferRef>,
+) -> Result<OutputMut<'a>, gst::ErrorMessage> {
     let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ("output buffer: {what}"));
-    let format = caps::output_format(frame.format()).ok_or_else(|| wrong("format that the caps do not allow"))?;
+    let format = caps::output_format(frame.format())
+        .ok_or_else(|| wrong("format that the caps do not allow"))?;
     let stride = usize::try_from(frame.plane_stride()[0]).map_err(|_| wrong("negative stride"))?;
     let (width, height) = (frame.width(), frame.height());
     let data = frame.plane_data_mut(0).map_err(|e| wrong(&e.to_string()))?;
@@ -176,8 +204,14 @@ fn output<'a>(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> Result<Outpu
 
 impl State {
     /// Takes over what the properties say now.
-    fn update(&mut self, settings: &Mutex<Settings>, news: &mut News) -> Result<(), gst::ErrorMessage> {
-        let Some(engine) = &mut self.engine else { return Ok(()) };
+    fn update(
+        &mut self,
+        settings: &Mutex<Settings>,
+        news: &mut News,
+    ) -> Result<(), gst::ErrorMessage> {
+        let Some(engine) = &mut self.engine else {
+            return Ok(());
+        };
         let new_mask = {
             let settings = lock(settings);
             let wanted = settings.live_options(&self.options);
@@ -205,16 +239,27 @@ impl State {
     }
 
     /// One frame. Returns whether the engine is to remember it.
-    fn process(&mut self, frame: &Frame, output: &mut OutputMut, news: &mut News) -> Result<bool, gst::ErrorMessage> {
+    fn process(
+        &mut self,
+        frame: &Frame,
+        output: &mut OutputMut,
+        news: &mut News,
+    ) -> Result<bool, gst::ErrorMessage> {
         let Some(engine) = &mut self.engine else {
-            return Err(gst::error_msg!(gst::CoreError::Negotiation, ("a frame before any caps")));
+            return Err(gst::error_msg!(
+                gst::CoreError::Negotiation,
+                ("a frame before any caps")
+            ));
         };
         engine.matter().map_err(lost)?;
-        let mut failure = engine.take_failure().map(|e| format!("the last frame could not be remembered: {e}"));
+        let mut failure = engine
+            .take_failure()
+            .map(|e| format!("the last frame could not be remembered: {e}"));
         let matter = engine.matter().map_err(lost)?;
 
         let mut with_mask = false;
-        if let (true, SeedMode::Mask, Some(mask)) = (self.mask_waits, self.options.seed, &self.mask) {
+        if let (true, SeedMode::Mask, Some(mask)) = (self.mask_waits, self.options.seed, &self.mask)
+        {
             matter.queue_seed(&mask.as_mask());
             self.mask_waits = false;
             with_mask = true;
@@ -253,12 +298,17 @@ impl State {
 
 impl MatteFilter {
     fn stats(&self) -> gst::Structure {
-        let stats = match lock(&self.state).as_mut().and_then(|state| state.engine.as_mut()) {
+        let stats = match lock(&self.state)
+            .as_mut()
+            .and_then(|state| state.engine.as_mut())
+        {
             Some(engine) => engine.matter().ok().map(|matter| matter.stats()),
             None => None,
         };
         let structure = gst::Structure::builder("application/x-matte-stats");
-        let Some(stats) = stats else { return structure.build() };
+        let Some(stats) = stats else {
+            return structure.build();
+        };
         let mut structure = structure
             .field("backend", &stats.backend)
             .field("model", &stats.model)
@@ -270,7 +320,8 @@ impl MatteFilter {
         for stage in Stage::ALL {
             let times = stats.stage(stage);
             for (what, time) in [("p50", times.p50), ("p99", times.p99), ("mean", times.mean)] {
-                structure = structure.field(format!("{}-{what}", stage.name()), time.as_micros() as u64);
+                structure =
+                    structure.field(format!("{}-{what}", stage.name()), time.as_micros() as u64);
             }
         }
         structure.build()
@@ -284,7 +335,11 @@ impl MatteFilter {
     }
 
     fn post_backend(&self, backend: &str, model: &str, (width, height): (u32, u32)) {
-        gst::info!(CAT, imp = self, "backend {backend}, model {model}, working size {width}x{height}");
+        gst::info!(
+            CAT,
+            imp = self,
+            "backend {backend}, model {model}, working size {width}x{height}"
+        );
         self.post(
             gst::Structure::builder("matte-backend")
                 .field("backend", backend)
@@ -302,7 +357,11 @@ impl MatteFilter {
                 .downcast_ref::<gst::ClockTime>()
                 .and_then(|segment| segment.to_running_time(pts?))
                 .unwrap_or_default();
-            gst::info!(CAT, imp = self, "seeded: {how}, running time {running_time}");
+            gst::info!(
+                CAT,
+                imp = self,
+                "seeded: {how}, running time {running_time}"
+            );
             self.post(
                 gst::Structure::builder("matte-seeded")
                     .field("running-time", running_time.nseconds())
@@ -317,9 +376,9 @@ impl MatteFilter {
 
     fn set_latency(&self, fps: gst::Fraction) {
         let frame = match (fps.numer(), fps.denom()) {
-            (n, d) if n > 0 && d > 0 => {
-                gst::ClockTime::SECOND.mul_div_ceil(d as u64, n as u64).unwrap_or(gst::ClockTime::ZERO)
-            }
+            (n, d) if n > 0 && d > 0 => gst::ClockTime::SECOND
+                .mul_div_ceil(d as u64, n as u64)
+                .unwrap_or(gst::ClockTime::ZERO),
             _ => gst::ClockTime::ZERO,
         };
         if std::mem::replace(&mut *lock(&self.latency), frame) != frame {
@@ -339,26 +398,34 @@ impl MatteFilter {
             let options = settings
                 .options()
                 .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("{e}")))?;
-            (state.models.clone(), state.engine.take(), settings.execution_provider, options)
+            (
+                state.models.clone(),
+                state.engine.take(),
+                settings.execution_provider,
+                options,
+            )
         };
 
         // Opening takes seconds with some providers: nothing is locked meanwhile.
         let fresh = engine.is_none();
-        let mut engine = match engine {
-            Some(mut engine) => {
-                engine.matter().map_err(lost)?.resize(size).map_err(|e| error_message(&e))?;
-                engine
-            }
-            None => {
-                let matter =
-                    Matter::open(&models, provider.into(), options.clone(), size).map_err(|e| error_message(&e))?;
-                Engine::new(matter)
-                    .map_err(|e| gst::error_msg!(gst::ResourceError::NoSpaceLeft, ("no worker thread: {e}")))?
-            }
+        let mut engine = if let Some(mut engine) = engine {
+            engine
+                .matter()
+                .map_err(lost)?
+                .resize(size)
+                .map_err(|e| error_message(&e))?;
+            engine
+        } else {
+            let matter = Matter::open(&models, provider.into(), options.clone(), size)
+                .map_err(|e| error_message(&e))?;
+            Engine::new(matter).map_err(|e| {
+                gst::error_msg!(gst::ResourceError::NoSpaceLeft, ("no worker thread: {e}"))
+            })?
         };
         let matter = engine.matter().map_err(lost)?;
         let (seeded, stats) = (matter.is_seeded(), matter.stats());
-        let nobody_seeds = matter.options().seed == SeedMode::Auto && !matter.can_seed_automatically();
+        let nobody_seeds =
+            matter.options().seed == SeedMode::Auto && !matter.can_seed_automatically();
 
         {
             let mut state = lock(&self.state);
@@ -406,7 +473,11 @@ impl ObjectImpl for MatteFilter {
                 )
                 .read_only()
                 .build();
-            MatteFilter::derived_properties().iter().cloned().chain([stats]).collect()
+            MatteFilter::derived_properties()
+                .iter()
+                .cloned()
+                .chain([stats])
+                .collect()
         });
         &PROPERTIES
     }
@@ -445,7 +516,12 @@ impl ElementImpl for MatteFilter {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let template = |name, direction, formats: &[gst_video::VideoFormat]| {
-                let caps = gst_video::VideoCapsBuilder::new().format_list(formats.iter().copied()).build();
+                let sides = 1..=matte_core::frame::MAX_SIDE as i32;
+                let caps = gst_video::VideoCapsBuilder::new()
+                    .format_list(formats.iter().copied())
+                    .width_range(sides.clone())
+                    .height_range(sides)
+                    .build();
                 gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
                     .expect("the name and the caps of a template are constants")
             };
@@ -466,11 +542,21 @@ impl BaseTransformImpl for MatteFilter {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let (model, location, seed) = {
             let settings = lock(&self.settings);
-            settings.options().map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("{e}")))?;
-            (settings.model.clone(), settings.mask_location.clone(), settings.seed)
+            settings
+                .options()
+                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("{e}")))?;
+            (
+                settings.model.clone(),
+                settings.mask_location.clone(),
+                settings.seed,
+            )
         };
         let models = ModelSet::find(&model).map_err(|e| error_message(&e))?;
-        let mask = location.as_ref().map(MaskImage::read).transpose().map_err(|e| error_message(&e))?;
+        let mask = location
+            .as_ref()
+            .map(MaskImage::read)
+            .transpose()
+            .map_err(|e| error_message(&e))?;
         if seed == Seed::Mask && mask.is_none() {
             gst::element_imp_warning!(
                 self,
@@ -491,9 +577,11 @@ impl BaseTransformImpl for MatteFilter {
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        gst::info!(CAT, imp = self, "{}", self.stats());
         // Taken out first: the worker is waited for without the lock.
         let state = lock(&self.state).take();
         drop(state);
+        *lock(&self.refused) = None;
         *lock(&self.latency) = gst::ClockTime::ZERO;
         Ok(())
     }
@@ -513,7 +601,12 @@ impl BaseTransformImpl for MatteFilter {
         Some(other)
     }
 
-    fn fixate_caps(&self, direction: gst::PadDirection, caps: &gst::Caps, mut othercaps: gst::Caps) -> gst::Caps {
+    fn fixate_caps(
+        &self,
+        direction: gst::PadDirection,
+        caps: &gst::Caps,
+        mut othercaps: gst::Caps,
+    ) -> gst::Caps {
         if direction == gst::PadDirection::Sink {
             caps::prefer(caps, othercaps.make_mut());
         }
@@ -540,14 +633,27 @@ impl BaseTransformImpl for MatteFilter {
 impl VideoFilterImpl for MatteFilter {
     fn set_info(
         &self,
-        _incaps: &gst::Caps,
+        incaps: &gst::Caps,
         in_info: &VideoInfo,
         _outcaps: &gst::Caps,
         _out_info: &VideoInfo,
     ) -> Result<(), gst::LoggableError> {
-        if let Err(message) = refused(in_info).map_or(Ok(()), Err).and_then(|()| self.open(in_info)) {
+        let refusal = || {
+            gst::loggable_error!(
+                CAT,
+                "the stream cannot be matted; the error message says why"
+            )
+        };
+        if lock(&self.refused).as_ref() == Some(incaps) {
+            return Err(refusal());
+        }
+        if let Err(message) = refused(in_info)
+            .map_or(Ok(()), Err)
+            .and_then(|()| self.open(in_info))
+        {
+            *lock(&self.refused) = Some(incaps.clone());
             self.post_error_message(message);
-            return Err(gst::loggable_error!(CAT, "the stream cannot be matted; the error message says why"));
+            return Err(refusal());
         }
         self.set_latency(in_info.fps());
         Ok(())
@@ -574,7 +680,10 @@ impl VideoFilterImpl for MatteFilter {
             let mut output = output(outframe)?;
             let mut state = lock(&self.state);
             let Some(state) = state.as_mut() else {
-                return Err(gst::error_msg!(gst::CoreError::StateChange, ("not started")));
+                return Err(gst::error_msg!(
+                    gst::CoreError::StateChange,
+                    ("not started")
+                ));
             };
             state.update(&self.settings, &mut news)?;
             let remember = state.process(&frame, &mut output, &mut news)?;

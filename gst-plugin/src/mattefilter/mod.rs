@@ -65,5 +65,10 @@ glib::wrapper! {
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    gst::Element::register(Some(plugin), "mattefilter", gst::Rank::NONE, MatteFilter::static_type())
+    gst::Element::register(
+        Some(plugin),
+        "mattefilter",
+        gst::Rank::NONE,
+        MatteFilter::static_type(),
+    )
 }

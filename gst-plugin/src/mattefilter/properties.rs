@@ -10,7 +10,10 @@ use matte_core::{Backend, Options, Policy, Refine, SeedMode};
 pub enum ExecutionProvider {
     /// The fastest that works.
     #[default]
-    #[enum_value(name = "The fastest that works; the log says why the others do not", nick = "auto")]
+    #[enum_value(
+        name = "The fastest that works; the log says why the others do not",
+        nick = "auto"
+    )]
     Auto,
     /// NVIDIA TensorRT.
     #[enum_value(name = "NVIDIA TensorRT", nick = "tensorrt")]
@@ -49,7 +52,10 @@ impl From<ExecutionProvider> for Backend {
 pub enum Seed {
     /// A person is found in the picture, unless there is a mask file.
     #[default]
-    #[enum_value(name = "A person is found in the picture; a mask-location comes first", nick = "auto")]
+    #[enum_value(
+        name = "A person is found in the picture; a mask-location comes first",
+        nick = "auto"
+    )]
     Auto,
     /// The mask file.
     #[enum_value(name = "The mask of mask-location", nick = "mask")]
@@ -92,7 +98,10 @@ pub enum FramePolicy {
     #[enum_value(name = "Nothing: transparent black", nick = "transparent")]
     Transparent,
     /// The picture as it is.
-    #[enum_value(name = "The picture as it is, with the room behind", nick = "pass-through")]
+    #[enum_value(
+        name = "The picture as it is, with the room behind",
+        nick = "pass-through"
+    )]
     PassThrough,
     /// The stream stops.
     #[enum_value(name = "An error that stops the stream", nick = "error")]
@@ -153,7 +162,10 @@ impl Default for Settings {
         Self {
             model: DEFAULT_MODEL.to_owned(),
             execution_provider: ExecutionProvider::default(),
-            working_size: options.working_size.map(|(w, h)| format!("{w}x{h}")).unwrap_or_default(),
+            working_size: options
+                .working_size
+                .map(|(w, h)| format!("{w}x{h}"))
+                .unwrap_or_default(),
             mask_location: None,
             seed: match options.seed {
                 SeedMode::Auto => Seed::Auto,
@@ -180,7 +192,10 @@ pub(super) fn range(option: &str) -> (u32, u32) {
     Options::RANGES
         .iter()
         .find(|(name, ..)| *name == option)
-        .map_or_else(|| panic!("the engine has no option {option}"), |&(_, low, high)| (low, high))
+        .map_or_else(
+            || panic!("the engine has no option {option}"),
+            |&(_, low, high)| (low, high),
+        )
 }
 
 /// Highest value of a numeric option of the engine.
@@ -250,7 +265,10 @@ mod tests {
 
     #[test]
     fn a_mask_file_comes_before_automatic_seeding_but_not_before_none() {
-        let mut settings = Settings { mask_location: Some("mask.png".to_owned()), ..Settings::default() };
+        let mut settings = Settings {
+            mask_location: Some("mask.png".to_owned()),
+            ..Settings::default()
+        };
         assert_eq!(settings.options().unwrap().seed, SeedMode::Mask);
         settings.seed = Seed::None;
         assert_eq!(settings.options().unwrap().seed, SeedMode::None);
@@ -262,7 +280,10 @@ mod tests {
         assert_eq!(working_size(""), Ok(None));
         for wrong in ["512", "x", "512x", "-1x2", "512x288x3", "ax b"] {
             let error = working_size(wrong).unwrap_err();
-            assert!(error.contains(wrong) && error.contains("WIDTHxHEIGHT"), "{error}");
+            assert!(
+                error.contains(wrong) && error.contains("WIDTHxHEIGHT"),
+                "{error}"
+            );
         }
     }
 }
