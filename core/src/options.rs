@@ -63,7 +63,8 @@ pub struct Options {
     /// Use the person segmentation of every frame as a hint, where the package takes one and the segmentation is
     /// there.
     pub prior: bool,
-    /// Threads of the CPU backend, 0 to 256; 0 takes as many as there are cores.
+    /// Threads of the CPU backend, 0 to 256. 0 takes the pool that all engines of the process share, with a thread for
+    /// every core; any other number gives this engine threads of its own.
     pub threads: u32,
     /// How the matte gets to the size of the frame.
     pub refine: Refine,

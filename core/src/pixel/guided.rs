@@ -2,6 +2,8 @@
 //! 2015): at the working size alpha is fitted in every window as a·luma + b; a and b, which are smooth, are interpolated
 //! to full size and applied to the full-size luma, so that the matte has the edges of the picture.
 
+use multiversion::multiversion;
+
 /// Radius of the fitting window, working-size pixels.
 pub(crate) const RADIUS: usize = 3;
 /// Luma variance below which a window counts as flat.
@@ -9,6 +11,7 @@ pub(crate) const EPSILON: f32 = 1e-4;
 
 /// Sums over (2r+1)² windows, cut at the border, of pictures with `N` interleaved channels, divided by the number of
 /// pixels in the window.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
 fn box_mean<const N: usize>(
     data: &mut [[f32; N]],
     (width, height): (usize, usize),
@@ -100,11 +103,62 @@ fn position(i: usize, low: usize, full: usize) -> (usize, f32) {
     (lower, at - lower as f32)
 }
 
+/// 0 to 1 becomes 0 to 255, rounded; what lies outside is clamped.
+#[allow(clippy::inline_always, reason = "it must take on the instruction set of its caller")]
+#[inline(always)]
+fn byte(v: f32) -> u8 {
+    // Adding 2^23 leaves the integer in the lowest bits: unlike a cast, this vectorises.
+    (v.clamp(0.0, 1.0) * 255.0 + 8_388_608.0).to_bits() as u8
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn apply_guided(upper: [&[f32]; 2], lower: [&[f32]; 2], weight: f32, luma: &[f32], out: &mut [u8]) {
+    let n = out.len();
+    let ([a0, b0], [a1, b1], luma) = (upper.map(|r| &r[..n]), lower.map(|r| &r[..n]), &luma[..n]);
+    for i in 0..n {
+        let a = a0[i] + (a1[i] - a0[i]) * weight;
+        let b = b0[i] + (b1[i] - b0[i]) * weight;
+        out[i] = byte(a * luma[i] + b);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn apply_plain(upper: &[f32], lower: &[f32], weight: f32, out: &mut [u8]) {
+    let n = out.len();
+    let (b0, b1) = (&upper[..n], &lower[..n]);
+    for i in 0..n {
+        out[i] = byte(b0[i] + (b1[i] - b0[i]) * weight);
+    }
+}
+
+/// One row of a and b at full width.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn spread(low: &[[f32; 2]], columns: &[(u32, f32)], a: &mut [f32], b: &mut [f32]) {
+    let (n, last) = (columns.len(), low.len() - 1);
+    let (a, b) = (&mut a[..n], &mut b[..n]);
+    for i in 0..n {
+        let (x, weight) = columns[i];
+        let left = low[x as usize];
+        let right = low[(x as usize + 1).min(last)];
+        a[i] = left[0] + (right[0] - left[0]) * weight;
+        b[i] = left[1] + (right[1] - left[1]) * weight;
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn fit(moments: &[[f32; 4]], coefficients: &mut Vec<[f32; 2]>) {
+    coefficients.extend(moments.iter().map(|[i, p, ip, ii]| {
+        let a = (ip - i * p) / ((ii - i * i).max(0.0) + EPSILON);
+        [a, p - a * i]
+    }));
+}
+
 impl Upsampler {
-    /// Takes a matte at the working size; `luma` is the guide at the same size, none for plain interpolation.
-    pub(crate) fn prepare(
+    /// Takes the rows of a matte at the working size; `luma` is the guide at the same size, none for plain
+    /// interpolation.
+    pub(crate) fn prepare<'a>(
         &mut self,
-        alpha: impl Iterator<Item = f32>,
+        alpha: impl Iterator<Item = &'a [f32]>,
         luma: Option<&[f32]>,
         low: (usize, usize),
         full: (usize, usize),
@@ -127,18 +181,18 @@ impl Upsampler {
         }
         self.coefficients.clear();
         let Some(luma) = luma else {
-            self.coefficients.extend(alpha.map(|p| [0.0, p]));
+            for row in alpha {
+                self.coefficients.extend(row.iter().map(|p| [0.0, *p]));
+            }
             return;
         };
         self.moments.clear();
-        self.moments
-            .extend(luma.iter().zip(alpha).map(|(i, p)| [*i, p, i * p, i * i]));
+        for (row, luma) in alpha.zip(luma.chunks_exact(low.0)) {
+            self.moments
+                .extend(luma.iter().zip(row).map(|(i, p)| [*i, *p, i * p, i * i]));
+        }
         box_mean(&mut self.moments, low, RADIUS, &mut self.scratch_moments);
-        self.coefficients
-            .extend(self.moments.iter().map(|[i, p, ip, ii]| {
-                let a = (ip - i * p) / ((ii - i * i).max(0.0) + EPSILON);
-                [a, p - a * i]
-            }));
+        fit(&self.moments, &mut self.coefficients);
         box_mean(
             &mut self.coefficients,
             low,
@@ -151,16 +205,9 @@ impl Upsampler {
         let width = self.low.0;
         let low = &self.coefficients[row * width..][..width];
         let (which, a, b) = &mut self.spread[row % 2];
-        if *which == Some(row) {
-            return;
-        }
-        *which = Some(row);
-        let last = width - 1;
-        for ((a, b), (x, weight)) in a.iter_mut().zip(b.iter_mut()).zip(&self.columns) {
-            let left = low[*x as usize];
-            let right = low[(*x as usize + 1).min(last)];
-            *a = left[0] + (right[0] - left[0]) * weight;
-            *b = left[1] + (right[1] - left[1]) * weight;
+        if *which != Some(row) {
+            *which = Some(row);
+            spread(low, &self.columns, a, b);
         }
     }
 
@@ -172,21 +219,9 @@ impl Upsampler {
         self.spread_row(lower);
         let (_, a0, b0) = &self.spread[upper % 2];
         let (_, a1, b1) = &self.spread[lower % 2];
-        let byte = |v: f32| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
         match luma.filter(|_| self.guided) {
-            Some(luma) => {
-                let rows = a0.iter().zip(a1).zip(b0.iter().zip(b1)).zip(luma);
-                for (out, (((a0, a1), (b0, b1)), luma)) in out.iter_mut().zip(rows) {
-                    let a = a0 + (a1 - a0) * weight;
-                    let b = b0 + (b1 - b0) * weight;
-                    *out = byte(a * luma + b);
-                }
-            }
-            None => {
-                for (out, (b0, b1)) in out.iter_mut().zip(b0.iter().zip(b1)) {
-                    *out = byte(b0 + (b1 - b0) * weight);
-                }
-            }
+            Some(luma) => apply_guided([a0, b0], [a1, b1], weight, luma, out),
+            None => apply_plain(b0, b1, weight, out),
         }
     }
 }
@@ -235,7 +270,7 @@ mod tests {
         let (low, full) = ((4, 3), (9, 7));
         let alpha = noise(12, 3);
         let mut up = Upsampler::default();
-        up.prepare(alpha.iter().copied(), None, low, full);
+        up.prepare(alpha.chunks(low.0), None, low, full);
         let mut out = vec![0; full.0];
         for y in 0..full.1 {
             up.row(y, None, &mut out);
@@ -262,7 +297,7 @@ mod tests {
     fn the_same_size_passes_unchanged() {
         let alpha: Vec<f32> = (0..=255).map(|v| v as f32 / 255.0).collect();
         let mut up = Upsampler::default();
-        up.prepare(alpha.iter().copied(), None, (16, 16), (16, 16));
+        up.prepare(alpha.chunks(16), None, (16, 16), (16, 16));
         let mut out = vec![0; 16];
         for y in 0..16 {
             up.row(y, None, &mut out);
@@ -284,7 +319,7 @@ mod tests {
             .collect();
         let error = |guide: bool| {
             let mut up = Upsampler::default();
-            up.prepare(alpha.iter().copied(), guide.then_some(&luma_low), low, full);
+            up.prepare(alpha.chunks(low.0), guide.then_some(&luma_low), low, full);
             let mut out = vec![0; 128];
             up.row(16, guide.then_some(&luma_full), &mut out);
             out.iter()
@@ -305,12 +340,7 @@ mod tests {
         let luma = noise(40 * 20, 5);
         for value in [0.0, 1.0] {
             let mut up = Upsampler::default();
-            up.prepare(
-                std::iter::repeat_n(value, 800),
-                Some(&luma),
-                (40, 20),
-                (80, 40),
-            );
+            up.prepare([value; 800].chunks(40), Some(&luma), (40, 20), (80, 40));
             let mut out = vec![7; 80];
             for y in 0..40 {
                 up.row(y, Some(&noise(80, y as u32)), &mut out);

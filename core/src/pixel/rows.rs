@@ -1,4 +1,6 @@
-//! Rows of pixels: any input format to packed RGB, RGB and alpha to any output format.
+//! Rows of pixels: any input format to red, green and blue, colour and alpha to any output format.
+
+use multiversion::multiversion;
 
 use crate::frame::{Colorimetry, Frame, OutputFormat, PixelFormat, YuvMatrix};
 
@@ -40,110 +42,244 @@ impl YuvToRgb {
         }
     }
 
-    #[inline]
-    pub(crate) fn convert(&self, y: u8, u: u8, v: u8) -> [u8; 3] {
-        let y = (i32::from(y) - self.y_offset) * self.y + (1 << (FRACTION - 1));
-        let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-        let clamp = |x: i32| (x >> FRACTION).clamp(0, 255) as u8;
-        [
-            clamp(y + self.r_v * v),
-            clamp(y + self.g_u * u + self.g_v * v),
-            clamp(y + self.b_u * u),
-        ]
+    #[cfg(test)]
+    fn convert(&self, y: u8, u: u8, v: u8) -> [u8; 3] {
+        let mut planes = Planes::default();
+        planes.resize(1);
+        yuv_to_rgb(
+            *self,
+            [&[y], &[u], &[v]],
+            &mut planes.r,
+            &mut planes.g,
+            &mut planes.b,
+        );
+        [planes.r[0], planes.g[0], planes.b[0]]
     }
 }
 
-/// Packed RGB from pixels of `N` bytes with red, green and blue at these positions.
-fn pick<const N: usize>(src: &[u8], dst: &mut [u8], [r, g, b]: [usize; 3]) {
-    for (d, s) in dst
-        .as_chunks_mut::<3>()
-        .0
-        .iter_mut()
-        .zip(src.as_chunks::<N>().0)
-    {
-        *d = [s[r], s[g], s[b]];
+/// A row of red, green and blue, apart: the form that vectorises.
+#[derive(Debug, Default)]
+pub(crate) struct Planes {
+    pub(crate) r: Vec<u8>,
+    pub(crate) g: Vec<u8>,
+    pub(crate) b: Vec<u8>,
+    /// Chroma, spread to the width of luma.
+    u: Vec<u8>,
+    v: Vec<u8>,
+}
+
+impl Planes {
+    pub(crate) fn resize(&mut self, width: usize) {
+        for plane in [
+            &mut self.r,
+            &mut self.g,
+            &mut self.b,
+            &mut self.u,
+            &mut self.v,
+        ] {
+            plane.resize(width, 0);
+        }
     }
 }
 
-/// Packed RGB of pixels in an RGB layout.
-pub(crate) fn packed_to_rgb(src: &[u8], dst: &mut [u8], layout: [usize; 3], bytes: usize) {
-    match (layout, bytes) {
-        ([0, 1, 2], 4) => pick::<4>(src, dst, [0, 1, 2]),
-        ([2, 1, 0], 4) => pick::<4>(src, dst, [2, 1, 0]),
-        ([1, 2, 3], 4) => pick::<4>(src, dst, [1, 2, 3]),
-        ([3, 2, 1], 4) => pick::<4>(src, dst, [3, 2, 1]),
-        ([0, 1, 2], _) => dst.copy_from_slice(&src[..dst.len()]),
-        (layout, _) => pick::<3>(src, dst, layout),
+// The kernels take slices of one length and walk them by index: so the compiler drops the bound checks and vectorises.
+// `multiversion` compiles each of them a second time for processors with AVX2.
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn yuv_to_rgb(m: YuvToRgb, [y, u, v]: [&[u8]; 3], r: &mut [u8], g: &mut [u8], b: &mut [u8]) {
+    let n = r.len();
+    let (y, u, v, g, b) = (&y[..n], &u[..n], &v[..n], &mut g[..n], &mut b[..n]);
+    for i in 0..n {
+        let luma = (i32::from(y[i]) - m.y_offset) * m.y + (1 << (FRACTION - 1));
+        let (u, v) = (i32::from(u[i]) - 128, i32::from(v[i]) - 128);
+        r[i] = ((luma + m.r_v * v) >> FRACTION).clamp(0, 255) as u8;
+        g[i] = ((luma + m.g_u * u + m.g_v * v) >> FRACTION).clamp(0, 255) as u8;
+        b[i] = ((luma + m.b_u * u) >> FRACTION).clamp(0, 255) as u8;
     }
 }
 
-/// Row `y` of a frame as packed RGB; `dst` has three bytes a pixel.
-pub(crate) fn rgb_row(frame: &Frame<'_>, yuv: &YuvToRgb, y: usize, dst: &mut [u8]) {
+/// Every sample twice.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn double(samples: &[u8], out: &mut [u8]) {
+    let (pairs, rest) = out.as_chunks_mut::<2>();
+    for (pair, sample) in pairs.iter_mut().zip(samples) {
+        *pair = [*sample; 2];
+    }
+    for last in rest {
+        *last = samples[samples.len() - 1];
+    }
+}
+
+/// The two of every pair, each twice.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn double_pairs(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
+    let pairs = pairs.as_chunks::<2>().0;
+    let n = u.len();
+    let (whole, odd) = (n / 2, n % 2);
+    let (us, vs) = (u.as_chunks_mut::<2>().0, v.as_chunks_mut::<2>().0);
+    for i in 0..whole {
+        us[i] = [pairs[i][0]; 2];
+        vs[i] = [pairs[i][1]; 2];
+    }
+    if odd == 1 {
+        u[n - 1] = pairs[whole][0];
+        v[n - 1] = pairs[whole][1];
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn split<const N: usize>(
+    pixels: &[[u8; N]],
+    positions: [usize; 3],
+    r: &mut [u8],
+    g: &mut [u8],
+    b: &mut [u8],
+) {
+    let n = r.len();
+    let (pixels, g, b) = (&pixels[..n], &mut g[..n], &mut b[..n]);
+    for i in 0..n {
+        r[i] = pixels[i][positions[0]];
+        g[i] = pixels[i][positions[1]];
+        b[i] = pixels[i][positions[2]];
+    }
+}
+
+/// Pixels in an RGB layout, taken apart.
+pub(crate) fn split_packed(src: &[u8], layout: [usize; 3], bytes: usize, out: &mut Planes) {
+    let Planes { r, g, b, .. } = out;
+    if bytes == 3 {
+        split(src.as_chunks::<3>().0, layout, r, g, b);
+    } else {
+        split(src.as_chunks::<4>().0, layout, r, g, b);
+    }
+}
+
+/// A row of luma with its chroma, given at full width or half, as RGB.
+pub(crate) fn split_yuv(luma: &[u8], chroma: Chroma<'_>, yuv: YuvToRgb, out: &mut Planes) {
+    let Planes { r, g, b, u, v } = out;
+    match chroma {
+        Chroma::None => {
+            for plane in [r, g, b] {
+                plane.copy_from_slice(luma);
+            }
+            return;
+        }
+        Chroma::Planes(us, vs) => return yuv_to_rgb(yuv, [luma, us, vs], r, g, b),
+        Chroma::Pairs(pairs) => {
+            for (pair, (u, v)) in pairs
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .zip(u.iter_mut().zip(v.iter_mut()))
+            {
+                [*u, *v] = *pair;
+            }
+        }
+        Chroma::HalfPlanes(us, vs) => {
+            double(us, u);
+            double(vs, v);
+        }
+        Chroma::HalfPairs(pairs) => double_pairs(pairs, u, v),
+    }
+    yuv_to_rgb(yuv, [luma, u, v], r, g, b);
+}
+
+/// Chroma of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Chroma<'a> {
+    /// Grey.
+    None,
+    /// A sample for every pixel.
+    Planes(&'a [u8], &'a [u8]),
+    /// Interleaved, a pair for every pixel.
+    Pairs(&'a [u8]),
+    /// A sample for two pixels.
+    HalfPlanes(&'a [u8], &'a [u8]),
+    /// Interleaved, a pair for two pixels.
+    HalfPairs(&'a [u8]),
+}
+
+/// Row `y` of a frame.
+pub(crate) fn frame_row(frame: &Frame<'_>, yuv: YuvToRgb, y: usize, out: &mut Planes) {
+    let row = frame.row(0, y);
     if let Some((layout, bytes)) = frame.format().rgb_layout() {
-        packed_to_rgb(frame.row(0, y), dst, layout, bytes);
+        return split_packed(row, layout, bytes, out);
+    }
+    let chroma = match frame.format() {
+        PixelFormat::Nv12 => Chroma::HalfPairs(frame.row(1, y / 2)),
+        PixelFormat::I420 => Chroma::HalfPlanes(frame.row(1, y / 2), frame.row(2, y / 2)),
+        _ => Chroma::None,
+    };
+    split_yuv(row, chroma, yuv, out);
+}
+
+/// Luma, 0 to 1, BT.601 weights: a guide for edges, not a colour.
+pub(crate) fn luma_row(planes: &Planes, out: &mut [f32]) {
+    luma(&planes.r, &planes.g, &planes.b, out);
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn luma(r: &[u8], g: &[u8], b: &[u8], out: &mut [f32]) {
+    let n = out.len();
+    let (r, g, b) = (&r[..n], &g[..n], &b[..n]);
+    for i in 0..n {
+        let y = 77 * i32::from(r[i]) + 150 * i32::from(g[i]) + 29 * i32::from(b[i]);
+        out[i] = y as f32 * (1.0 / (255.0 * 256.0));
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn join3(r: &[u8], g: &[u8], b: &[u8], out: &mut [[u8; 3]]) {
+    let n = out.len();
+    let (r, g, b) = (&r[..n], &g[..n], &b[..n]);
+    for i in 0..n {
+        out[i] = [r[i], g[i], b[i]];
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn join4([p, q, s, t]: [&[u8]; 4], out: &mut [[u8; 4]]) {
+    let n = out.len();
+    let (p, q, s, t) = (&p[..n], &q[..n], &s[..n], &t[..n]);
+    for i in 0..n {
+        // One store of four bytes.
+        let all =
+            u32::from(p[i]) | u32::from(q[i]) << 8 | u32::from(s[i]) << 16 | u32::from(t[i]) << 24;
+        out[i] = all.to_le_bytes();
+    }
+}
+
+/// Packed RGB.
+pub(crate) fn write_rgb(planes: &Planes, out: &mut [u8]) {
+    join3(&planes.r, &planes.g, &planes.b, out.as_chunks_mut::<3>().0);
+}
+
+/// Writes a row of colour and alpha in an output format.
+pub(crate) fn write_row(planes: &Planes, alpha: &[u8], format: OutputFormat, out: &mut [u8]) {
+    let Some(layout) = format.layout() else {
+        out.copy_from_slice(alpha);
         return;
+    };
+    let mut bytes: [&[u8]; 4] = [alpha; 4];
+    for (plane, at) in [&planes.r, &planes.g, &planes.b].into_iter().zip(layout) {
+        bytes[at] = plane;
     }
-    let luma = frame.row(0, y);
-    let pixels = dst.as_chunks_mut::<3>().0;
-    match frame.format() {
-        PixelFormat::Nv12 => {
-            let chroma = frame.row(1, y / 2).as_chunks::<2>().0;
-            for ((pair, l), [u, v]) in pixels.chunks_mut(2).zip(luma.chunks(2)).zip(chroma) {
-                for (d, l) in pair.iter_mut().zip(l) {
-                    *d = yuv.convert(*l, *u, *v);
-                }
-            }
-        }
-        PixelFormat::I420 => {
-            let chroma = frame.row(1, y / 2).iter().zip(frame.row(2, y / 2));
-            for ((pair, l), (u, v)) in pixels.chunks_mut(2).zip(luma.chunks(2)).zip(chroma) {
-                for (d, l) in pair.iter_mut().zip(l) {
-                    *d = yuv.convert(*l, *u, *v);
-                }
-            }
-        }
-        _ => {
-            for (d, l) in pixels.iter_mut().zip(luma) {
-                *d = [*l; 3];
-            }
-        }
-    }
-}
-
-/// Luma of packed RGB, 0 to 1, BT.601 weights: a guide for edges, not a colour.
-pub(crate) fn luma_row(rgb: &[u8], dst: &mut [f32]) {
-    for (d, [r, g, b]) in dst.iter_mut().zip(rgb.as_chunks::<3>().0) {
-        let y = 77 * u32::from(*r) + 150 * u32::from(*g) + 29 * u32::from(*b);
-        *d = y as f32 * (1.0 / (255.0 * 256.0));
-    }
-}
-
-fn place(rgb: &[u8], alpha: &[u8], dst: &mut [u8], [r, g, b, a]: [usize; 4]) {
-    let pixels = rgb.as_chunks::<3>().0.iter().zip(alpha);
-    for (d, (c, alpha)) in dst.as_chunks_mut::<4>().0.iter_mut().zip(pixels) {
-        d[r] = c[0];
-        d[g] = c[1];
-        d[b] = c[2];
-        d[a] = *alpha;
-    }
-}
-
-/// Writes a row of packed RGB and alpha in an output format.
-pub(crate) fn write_row(rgb: &[u8], alpha: &[u8], format: OutputFormat, dst: &mut [u8]) {
-    // Constant positions let the compiler make shuffles of them.
-    match format.layout() {
-        None => dst.copy_from_slice(alpha),
-        Some([0, ..]) => place(rgb, alpha, dst, [0, 1, 2, 3]),
-        Some([2, ..]) => place(rgb, alpha, dst, [2, 1, 0, 3]),
-        Some([1, ..]) => place(rgb, alpha, dst, [1, 2, 3, 0]),
-        Some(_) => place(rgb, alpha, dst, [3, 2, 1, 0]),
-    }
+    join4(bytes, out.as_chunks_mut::<4>().0);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::frame::Plane;
+
+    fn packed(frame: &Frame<'_>, y: usize) -> Vec<u8> {
+        let (mut planes, width) = (Planes::default(), frame.width() as usize);
+        planes.resize(width);
+        frame_row(frame, YuvToRgb::new(frame.colorimetry()), y, &mut planes);
+        let mut rgb = vec![0; width * 3];
+        write_rgb(&planes, &mut rgb);
+        rgb
+    }
 
     #[test]
     fn every_packed_format_gives_the_same_rgb() {
@@ -158,8 +294,7 @@ mod tests {
                 p[b] = 200 + i as u8;
             }
             let frame = Frame::packed(format, 7, 1, &data, 7 * bytes).unwrap();
-            let mut rgb = [0; 21];
-            rgb_row(&frame, &YuvToRgb::new(frame.colorimetry()), 0, &mut rgb);
+            let rgb = packed(&frame, 0);
             for (i, p) in rgb.chunks(3).enumerate() {
                 assert_eq!(
                     p,
@@ -173,7 +308,13 @@ mod tests {
 
     #[test]
     fn every_output_format_places_colour_and_alpha() {
-        let (rgb, alpha) = ([1, 2, 3, 4, 5, 6], [7, 8]);
+        let planes = Planes {
+            r: vec![1, 4],
+            g: vec![2, 5],
+            b: vec![3, 6],
+            ..Planes::default()
+        };
+        let alpha = [7, 8];
         for (format, wanted) in [
             (OutputFormat::Rgba, &[1, 2, 3, 7, 4, 5, 6, 8][..]),
             (OutputFormat::Bgra, &[3, 2, 1, 7, 6, 5, 4, 8]),
@@ -182,7 +323,7 @@ mod tests {
             (OutputFormat::Gray8, &[7, 8]),
         ] {
             let mut out = vec![0; wanted.len()];
-            write_row(&rgb, &alpha, format, &mut out);
+            write_row(&planes, &alpha, format, &mut out);
             assert_eq!(out, wanted, "{}", format.name());
         }
     }
@@ -254,8 +395,7 @@ mod tests {
             },
         )
         .unwrap();
-        let mut rgb = [0; 9];
-        rgb_row(&frame, &YuvToRgb::new(frame.colorimetry()), 0, &mut rgb);
+        let rgb = packed(&frame, 0);
         assert_eq!(rgb[..6], [128; 6]);
         assert_eq!(
             rgb[6], 255,

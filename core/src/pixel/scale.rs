@@ -3,7 +3,7 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::rows::{YuvToRgb, packed_to_rgb, rgb_row};
+use super::rows::{Chroma, Planes, YuvToRgb, frame_row, split_packed, split_yuv, write_rgb};
 use crate::frame::{Frame, Mask, PixelFormat};
 
 /// Scales with buffers that are kept from frame to frame.
@@ -13,6 +13,8 @@ pub(crate) struct Scaler {
     packed: Vec<u8>,
     /// Planes at the working size.
     scaled: [Vec<u8>; 3],
+    /// A row of the result.
+    planes: Planes,
 }
 
 impl std::fmt::Debug for Scaler {
@@ -38,6 +40,7 @@ impl Scaler {
             resizer: Resizer::new(),
             packed: Vec::new(),
             scaled: Default::default(),
+            planes: Planes::default(),
         }
     }
 
@@ -50,16 +53,16 @@ impl Scaler {
         out: &mut [u8],
         place: Placement,
     ) {
-        let row = |out: &mut [u8], y: usize| -> std::ops::Range<usize> {
+        let row = |y: usize| -> std::ops::Range<usize> {
             let start = ((place.top + y) * place.row_pixels + place.left) * 3;
-            debug_assert!(start + width * 3 <= out.len());
             start..start + width * 3
         };
         let yuv = YuvToRgb::new(frame.colorimetry());
+        self.planes.resize(width);
         if crop.is_none() && frame.size() == (width as u32, height as u32) {
             for y in 0..height {
-                let range = row(out, y);
-                rgb_row(frame, &yuv, y, &mut out[range]);
+                frame_row(frame, yuv, y, &mut self.planes);
+                write_rgb(&self.planes, &mut out[row(y)]);
             }
             return;
         }
@@ -72,8 +75,8 @@ impl Scaler {
             };
             self.plane(frame, 0, pixel, crop, size);
             for (y, scaled) in self.scaled[0].chunks_exact(width * bytes).enumerate() {
-                let range = row(out, y);
-                packed_to_rgb(scaled, &mut out[range], layout, bytes);
+                split_packed(scaled, layout, bytes, &mut self.planes);
+                write_rgb(&self.planes, &mut out[row(y)]);
             }
             return;
         }
@@ -88,31 +91,14 @@ impl Scaler {
         }
         let [luma, u, v] = &self.scaled;
         for y in 0..height {
-            let range = row(out, y);
-            let pixels = out[range].as_chunks_mut::<3>().0;
-            let at = y * width;
-            let luma = &luma[at..at + width];
-            match format {
-                PixelFormat::Nv12 => {
-                    let chroma = u[at * 2..].as_chunks::<2>().0;
-                    for (d, (l, [u, v])) in pixels.iter_mut().zip(luma.iter().zip(chroma)) {
-                        *d = yuv.convert(*l, *u, *v);
-                    }
-                }
-                PixelFormat::I420 => {
-                    for (d, (l, (u, v))) in pixels
-                        .iter_mut()
-                        .zip(luma.iter().zip(u[at..].iter().zip(&v[at..])))
-                    {
-                        *d = yuv.convert(*l, *u, *v);
-                    }
-                }
-                _ => {
-                    for (d, l) in pixels.iter_mut().zip(luma) {
-                        *d = [*l; 3];
-                    }
-                }
-            }
+            let (from, to) = (y * width, (y + 1) * width);
+            let chroma = match format {
+                PixelFormat::Nv12 => Chroma::Pairs(&u[from * 2..to * 2]),
+                PixelFormat::I420 => Chroma::Planes(&u[from..to], &v[from..to]),
+                _ => Chroma::None,
+            };
+            split_yuv(&luma[from..to], chroma, yuv, &mut self.planes);
+            write_rgb(&self.planes, &mut out[row(y)]);
         }
     }
 
@@ -312,7 +298,8 @@ mod tests {
             Colorimetry::default(),
         )
         .unwrap();
-        let rgb = YuvToRgb::new(Colorimetry::default()).convert(120, 90, 160);
+        // BT.709, limited range, by the standard's formula.
+        let rgb = [178, 112, 41];
         for frame in [nv12, i420] {
             for size in [(64, 32), (24, 12)] {
                 let mut out = vec![0; size.0 * size.1 * 3];

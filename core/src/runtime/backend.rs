@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ort::environment::Environment;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::ep;
 use ort::logging::LogLevel;
 use ort::session::Session;
@@ -150,6 +150,19 @@ fn not_found(reason: &str) -> Error {
     }
 }
 
+/// Threads that all sessions of the process share: one for every core. With pools of their own the sessions of one frame
+/// would keep spinning against each other. Here nothing spins: the cores are also the decoder's and the encoder's.
+fn thread_pool() -> ort::Result<GlobalThreadPoolOptions> {
+    GlobalThreadPoolOptions::default()
+        .with_intra_threads(cores())?
+        .with_spin_control(false)?
+        .with_flush_to_zero()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// ONNX Runtime allows one environment per process. It is never dropped: plugin providers that were registered with it
 /// do not survive its end.
 fn environment() -> Result<Environment> {
@@ -168,6 +181,7 @@ fn environment() -> Result<Environment> {
         .map_err(|e| cannot(format!("{}: {e}", path.display())))?
         .with_name("matte")
         .with_telemetry(false)
+        .with_global_thread_pool(thread_pool().map_err(|e| cannot(e.to_string()))?)
         .with_logger(Arc::new(
             |level: LogLevel, category: &str, _: &str, _: &str, message: &str| {
                 let level = match level {
@@ -195,7 +209,7 @@ pub(crate) enum Role {
     Segmentation,
 }
 
-/// Opens sessions on one backend.
+/// Opens sessions on one backend. 0 threads stand for the pool that all share.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     environment: Environment,
@@ -213,16 +227,10 @@ impl Engine {
         if backend == Backend::OpenVino {
             register_openvino(&environment)?;
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 {
-            cores
-        } else {
-            threads as usize
-        };
         Ok(Self {
             environment,
             backend,
-            threads,
+            threads: threads as usize,
         })
     }
 
@@ -236,7 +244,14 @@ impl Engine {
             Backend::Cuda | Backend::TensorRt | Backend::TensorRtRtx => {
                 self.backend.name().to_owned()
             }
-            _ => format!("{}, {} threads", self.backend.name(), self.threads),
+            _ => {
+                let threads = if self.threads == 0 {
+                    cores()
+                } else {
+                    self.threads
+                };
+                format!("{}, {threads} threads", self.backend.name())
+            }
         }
     }
 
@@ -258,9 +273,14 @@ impl Engine {
     }
 
     fn cpu(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+        let builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
+        if self.threads == 0 {
+            return Ok(builder);
+        }
         Ok(builder
-            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_independent_thread_pool()?
             .with_intra_threads(self.threads)?
+            .with_intra_op_spinning(false)?
             .with_flush_to_zero()?)
     }
 
@@ -285,7 +305,11 @@ impl Engine {
                 // bear.
                 let config = format!(
                     r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"f32","INFERENCE_NUM_THREADS":"{}"}}}}"#,
-                    self.threads
+                    if self.threads == 0 {
+                        cores()
+                    } else {
+                        self.threads
+                    }
                 );
                 let devices = self.environment.devices().filter(is_openvino_cpu);
                 builder.with_devices(devices, Some(&[("load_config".to_owned(), config)]))?

@@ -4,14 +4,14 @@ use super::preprocess::Geometry;
 use crate::frame::{Frame, OutputFormat, OutputMut};
 use crate::options::Refine;
 use crate::pixel::guided::Upsampler;
-use crate::pixel::rows::{YuvToRgb, luma_row, rgb_row, write_row};
+use crate::pixel::rows::{Planes, YuvToRgb, frame_row, luma_row, split_packed, write_row};
 
 /// Brings a matte to the size of the frame and writes it with the frame's colour.
 #[derive(Debug, Default)]
 pub(crate) struct Postprocess {
     upsampler: Upsampler,
     low_luma: Vec<f32>,
-    rgb: Vec<u8>,
+    planes: Planes,
     luma: Vec<f32>,
     alpha: Vec<u8>,
 }
@@ -30,37 +30,46 @@ impl Postprocess {
         // Where nothing is scaled there is nothing to refine: the network saw every pixel.
         let guided = refine == Refine::Guided && geometry.size != geometry.frame;
         if guided {
-            self.low_luma.resize(geometry.size.0 * geometry.size.1, 0.0);
+            let (low_width, low_height) = geometry.size;
+            self.planes.resize(low_width);
+            self.low_luma.resize(low_width * low_height, 0.0);
             for (row, range) in self
                 .low_luma
-                .chunks_exact_mut(geometry.size.0)
+                .chunks_exact_mut(low_width)
                 .zip(geometry.inner_rows())
             {
-                luma_row(&working[range.start * 3..range.end * 3], row);
+                split_packed(
+                    &working[range.start * 3..range.end * 3],
+                    [0, 1, 2],
+                    3,
+                    &mut self.planes,
+                );
+                luma_row(&self.planes, row);
             }
         }
-        let inner = geometry
-            .inner_rows()
-            .flat_map(|range| alpha[range].iter().copied());
         let luma = guided.then_some(self.low_luma.as_slice());
-        self.upsampler
-            .prepare(inner, luma, geometry.size, geometry.frame);
+        self.upsampler.prepare(
+            geometry.inner_rows().map(|range| &alpha[range]),
+            luma,
+            geometry.size,
+            geometry.frame,
+        );
 
-        self.rgb.resize(width * 3, 0);
+        self.planes.resize(width);
         self.luma.resize(width, 0.0);
         self.alpha.resize(width, 0);
         let colour = out.format() != OutputFormat::Gray8;
         let yuv = YuvToRgb::new(frame.colorimetry());
         for y in 0..height {
             if colour || guided {
-                rgb_row(frame, &yuv, y, &mut self.rgb);
+                frame_row(frame, yuv, y, &mut self.planes);
             }
             if guided {
-                luma_row(&self.rgb, &mut self.luma);
+                luma_row(&self.planes, &mut self.luma);
             }
             self.upsampler
                 .row(y, guided.then_some(self.luma.as_slice()), &mut self.alpha);
-            write_row(&self.rgb, &self.alpha, out.format(), out.row_mut(y));
+            write_row(&self.planes, &self.alpha, out.format(), out.row_mut(y));
         }
     }
 }
@@ -75,10 +84,11 @@ pub(crate) fn transparent(out: &mut OutputMut<'_>) {
 /// The frame as it is, opaque.
 pub(crate) fn pass_through(frame: &Frame<'_>, out: &mut OutputMut<'_>) {
     let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let (mut rgb, alpha) = (vec![0; width * 3], vec![255; width]);
+    let (mut planes, alpha) = (Planes::default(), vec![255; width]);
+    planes.resize(width);
     let yuv = YuvToRgb::new(frame.colorimetry());
     for y in 0..height {
-        rgb_row(frame, &yuv, y, &mut rgb);
-        write_row(&rgb, &alpha, out.format(), out.row_mut(y));
+        frame_row(frame, yuv, y, &mut planes);
+        write_row(&planes, &alpha, out.format(), out.row_mut(y));
     }
 }
