@@ -5,7 +5,7 @@ mod allocations;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use matte_core::import::{Checkpoint, WeightSource, import_package};
+use matte_core::import::{Checkpoint, WeightSource};
 use matte_core::{
     Backend, Colorimetry, Frame, Mask, MatteState, Matter, ModelSet, Options, OutputFormat,
     OutputMut, Package, PixelFormat, Plane, SeedMode, Stage,
@@ -148,11 +148,7 @@ fn rule_weights(model: &str) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let weights = Checkpoint::deterministic();
     let target = folder.path().join("package");
-    import_package(
-        &models::skeleton(model)?,
-        &WeightSource::Checkpoint(&weights),
-        &target,
-    )?;
+    models::skeleton(model)?.import(&WeightSource::Checkpoint(&weights), &target)?;
     Ok(folder)
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use matte_core::import::{Checkpoint, WeightSource, import_package};
+use anyhow::{Result, bail};
+use matte_core::import::{Checkpoint, Skeleton, WeightSource};
 use matte_core::runtime::paths;
 use matte_core::{Manifest, Package};
 
@@ -24,7 +24,8 @@ enum Command {
     Import {
         /// Name of the skeleton, such as matanyone2, or its folder.
         name: String,
-        /// The weights: a .safetensors file, as published on the model hub.
+        /// The weights: a .safetensors file, as published on the model hub, or a PyTorch checkpoint (.pth), whose
+        /// code is not run.
         file: PathBuf,
     },
     /// Check every file of one package, or of all.
@@ -58,39 +59,18 @@ fn list() {
     }
 }
 
-/// Folder of a skeleton: a package whose weights are still to come.
-pub(crate) fn skeleton(name: &str) -> Result<PathBuf> {
-    let is_skeleton = |folder: &PathBuf| {
-        Manifest::read(&folder.join("manifest.json")).is_ok_and(|m| m.is_skeleton())
-    };
-    if name.contains(['/', '\\']) {
-        let folder = PathBuf::from(name);
-        ensure!(
-            is_skeleton(&folder),
-            "{name}: no skeleton of a network in this folder"
-        );
-        return Ok(folder);
-    }
-    let folders = paths::model_dirs();
-    let found = folders
-        .iter()
-        .map(|folder| folder.join(name))
-        .find(is_skeleton);
-    found.with_context(|| {
-        let looked: Vec<String> = folders
-            .iter()
-            .map(|folder| folder.display().to_string())
-            .collect();
-        format!(
-            "there is no skeleton called {name}; looked in {}",
-            looked.join(", ")
-        )
+/// A network whose weights are still to come, by name or folder.
+pub(crate) fn skeleton(name: &str) -> Result<Skeleton> {
+    Ok(if name.contains(['/', '\\']) {
+        Skeleton::open(Path::new(name))?
+    } else {
+        Skeleton::find(name)?
     })
 }
 
 fn import(name: &str, file: &Path) -> Result<()> {
     let skeleton = skeleton(name)?;
-    let manifest = Manifest::read(&skeleton.join("manifest.json"))?;
+    let manifest = skeleton.manifest();
     println!(
         "{} {}: licence {}",
         manifest.name, manifest.version, manifest.licence.id
@@ -101,7 +81,7 @@ fn import(name: &str, file: &Path) -> Result<()> {
     }
     let target = paths::models_cache().join(&manifest.name);
     let checkpoint = Checkpoint::read(file)?;
-    let package = import_package(&skeleton, &WeightSource::Checkpoint(&checkpoint), &target)?;
+    let package = skeleton.import(&WeightSource::Checkpoint(&checkpoint), &target)?;
     println!("imported: {}", package_line(&target, &Ok(package)));
     Ok(())
 }
