@@ -435,7 +435,13 @@ impl Matter {
                 }
                 Err(e) => {
                     if let Some(next) = candidates.get(i + 1) {
-                        log::warn!(
+                        // That a GPU is not used is worth a warning; OpenVINO is missing on many machines.
+                        let level = match candidate {
+                            Backend::OpenVino => log::Level::Info,
+                            _ => log::Level::Warn,
+                        };
+                        log::log!(
+                            level,
                             "auto: {} cannot be used, trying {}: {e}",
                             candidate.name(),
                             next.name()
@@ -899,6 +905,22 @@ impl Matter {
     fn predict(&mut self, frame: &Frame<'_>) -> Result<Option<MatteState>> {
         self.remember()?;
         let _guard = FlushDenormals::new();
+        let found = match self.queued_seed.take() {
+            Some((width, height, data)) => {
+                let view = Mask::new(width, height, &data, width as usize)?;
+                Some(seed::prepare(
+                    &mut self.scaler,
+                    &view,
+                    &self.geometry,
+                    &self.options,
+                )?)
+            }
+            None if self.seeded => None,
+            None => match self.find_target(frame)? {
+                Some(mask) => Some(mask),
+                None => return Ok(None),
+            },
+        };
         let start = Instant::now();
         preprocess(
             &mut self.scaler,
@@ -907,16 +929,10 @@ impl Matter {
             &mut self.network.frame,
         )?;
         self.stats.record(Stage::Preprocess, start);
-
-        if let Some((width, height, data)) = self.queued_seed.take() {
-            let view = Mask::new(width, height, &data, width as usize)?;
-            let mask = seed::prepare(&mut self.scaler, &view, &self.geometry, &self.options)?;
+        if let Some(mask) = found {
             self.prepare_prior(frame)?;
             self.seed_prepared(&mask)?;
             return Ok(Some(MatteState::Seeded));
-        }
-        if !self.seeded {
-            return self.seed_automatically(frame);
         }
         self.prepare_prior(frame)?;
         let start = Instant::now();
@@ -934,19 +950,14 @@ impl Matter {
         Ok(Some(MatteState::Matted))
     }
 
-    fn seed_automatically(&mut self, frame: &Frame<'_>) -> Result<Option<MatteState>> {
-        if self.options.seed != SeedMode::Auto {
-            return Ok(None);
+    /// The person segmentation's mask for this frame, if it is to be asked and finds somebody.
+    fn find_target(&mut self, frame: &Frame<'_>) -> Result<Option<Vec<u8>>> {
+        match &mut self.segmenter {
+            Some(segmenter) if self.options.seed == SeedMode::Auto => {
+                segmenter.first_mask(&mut self.scaler, frame, &self.geometry)
+            }
+            _ => Ok(None),
         }
-        let Some(segmenter) = &mut self.segmenter else {
-            return Ok(None);
-        };
-        let Some(mask) = segmenter.first_mask(&mut self.scaler, frame, &self.geometry)? else {
-            return Ok(None);
-        };
-        self.prepare_prior(frame)?;
-        self.seed_prepared(&mask)?;
-        Ok(Some(MatteState::Seeded))
     }
 
     /// Writes the matte of the last frame that was seeded, corrected or processed with that frame's colour.

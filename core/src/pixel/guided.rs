@@ -104,7 +104,10 @@ fn position(i: usize, low: usize, full: usize) -> (usize, f32) {
 }
 
 /// 0 to 1 becomes 0 to 255, rounded; what lies outside is clamped.
-#[allow(clippy::inline_always, reason = "it must take on the instruction set of its caller")]
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
 #[inline(always)]
 fn byte(v: f32) -> u8 {
     // Adding 2^23 leaves the integer in the lowest bits: unlike a cast, this vectorises.

@@ -1,6 +1,6 @@
 //! Frames and masks to the working size.
 
-use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 use super::rows::{Chroma, Planes, YuvToRgb, frame_row, split_packed, split_yuv, write_rgb};
@@ -132,14 +132,13 @@ impl Scaler {
             }
             (self.packed.as_slice(), row / bytes)
         };
-        // A row's padding is cropped away.
         let crop = crop.unwrap_or([0.0, 0.0, (row / bytes) as f64, rows as f64]);
         let scaled = &mut self.scaled[plane];
         scaled.resize(width * height * bytes, 0);
         resize(
             &mut self.resizer,
             source,
-            (source_width, rows),
+            (row / bytes, rows, source_width),
             pixel,
             crop,
             (width, height),
@@ -158,7 +157,7 @@ impl Scaler {
             return self.packed.clone();
         }
         let mut out = vec![0; width * height];
-        let source = (w as usize, h as usize);
+        let source = (w as usize, h as usize, w as usize);
         let crop = [0.0, 0.0, f64::from(w), f64::from(h)];
         resize(
             &mut self.resizer,
@@ -178,7 +177,7 @@ impl Scaler {
 fn resize(
     resizer: &mut Resizer,
     source: &[u8],
-    (source_width, source_height): (usize, usize),
+    (source_width, source_height, row_pixels): (usize, usize, usize),
     pixel: PixelType,
     [left, top, crop_width, crop_height]: Crop,
     (width, height): (usize, usize),
@@ -194,7 +193,10 @@ fn resize(
         .crop(left, top, crop_width, crop_height)
         .use_alpha(false);
     let mut run = || -> Result<(), String> {
-        let source = ImageRef::new(source_width as u32, source_height as u32, source, pixel)
+        let rows = ImageRef::new(row_pixels as u32, source_height as u32, source, pixel)
+            .map_err(|e| e.to_string())?;
+        // The filter reaches beyond a crop of `options`, but not beyond the picture: padding must lie outside that.
+        let source = CroppedImage::new(&rows, 0, 0, source_width as u32, source_height as u32)
             .map_err(|e| e.to_string())?;
         let mut target = Image::from_slice_u8(width as u32, height as u32, out, pixel)
             .map_err(|e| e.to_string())?;
@@ -240,9 +242,12 @@ mod tests {
             for stride in [w * bytes, w * bytes + bytes * 3, w * bytes + 5] {
                 let data = picture(stride);
                 let frame = Frame::packed(format, w as u32, h as u32, &data, stride).unwrap();
-                let mut out = vec![0; 16 * 10 * 3];
-                Scaler::new().rgb(&frame, None, (16, 10), &mut out, whole(16));
-                results.push(out);
+                let all = [(16, 10), (5, 4), (30, 20), (50, 31)].map(|(width, height)| {
+                    let mut out = vec![0; width * height * 3];
+                    Scaler::new().rgb(&frame, None, (width, height), &mut out, whole(width));
+                    out
+                });
+                results.push(all);
             }
             assert_eq!(results[0], results[1]);
             assert_eq!(results[0], results[2]);
