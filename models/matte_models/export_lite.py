@@ -22,7 +22,9 @@ import torch
 from .network.lite import ABSENT, Lite, LiteConfig, Matte, Value, fold
 
 OPSET = 17
-MEMORY = {"interval": 5, "temporary_frames": 4, "warm_up": 0}
+# Trained on clips of a few frames, the network drifts when it stores frames and updates its sensory memory often: errors
+# feed themselves. A long interval spreads both (MODEL_CARD.md has the figures).
+MEMORY = {"interval": 60, "temporary_frames": 4, "warm_up": 0}
 WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [512, 288], "multiple": 16}
 # The largest difference allowed between PyTorch and ONNX Runtime (sums in another order).
 TOLERANCE = 2e-4

@@ -190,11 +190,10 @@ def read_video(path: Path, gray: bool = False) -> Iterator[np.ndarray]:
     width, height = (int(x) for x in probe.strip().split(",")[:2])
     channels = 1 if gray else 3
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "gray" if gray else "rgb24", "-"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         while len(data := process.stdout.read(width * height * channels)) == width * height * channels:
             yield np.frombuffer(data, np.uint8).reshape((height, width) if gray else (height, width, 3))
-        process.stdout.close()
-        process.terminate()
+        process.terminate()  # quietly, when the reader wants no more
 
 
 def guided_upsample(alpha: np.ndarray, small_luma: np.ndarray, luma: np.ndarray, radius: int = 2,

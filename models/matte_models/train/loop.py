@@ -33,8 +33,12 @@ def to_pixels(frames: Tensor) -> Tensor:
 
 
 def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: int, slots: int = 4,
-             truth: Tensor | None = None) -> Tensor:
-    """Unclamped alphas `[B, T, 1, H, W]` of a batch of clips. `slots` temporary frames, one stored every `interval`."""
+             faults: random.Random | None = None) -> Tensor:
+    """Unclamped alphas `[B, T, 1, H, W]` of a batch of clips. `slots` temporary frames, one stored every `interval`.
+
+    With `faults`, what is fed back after the first frame is damaged now and then: parts of the alpha lost or added, the
+    sensory memory forgotten. The truth is not, so the network learns to find the subject again through the bank.
+    """
     b, t = frames.shape[:2]
     every = net.encode(to_pixels(frames))
     per_frame = [Features(*(f.unflatten(0, (b, t))[:, i] for f in every)) for i in range(t)]
@@ -50,6 +54,9 @@ def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: i
     values: list[Tensor] = []
     for i in range(1, t + 1):
         alpha = out[-1].detach().clamp(0, 1)
+        if faults and i > 1:
+            alpha = damage(alpha, faults)
+            sensory = sensory * torch.tensor([float(faults.random() > 0.1) for _ in range(b)]).view(b, 1, 1, 1)
         value = net.value(features.f16, alpha)
         if (i - 1) % interval == 0:
             keys.append(net.rows(features.f16)[0])
@@ -64,6 +71,37 @@ def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: i
         raw, sensory = net.decode(features, seen, value, sensory, down(alpha, STRIDE), prior[:, i])
         out.append(raw)
     return torch.stack(out, 1)
+
+
+def damage(alpha: Tensor, faults: random.Random, rate: float = 0.4) -> Tensor:
+    """Some alphas damaged as tracking errors do it. Takes and gives `[B, 1, H, W]`.
+
+    Half of the faults are a rectangle emptied, filled or halved; the others are slow erosion and haze: the alpha pulled
+    towards 0 or 1 by a smooth random field. Left alone, erosion feeds on itself and eats holes within a hundred frames.
+    """
+    alpha = alpha.clone()
+    height, width = alpha.shape[-2:]
+    for picture in alpha[:, 0]:
+        if faults.random() >= rate:
+            continue
+        if faults.random() < 0.5:
+            coarse = [[faults.random() ** 2 for _ in range(5)] for _ in range(5)]
+            strength = faults.uniform(0.1, 0.9)
+            field = F.interpolate(alpha.new_tensor(coarse)[None, None], (height, width), mode="bicubic")[0, 0]
+            towards = 0.0 if faults.random() < 0.7 else 1.0
+            picture.lerp_(torch.full_like(picture, towards), (field * strength).clamp(0, 1))
+            continue
+        h, w = faults.randint(16, height // 2), faults.randint(16, width // 2)
+        y, x = faults.randint(-h // 2, height - h // 2), faults.randint(-w // 2, width - w // 2)
+        part = picture[max(y, 0) : y + h, max(x, 0) : x + w]
+        kind = faults.random()
+        if kind < 0.6:
+            part.zero_()
+        elif kind < 0.8:
+            part.fill_(1)
+        else:
+            part.mul_(0.5)
+    return alpha
 
 
 def near_edges(alpha: Tensor) -> Tensor:
@@ -158,7 +196,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
             optimiser.load_state_dict(state["optimiser"])
     last = step + args.steps
     loader = Loader(args.folder, 1000 * args.seed + 10 * step + rank)
-    pick = random.Random(args.seed + step)
+    pick = random.Random(1000 * args.seed + 10 * step + rank)
     net.train()
     average.eval()
     over = False
@@ -175,7 +213,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
         batch = loader.batch(args.clips, args.frames, args.height, args.width)
         frames, alpha, mask, prior = (torch.from_numpy(x) for x in
                                       (batch.frames, batch.alpha, batch.mask, batch.prior))
-        raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]))
+        raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]), faults=pick)
         loss, parts = loss_of(raw, alpha)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
