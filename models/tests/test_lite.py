@@ -108,14 +108,16 @@ def test_driver_agrees_with_training():
         for name, model in package.items():
             (Path(folder) / f"{name}.onnx").write_bytes(model.SerializeToString())
         manifest = {"dims": {"key_row": net.config.key_row, "valid": net.config.valid, "value": net.config.value,
-                             "sensory": net.config.sensory}, "memory": {**export.MEMORY, "warm_up": 0}}
+                             "sensory": net.config.sensory}, "memory": {"interval": 2, "temporary_frames": 2, "warm_up": 0}}
         (Path(folder) / "manifest.json").write_text(json.dumps(manifest))
         driver = evaluate.Driver(Path(folder), height, width)
         got = [driver.seed(frames[0], mask)] + [driver.step(f) for f in frames[1:]]
     with torch.no_grad():
         expected = loop.run_clip(net, torch.from_numpy(frames).permute(0, 3, 1, 2)[None], torch.from_numpy(mask)[None, None],
-                                 torch.full((1, count, 1, height // 16, width // 16), -1.0), interval=5).clamp(0, 1)
+                                 torch.full((1, count, 1, height // 16, width // 16), -1.0), interval=2, slots=2).clamp(0, 1)
     np.testing.assert_allclose(np.stack(got), expected[0, :, 0].numpy(), atol=5e-4)
+    # Frames 2, 4 and 6 went into two slots: the ring is full and has turned.
+    assert driver.stored == 3 and (driver.keys[:, net.config.valid] == 0).all()
 
 
 # --- losses ---
