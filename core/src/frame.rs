@@ -389,6 +389,20 @@ impl<'a> OutputMut<'a> {
         (self.width, self.height)
     }
 
+    /// Refuses an output of another size than the frame's.
+    pub(crate) fn check_size(&self, (expected_width, expected_height): (u32, u32)) -> Result<()> {
+        if (self.width, self.height) == (expected_width, expected_height) {
+            return Ok(());
+        }
+        Err(Error::FrameSize {
+            what: "output",
+            width: self.width,
+            height: self.height,
+            expected_width,
+            expected_height,
+        })
+    }
+
     /// Row `y`, without the padding behind it.
     pub(crate) fn row_mut(&mut self, y: usize) -> &mut [u8] {
         let row = self.width as usize * self.format.bytes_per_pixel();
