@@ -406,6 +406,15 @@ enum Which {
     Other,
 }
 
+/// A mask that waits for the next frame.
+#[derive(Debug)]
+enum QueuedSeed {
+    /// Width, height and pixels of the caller's.
+    Given(u32, u32, Vec<u8>),
+    /// At the working size.
+    Found(Vec<u8>),
+}
+
 /// What [`Matter::remember`] still has to do.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
@@ -431,7 +440,7 @@ pub struct Matter {
     matte: Matte,
     policy: MemoryPolicy,
     seeded: bool,
-    queued_seed: Option<(u32, u32, Vec<u8>)>,
+    queued_seed: Option<QueuedSeed>,
     pending: Option<Pending>,
     memory_writes: u64,
     stats: Recorder,
@@ -615,9 +624,18 @@ impl Matter {
                 Self::slots(&self.models, &self.options),
             )?;
             self.forget();
+            self.queued_seed
+                .take_if(|seed| matches!(seed, QueuedSeed::Found(_)));
         }
         self.geometry = geometry;
         Ok(())
+    }
+
+    /// Working size for frames of another size; `None` where [`resize`](Matter::resize) would refuse them. Where it is
+    /// [`working_size`](Matter::working_size), resizing is quick and loses nothing.
+    pub fn working_size_for(&self, frame_size: (u32, u32)) -> Option<(u32, u32)> {
+        let geometry = Self::geometry(&self.models, &self.options, frame_size).ok()?;
+        Some((geometry.size.0 as u32, geometry.size.1 as u32))
     }
 
     /// Changes options. What the graphs were opened with (working size, threads, number of memory frames and
@@ -756,7 +774,30 @@ impl Matter {
         let data = (0..height as usize)
             .flat_map(|y| mask.row(y).iter().copied())
             .collect();
-        self.queued_seed = Some((width, height, data));
+        self.queued_seed = Some(QueuedSeed::Given(width, height, data));
+    }
+
+    /// Names who is at a place of a frame, in pixels, as the target of the next [`process`](Matter::process) or
+    /// [`predict`](Matter::predict), which should be of that frame: their mask is queued as by
+    /// [`queue_seed`](Matter::queue_seed). Returns whether there is anybody; without the person segmentation there never
+    /// is. People who touch each other are taken together.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`], and [`Error::Ort`] when the segmentation fails.
+    pub fn queue_seed_at(&mut self, frame: &Frame<'_>, (x, y): (f64, f64)) -> Result<bool> {
+        self.check_size("frame", frame.size())?;
+        let Some(segmenter) = &mut self.segmenter else {
+            return Ok(false);
+        };
+        let place = (
+            x / f64::from(frame.width()),
+            y / f64::from(frame.height()),
+        );
+        let Some(mask) = segmenter.mask_at(&mut self.scaler, frame, &self.geometry, place)? else {
+            return Ok(false);
+        };
+        self.queued_seed = Some(QueuedSeed::Found(mask));
+        Ok(true)
     }
 
     /// Mask step and first-frame predictions on what lies in the tensor `frame`.
@@ -987,7 +1028,8 @@ impl Matter {
         self.remember()?;
         let _guard = FlushDenormals::new();
         let found = match self.queued_seed.take() {
-            Some((width, height, data)) => {
+            Some(QueuedSeed::Found(mask)) => Some(mask),
+            Some(QueuedSeed::Given(width, height, data)) => {
                 let view = Mask::new(width, height, &data, width as usize)?;
                 Some(seed::prepare(
                     &mut self.scaler,

@@ -10,6 +10,7 @@
 
 mod astronaut;
 mod command;
+mod deb;
 mod demo;
 mod setup;
 mod system;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Set up, then matte a clip with the GStreamer element; results go to target/demo.
     Demo(demo::Args),
+    /// Set up, then make a Debian package: plugin, program, models and ONNX Runtime.
+    Deb(deb::Args),
     /// Set up, then measure the shipped model and MatAnyone 2 (with weights made by rule).
     Bench {
         #[command(flatten)]
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(*args),
         Task::Test { models, setup } => test(*models, *setup),
         Task::Demo(args) => demo::run(args),
+        Task::Deb(args) => deb::run(args),
         Task::Bench { setup, args } => bench(*setup, args),
     };
     match done {

@@ -11,7 +11,7 @@ use crate::wheel::{self, Wheel};
 use crate::{command, system};
 
 /// Name of the person segmentation's package.
-const SELFIE: &str = "selfie";
+pub(crate) const SELFIE: &str = "selfie";
 
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[group(id = "setup")]
