@@ -41,7 +41,8 @@ pub mod stats;
 
 pub use error::{Error, Result};
 pub use frame::{
-    Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, YuvMatrix,
+    Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, PlaneMut,
+    YuvMatrix,
 };
 pub use matte::Matte;
 pub use matter::{FrameReport, MatteState, Matter, MemoryState, Repair};
