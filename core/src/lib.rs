@@ -34,6 +34,7 @@ mod matter;
 mod memory;
 mod options;
 mod pixel;
+mod repair;
 pub mod runtime;
 mod seed;
 mod stages;
