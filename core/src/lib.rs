@@ -34,6 +34,7 @@ mod matter;
 mod memory;
 mod options;
 mod pixel;
+mod repair;
 pub mod runtime;
 mod seed;
 mod stages;
@@ -41,7 +42,8 @@ pub mod stats;
 
 pub use error::{Error, Result};
 pub use frame::{
-    Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, YuvMatrix,
+    Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, PlaneMut,
+    YuvMatrix,
 };
 pub use matte::Matte;
 pub use matter::{FrameReport, MatteState, Matter, MemoryState, Repair};
