@@ -2,7 +2,7 @@
 
 use gst_video::prelude::*;
 use gst_video::{VideoCropMeta, VideoFrameRef, VideoInfo};
-use matte_core::{Colorimetry, Frame, OutputMut, Plane};
+use matte_core::{Colorimetry, Frame, OutputMut, Plane, PlaneMut};
 
 use super::caps;
 use super::errors::error_message;
@@ -92,8 +92,17 @@ pub(super) fn output<'a>(
     let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ("output buffer: {what}"));
     let format = caps::output_format(frame.format())
         .ok_or_else(|| wrong("format that the caps do not allow"))?;
-    let stride = usize::try_from(frame.plane_stride()[0]).map_err(|_| wrong("negative stride"))?;
+    let colorimetry = caps::colorimetry(frame.info());
     let (width, height) = (frame.width(), frame.height());
-    let data = frame.plane_data_mut(0).map_err(|e| wrong(&e.to_string()))?;
-    OutputMut::new(format, width, height, data, stride).map_err(|e| error_message(&e))
+    let mut strides = [0; 4];
+    for (stride, given) in strides.iter_mut().zip(frame.plane_stride()) {
+        *stride = usize::try_from(*given).map_err(|_| wrong("negative stride"))?;
+    }
+    let mut strides = strides.into_iter();
+    let planes = frame.planes_data_mut().map(|data| PlaneMut {
+        data,
+        stride: strides.next().unwrap_or_default(),
+    });
+    OutputMut::with_planes(format, width, height, planes, colorimetry)
+        .map_err(|e| error_message(&e))
 }
