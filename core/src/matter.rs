@@ -816,10 +816,7 @@ impl Matter {
         let Some(segmenter) = &mut self.segmenter else {
             return Ok(false);
         };
-        let place = (
-            x / f64::from(frame.width()),
-            y / f64::from(frame.height()),
-        );
+        let place = (x / f64::from(frame.width()), y / f64::from(frame.height()));
         let Some(mask) = segmenter.mask_at(&mut self.scaler, frame, &self.geometry, place)? else {
             return Ok(false);
         };

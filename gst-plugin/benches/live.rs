@@ -24,7 +24,9 @@ fn main() {
         .skip(1)
         .filter(|a| !a.starts_with("--"))
         .collect();
-    let seconds: u64 = arguments.first().map_or(60, |a| a.parse().expect("seconds"));
+    let seconds: u64 = arguments
+        .first()
+        .map_or(60, |a| a.parse().expect("seconds"));
     let (width, height) = arguments.get(1).map_or((1280, 720), |a| {
         let (w, h) = a.split_once('x').expect("WIDTHxHEIGHT");
         (w.parse().expect("width"), h.parse().expect("height"))
@@ -36,7 +38,10 @@ fn main() {
     let dir = tempfile::tempdir().expect("a folder");
     let mask = dir.path().join("mask.png");
     image::GrayImage::from_fn(width, height, |x, y| {
-        let (x, y) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
+        let (x, y) = (
+            f64::from(x) / f64::from(width),
+            f64::from(y) / f64::from(height),
+        );
         image::Luma([255 * u8::from((x - 0.5).hypot(y - 0.6) < 0.3)])
     })
     .save(&mask)
@@ -154,23 +159,23 @@ fn times(element: &gst::Element) -> Arc<Mutex<Vec<Duration>>> {
             .map_or(0, gst::ClockTime::nseconds)
     };
     let arrivals = Arc::clone(&arrived);
-    element
-        .static_pad("sink")
-        .expect("a pad")
-        .add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+    element.static_pad("sink").expect("a pad").add_probe(
+        gst::PadProbeType::BUFFER,
+        move |_, info| {
             let mut arrivals = arrivals.lock().expect("no panic before");
             arrivals.insert(pts(info), Instant::now());
             gst::PadProbeReturn::Ok
-        });
+        },
+    );
     let into = Arc::clone(&all);
-    element
-        .static_pad("src")
-        .expect("a pad")
-        .add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+    element.static_pad("src").expect("a pad").add_probe(
+        gst::PadProbeType::BUFFER,
+        move |_, info| {
             if let Some(start) = arrived.lock().expect("no panic before").remove(&pts(info)) {
                 into.lock().expect("no panic before").push(start.elapsed());
             }
             gst::PadProbeReturn::Ok
-        });
+        },
+    );
     all
 }

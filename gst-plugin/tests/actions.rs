@@ -51,7 +51,11 @@ fn the_signals_are_actions_with_the_documented_types() {
         let id = gst::glib::subclass::SignalId::lookup(name, type_).unwrap();
         let query = id.query();
         assert!(query.flags().contains(gst::glib::SignalFlags::ACTION));
-        let types: Vec<_> = query.param_types().iter().map(|t| t.type_().name()).collect();
+        let types: Vec<_> = query
+            .param_types()
+            .iter()
+            .map(|t| t.type_().name())
+            .collect();
         assert_eq!(types, arguments, "{name}");
         assert_eq!(query.return_type().type_().name(), returns, "{name}");
     }
@@ -312,8 +316,7 @@ fn in_the_low_mode_actions_are_done_as_well() {
         .find_map(|t| {
             let alpha = first_pixel(&filter.push(plain(&info, PICTURE, t)))[3];
             std::thread::sleep(std::time::Duration::from_millis(1));
-            (alpha == 40)
-                .then(|| element.emit_by_name::<u64>("add-reference", &[&mask, &none]))
+            (alpha == 40).then(|| element.emit_by_name::<u64>("add-reference", &[&mask, &none]))
         })
         .expect("a matte");
     for t in 0..300 {
@@ -335,9 +338,7 @@ fn a_click_seeds_when_asked_to_and_goes_upstream_otherwise() {
     let element = filter.element();
     let src = element.static_pad("src").unwrap();
     let click = |button| {
-        src.send_event(
-            NavigationEvent::new_mouse_button_press(button, 30.0, 20.0).build(),
-        )
+        src.send_event(NavigationEvent::new_mouse_button_press(button, 30.0, 20.0).build())
     };
     click(1);
     assert!(
@@ -386,6 +387,10 @@ fn presets_are_saved_and_loaded() {
         ("Fine edges", "foreground", "estimated"),
     ] {
         preset.load_preset(name).unwrap();
-        assert_eq!(value(property).trim_matches('"'), expected.trim_matches('"'), "{name}");
+        assert_eq!(
+            value(property).trim_matches('"'),
+            expected.trim_matches('"'),
+            "{name}"
+        );
     }
 }

@@ -306,8 +306,16 @@ fn when_the_network_fails_nothing_of_the_room_is_seen_unless_asked_for() {
     for (policy, shown) in [("transparent", [0; 4]), ("pass-through", [255, 0, 0, 255])] {
         let mut filter = probe(&[("on-failure", policy)], &info, &mask);
         assert_eq!(first_pixel(&filter.push(plain(&info, ROOM, 0)))[3], 40);
-        assert_eq!(first_pixel(&filter.push(fault(&info, 1))), shown, "{policy}");
-        assert_eq!(first_pixel(&filter.push(fault(&info, 2))), shown, "{policy}");
+        assert_eq!(
+            first_pixel(&filter.push(fault(&info, 1))),
+            shown,
+            "{policy}"
+        );
+        assert_eq!(
+            first_pixel(&filter.push(fault(&info, 2))),
+            shown,
+            "{policy}"
+        );
         let warned = warnings(&filter.bus);
         assert!(
             warned.len() == 1 && warned[0].contains("no matte: "),
@@ -398,9 +406,7 @@ fn another_frame_size_hides_the_room_while_its_engine_is_opened() {
     filter
         .element()
         .set_property_from_str("wait-for-model", "never");
-    filter
-        .harness
-        .set_src_caps(large.to_caps().unwrap());
+    filter.harness.set_src_caps(large.to_caps().unwrap());
     let mut shown = Vec::new();
     for t in 1..200 {
         let pixel = first_pixel(&filter.push(plain(&large, ROOM, t)));

@@ -193,7 +193,14 @@ fn sizes_from_16x16_to_7680x4320_are_matted() {
     if !ready() {
         return;
     }
-    for size in [(16, 16), (17, 19), (1921, 31), (4096, 2160), (7679, 4319), (7680, 4320)] {
+    for size in [
+        (16, 16),
+        (17, 19),
+        (1921, 31),
+        (4096, 2160),
+        (7679, 4319),
+        (7680, 4320),
+    ] {
         // A mask may have any size with the frame's aspect ratio.
         let part = if size.1 > 1000 { 8 } else { 1 };
         let mask = MaskFile::full((size.0 / part, size.1 / part));
@@ -636,7 +643,10 @@ fn a_gap_and_a_corrupted_frame_show_the_last_matte_and_are_not_remembered() {
     let mask = MaskFile::full((WIDTH, HEIGHT));
     for flag in [gst::BufferFlags::GAP, gst::BufferFlags::CORRUPTED] {
         let mut filter = probe(&[], &info, &mask);
-        assert_eq!(first_pixel(&filter.push(plain(&info, [9, 128, 7], 0)))[3], 128);
+        assert_eq!(
+            first_pixel(&filter.push(plain(&info, [9, 128, 7], 0)))[3],
+            128
+        );
         // What the engine would take for another matte, or fail on.
         for (t, colour) in [(1, [0, 255, 0]), (2, [255, 0, 0])] {
             let mut buffer = plain(&info, colour, t);
@@ -689,7 +699,10 @@ fn the_bus_tells_the_backend_and_the_seed() {
     let backend = backend.structure().unwrap();
     assert_eq!(backend.name(), "matte-backend");
     assert!(is_ready(backend), "{backend}");
-    assert!(backend.get::<gst::ClockTime>("open-time").is_ok(), "{backend}");
+    assert!(
+        backend.get::<gst::ClockTime>("open-time").is_ok(),
+        "{backend}"
+    );
     assert!(
         backend.get::<String>("model").unwrap().starts_with("lite"),
         "{backend}"
@@ -931,7 +944,10 @@ fn every_property_says_that_it_may_change_while_playing_and_what_it_is() {
             !read_only,
             "{name}"
         );
-        assert!(pspec.blurb().is_some_and(|blurb| blurb.len() > 20), "{name}");
+        assert!(
+            pspec.blurb().is_some_and(|blurb| blurb.len() > 20),
+            "{name}"
+        );
         assert_ne!(pspec.nick(), name, "{name}");
     }
 }

@@ -395,10 +395,7 @@ fn a_soak_in_both_modes_does_not_grow() {
         let mut count = 0u64;
         while start.elapsed() < length {
             let mut buffer = frames[(count % 8) as usize].copy();
-            buffer
-                .get_mut()
-                .unwrap()
-                .set_pts(FRAME * count);
+            buffer.get_mut().unwrap().set_pts(FRAME * count);
             ends.src.push(buffer).unwrap();
             assert_eq!(ends.take().len(), 1);
             count += 1;

@@ -153,7 +153,12 @@ fn the_page_names_what_the_element_has() {
         let formats: Vec<String> = formats.iter().map(|f| f.get().unwrap()).collect();
         assert!(PAGE.contains(&formats.join(", ")), "{formats:?}");
     }
-    for message in ["matte-backend", "matte-seeded", "matte-drift", "matte-reference"] {
+    for message in [
+        "matte-backend",
+        "matte-seeded",
+        "matte-drift",
+        "matte-reference",
+    ] {
         assert!(PAGE.contains(&format!("| `{message}` |")), "{message}");
     }
 }

@@ -163,7 +163,10 @@ fn a_place_in_the_picture_names_the_person_who_is_there_alone() {
         return;
     }
     for (clip, places) in [
-        ("real02_two_people_webcam", [(520.0, 520.0), (1080.0, 520.0)]),
+        (
+            "real02_two_people_webcam",
+            [(520.0, 520.0), (1080.0, 520.0)],
+        ),
         (
             "real09_street_interview_two_masks",
             [(420.0, 480.0), (800.0, 500.0)],
@@ -207,7 +210,10 @@ fn a_place_in_the_picture_names_the_person_who_is_there_alone() {
                 0 => [sides[1], sides[0]],
                 _ => [sides[0], sides[1]],
             };
-            eprintln!("{}, {x}, {y}: {this:.0} here, {other:.0} there", clip.display());
+            eprintln!(
+                "{}, {x}, {y}: {this:.0} here, {other:.0} there",
+                clip.display()
+            );
             assert!(
                 this > 0.05 * picture.data.len() as f64 && other < 0.15 * this,
                 "{}, {x}, {y}: {this:.0} pixels here, {other:.0} on the other side",

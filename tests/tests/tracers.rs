@@ -13,7 +13,13 @@ use matte_tests::{LITE, can_matte, init};
 /// Runs one of the ignored tests with tracers; what it and GStreamer print on stderr.
 fn traced(test: &str, tracers: &str, environment: &[(&str, &str)]) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            test,
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env("GST_TRACERS", tracers)
         .env("GST_DEBUG", "GST_TRACER:7")
         .env("GST_DEBUG_NO_COLOR", "1")
@@ -63,7 +69,10 @@ fn child_plays_live() {
 /// A number of a tracer's line.
 fn number(line: &str, field: &str) -> Option<u64> {
     let at = line.find(&format!(" {field}=(guint64)"))? + field.len() + 11;
-    let digits: String = line[at..].chars().take_while(char::is_ascii_digit).collect();
+    let digits: String = line[at..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
     digits.parse().ok()
 }
 

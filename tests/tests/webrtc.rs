@@ -53,7 +53,15 @@ fn what_the_element_makes_reaches_the_other_peer() {
         return;
     }
     init();
-    for element in ["webrtcbin", "nicesrc", "dtlsenc", "srtpenc", "vp8enc", "vp8dec", "rtpvp8pay"] {
+    for element in [
+        "webrtcbin",
+        "nicesrc",
+        "dtlsenc",
+        "srtpenc",
+        "vp8enc",
+        "vp8dec",
+        "rtpvp8pay",
+    ] {
         if gst::ElementFactory::find(element).is_none() {
             eprintln!("skipped: no element {element}");
             return;
@@ -85,7 +93,9 @@ fn what_the_element_makes_reaches_the_other_peer() {
         true,
     )
     .unwrap();
-    pipeline.add_many([decoder.upcast_ref(), sink.upcast_ref::<gst::Element>()]).unwrap();
+    pipeline
+        .add_many([decoder.upcast_ref(), sink.upcast_ref::<gst::Element>()])
+        .unwrap();
     decoder.link(&sink).unwrap();
     let into = decoder.static_pad("sink").unwrap();
     receiver.connect_pad_added(move |_, pad| {

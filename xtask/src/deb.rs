@@ -93,17 +93,17 @@ fn stage(root: &Path, built: &command::Built) -> Result<()> {
     }
 
     let models = root.join("usr/share/matte/models");
-    copy_folder(
-        &source.join("models/packages/lite"),
-        &models.join("lite"),
-    )?;
+    copy_folder(&source.join("models/packages/lite"), &models.join("lite"))?;
     let selfie = paths::models_cache().join(setup::SELFIE);
     if selfie.is_dir() {
         copy_folder(&selfie, &models.join(setup::SELFIE))?;
         let licence = paths::cache_dir().join("sources/mediapipe-0.10.14/LICENSE");
         copy_as(&licence, &docs.join("mediapipe-LICENSE"))?;
     } else {
-        println!("without {}: the package seeds from masks only", setup::SELFIE);
+        println!(
+            "without {}: the package seeds from masks only",
+            setup::SELFIE
+        );
     }
     for file in [
         "README.md",

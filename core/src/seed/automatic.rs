@@ -110,8 +110,7 @@ fn component<T: Copy + Default>(
 ) -> Vec<T> {
     let mut kept = vec![T::default(); map.len()];
     let (x, y) = (x * width as f64 - 0.5, y * height as f64 - 0.5);
-    let distance =
-        |i: usize| ((i % width) as f64 - x).powi(2) + ((i / width) as f64 - y).powi(2);
+    let distance = |i: usize| ((i % width) as f64 - x).powi(2) + ((i / width) as f64 - y).powi(2);
     let reach = (REACH * width as f64).max(1.0).powi(2);
     let nearest = (0..map.len())
         .filter(|i| inside(&map[*i]) && distance(*i) <= reach)

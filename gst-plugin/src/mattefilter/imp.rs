@@ -471,7 +471,7 @@ impl MatteFilter {
             gst::warning!(
                 CAT,
                 imp = self,
-                "{MOST_ACTIONS} actions wait for a frame already: {action:?} is refused"
+                "{MOST_ACTIONS} actions wait for a frame already: another is refused"
             );
             return false;
         }
@@ -487,7 +487,11 @@ impl MatteFilter {
         match mask {
             Ok(mask) => Some(mask),
             Err(reason) => {
-                gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{signal}: {reason}"));
+                gst::element_imp_warning!(
+                    self,
+                    gst::LibraryError::Settings,
+                    ("{signal}: {reason}")
+                );
                 None
             }
         }
@@ -954,8 +958,12 @@ impl BaseTransformImpl for MatteFilter {
                 let id = glib::GString::from(start.stream_id());
                 let before = lock(&self.stream_id).replace(id.clone());
                 if before.is_some_and(|before| before != id) {
-                    gst::info!(CAT, imp = self, "another stream, {id}: the target is forgotten");
-                    self.act(Action::NewSource);
+                    gst::info!(
+                        CAT,
+                        imp = self,
+                        "another stream, {id}: the target is forgotten"
+                    );
+                    lock(&self.actions).push(Action::NewSource);
                 }
             }
             _ => {}
@@ -966,8 +974,9 @@ impl BaseTransformImpl for MatteFilter {
     fn src_event(&self, event: gst::Event) -> bool {
         if let gst::EventView::Navigation(_) = event.view()
             && lock(&self.settings).click_to_seed
-            && let Ok(NavigationEvent::MouseButtonPress { button: 1, x, y, .. }) =
-                NavigationEvent::parse(&event)
+            && let Ok(NavigationEvent::MouseButtonPress {
+                button: 1, x, y, ..
+            }) = NavigationEvent::parse(&event)
         {
             gst::debug!(CAT, imp = self, "click at {x}, {y}");
             return self.seed_at(x, y);

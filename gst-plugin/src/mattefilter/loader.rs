@@ -152,10 +152,10 @@ impl Loader {
     /// The outcome of the opening of `target`, once.
     pub(super) fn take(&self, target: &Target) -> Option<Outcome> {
         let mut inner = self.shared.lock();
-        inner
-            .outcome
-            .take_if(|(of, _)| of == target)
-            .map(|(_, outcome)| outcome)
+        let (_, outcome) = inner.outcome.take_if(|(of, _)| of == target)?;
+        // The same may be wanted once more.
+        inner.wanted = None;
+        Some(outcome)
     }
 
     /// Waits until there is an outcome for `target`.
@@ -232,8 +232,8 @@ fn work(shared: &Shared, tell: &impl Fn(Event)) {
         drop(inner);
         let start = Instant::now();
         tell(Event::Opening(&target));
-        let opened = catch_unwind(AssertUnwindSafe(|| open(&mut models, &target)))
-            .unwrap_or_else(|_| {
+        let opened =
+            catch_unwind(AssertUnwindSafe(|| open(&mut models, &target))).unwrap_or_else(|_| {
                 models = None;
                 Err(Error::Backend {
                     backend: target.backend.name(),

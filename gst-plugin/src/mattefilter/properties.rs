@@ -1,9 +1,7 @@
 //! The element's settings, as properties show them, and as the engine takes them.
 
 use gst::glib;
-use matte_core::{
-    AlphaMode, Background, Backend, Foreground, Options, Policy, Refine, SeedMode,
-};
+use matte_core::{AlphaMode, Backend, Background, Foreground, Options, Policy, Refine, SeedMode};
 
 use super::loader::Target;
 
@@ -182,10 +180,16 @@ pub enum WaitForModel {
 pub enum ForegroundMode {
     /// That of the frame.
     #[default]
-    #[enum_value(name = "Colour of the frame: at soft edges some of the old background stays", nick = "source")]
+    #[enum_value(
+        name = "Colour of the frame: at soft edges some of the old background stays",
+        nick = "source"
+    )]
     Source,
     /// The target's own.
-    #[enum_value(name = "Colour of the target alone, estimated: no old background bleeds through", nick = "estimated")]
+    #[enum_value(
+        name = "Colour of the target alone, estimated: no old background bleeds through",
+        nick = "estimated"
+    )]
     Estimated,
 }
 
@@ -214,10 +218,16 @@ impl From<ForegroundMode> for Foreground {
 pub enum AlphaModeKind {
     /// Not multiplied.
     #[default]
-    #[enum_value(name = "Straight: colour is not multiplied by alpha", nick = "straight")]
+    #[enum_value(
+        name = "Straight: colour is not multiplied by alpha",
+        nick = "straight"
+    )]
     Straight,
     /// Multiplied.
-    #[enum_value(name = "Premultiplied: colour is multiplied by alpha", nick = "premultiplied")]
+    #[enum_value(
+        name = "Premultiplied: colour is multiplied by alpha",
+        nick = "premultiplied"
+    )]
     Premultiplied,
 }
 
@@ -249,10 +259,16 @@ pub enum BackgroundMode {
     #[enum_value(name = "Nothing: alpha is the matte", nick = "transparent")]
     Transparent,
     /// One colour.
-    #[enum_value(name = "The colour of background-colour; the output is opaque", nick = "colour")]
+    #[enum_value(
+        name = "The colour of background-colour; the output is opaque",
+        nick = "colour"
+    )]
     Colour,
     /// The picture, blurred.
-    #[enum_value(name = "The picture, blurred; the output is opaque, and the room shows through", nick = "blur")]
+    #[enum_value(
+        name = "The picture, blurred; the output is opaque, and the room shows through",
+        nick = "blur"
+    )]
     Blur,
 }
 
@@ -489,10 +505,7 @@ mod tests {
     fn the_default_settings_are_the_engines_default_options() {
         let settings = Settings::default();
         let target = settings.target(settings.working_size().unwrap(), None, 0);
-        assert_eq!(
-            settings.live_options(&target.options()),
-            Options::default()
-        );
+        assert_eq!(settings.live_options(&target.options()), Options::default());
         assert!(settings.asks_for(&target));
     }
 

@@ -202,8 +202,9 @@ impl State {
             Some(Outcome::Failed(reason)) => {
                 self.refused = self.asked.take();
                 if self.engine.is_some() {
-                    self.news
-                        .push(News::Warning(format!("the engine stays as it was: {reason}")));
+                    self.news.push(News::Warning(format!(
+                        "the engine stays as it was: {reason}"
+                    )));
                 }
                 self.back_off();
             }
@@ -219,9 +220,7 @@ impl State {
         let size = self.frame_size();
         let is = |target: &Option<Target>, attempt: u32| {
             target.as_ref().is_some_and(|target| {
-                target.frame_size == size
-                    && target.attempt == attempt
-                    && settings.asks_for(target)
+                target.frame_size == size && target.attempt == attempt && settings.asks_for(target)
             })
         };
         if is(&self.opened, self.attempt) {
@@ -267,8 +266,7 @@ impl State {
         self.ever_opened = true;
         self.engine_lost = false;
         self.refused = None;
-        let nobody_seeds =
-            self.options.seed == SeedMode::Auto && !matter.can_seed_automatically();
+        let nobody_seeds = self.options.seed == SeedMode::Auto && !matter.can_seed_automatically();
         let engine = match Engine::new(matter) {
             Ok(engine) => engine,
             Err(e) => {
@@ -481,12 +479,7 @@ impl State {
         Ok(())
     }
 
-    fn newest(
-        &mut self,
-        waits: bool,
-        buffer: gst::Buffer,
-        frame: &Frame,
-    ) -> Result<(), Failure> {
+    fn newest(&mut self, waits: bool, buffer: gst::Buffer, frame: &Frame) -> Result<(), Failure> {
         self.collect()?;
         let Some(engine) = &mut self.engine else {
             return Ok(());
@@ -538,7 +531,10 @@ impl State {
             Shown::Failed(e) => return self.failed(format!("no matte: {e}"), false),
         }
         if let Some(e) = unremembered {
-            self.failed(format!("the last frame could not be remembered: {e}"), false);
+            self.failed(
+                format!("the last frame could not be remembered: {e}"),
+                false,
+            );
             self.last = Last::Matted;
             return;
         }
@@ -598,10 +594,7 @@ impl State {
         };
         if policy == Policy::Error {
             return Err(match self.last {
-                Last::Failed => gst::error_msg!(
-                    gst::LibraryError::Failed,
-                    ("{}", self.reason)
-                ),
+                Last::Failed => gst::error_msg!(gst::LibraryError::Failed, ("{}", self.reason)),
                 _ => error_message(&Error::NotSeeded),
             });
         }
