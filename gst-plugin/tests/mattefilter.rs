@@ -10,7 +10,9 @@ mod common;
 use common::*;
 use gst::prelude::*;
 use gst_video::prelude::*;
-use gst_video::{VideoCropMeta, VideoFormat, VideoFrameRef, VideoInfo, VideoMeta};
+use gst_video::{
+    VideoConverter, VideoCropMeta, VideoFormat, VideoFrame, VideoFrameRef, VideoInfo, VideoMeta,
+};
 use matte_core::Options;
 
 fn every_format(template: &str) -> Vec<VideoFormat> {
@@ -44,9 +46,9 @@ fn the_templates_list_the_formats_that_the_documentation_names() {
     };
     assert_eq!(
         names("sink"),
-        "RGBA BGRA ARGB ABGR RGBx BGRx xRGB xBGR RGB BGR NV12 I420"
+        "RGBA BGRA ARGB ABGR RGBx BGRx xRGB xBGR RGB BGR NV12 I420 YUY2 UYVY"
     );
-    assert_eq!(names("src"), "RGBA BGRA ARGB ABGR GRAY8");
+    assert_eq!(names("src"), "RGBA BGRA ARGB ABGR A420 GRAY8");
 }
 
 #[test]
@@ -85,6 +87,20 @@ fn every_input_format_negotiates_and_gives_rgba_with_the_figure_cut_out() {
     }
 }
 
+/// Rows of one plane of bytes, without padding.
+fn plane_rows(buffer: &gst::Buffer, info: &VideoInfo, plane: u32) -> Vec<Vec<u8>> {
+    let frame = VideoFrameRef::from_buffer_ref_readable(buffer.as_ref(), info).unwrap();
+    let stride = frame.plane_stride()[plane as usize] as usize;
+    let component = plane as u8;
+    frame
+        .plane_data(plane)
+        .unwrap()
+        .chunks(stride)
+        .take(info.comp_height(component) as usize)
+        .map(|r| r[..info.comp_width(component) as usize].to_vec())
+        .collect()
+}
+
 #[test]
 fn every_output_format_carries_the_same_matte_and_colours() {
     if !ready() {
@@ -101,7 +117,8 @@ fn every_output_format_carries_the_same_matte_and_colours() {
             .map(|t| filter.push(picture(&info, t)))
             .next_back()
             .unwrap();
-        assert_eq!(filter.output().format(), format);
+        let output = filter.output();
+        assert_eq!(output.format(), format);
         let order: &[usize] = match format {
             VideoFormat::Rgba => &[0, 1, 2, 3],
             VideoFormat::Bgra => &[2, 1, 0, 3],
@@ -109,16 +126,30 @@ fn every_output_format_carries_the_same_matte_and_colours() {
             VideoFormat::Abgr => &[3, 2, 1, 0],
             _ => &[],
         };
-        let rows = rows(&out, &filter.output());
-        let reference = reference.get_or_insert_with(|| rows.clone());
-        for (y, (row, expected)) in rows.iter().zip(reference.iter()).enumerate() {
+        let alpha: Vec<Vec<u8>> = match format {
+            VideoFormat::A420 => plane_rows(&out, &output, 3),
+            VideoFormat::Gray8 => plane_rows(&out, &output, 0),
+            _ => rows(&out, &output)
+                .iter()
+                .map(|row| row.chunks_exact(4).map(|pixel| pixel[order[3]]).collect())
+                .collect(),
+        };
+        let reference = reference.get_or_insert_with(|| rows(&out, &output));
+        for (y, (got, expected)) in alpha.iter().zip(reference.iter()).enumerate() {
             let expected: Vec<u8> = expected.chunks_exact(4).map(|p| p[3]).collect();
-            let bytes = order.len().max(1);
-            let alpha = order.get(3).copied().unwrap_or(0);
-            let got: Vec<u8> = row.chunks_exact(bytes).map(|p| p[alpha]).collect();
-            assert_eq!(got, expected, "matte of {format}, row {y}");
+            assert_eq!(got, &expected, "matte of {format}, row {y}");
         }
-        for (y, (row, expected)) in rows.iter().zip(reference.iter()).enumerate() {
+        if format == VideoFormat::A420 {
+            let source = picture(&info, 1);
+            for plane in 0..3 {
+                assert!(
+                    plane_rows(&out, &output, plane) == plane_rows(&source, &info, plane),
+                    "plane {plane}"
+                );
+            }
+            assert_eq!(output.colorimetry(), info.colorimetry());
+        }
+        for (y, (row, expected)) in rows(&out, &output).iter().zip(reference.iter()).enumerate() {
             for (pixel, expected) in row
                 .chunks_exact(order.len().max(1))
                 .zip(expected.chunks_exact(4))
@@ -131,6 +162,124 @@ fn every_output_format_carries_the_same_matte_and_colours() {
             }
         }
     }
+}
+
+/// Patches of 16 pixels in many colours. None is as red as what [`PROBE`] fails on.
+fn chart(info: &VideoInfo) -> gst::Buffer {
+    const LEVELS: [u8; 6] = [0, 48, 96, 144, 192, 235];
+    let mut data = vec![255u8; info.size()];
+    let stride = info.stride()[0] as usize;
+    for (y, row) in data.chunks_exact_mut(stride).enumerate() {
+        for (x, pixel) in row.chunks_exact_mut(4).enumerate() {
+            let patch = y / 16 * 18 + x / 16;
+            let level = |i: usize| LEVELS[i % 6];
+            pixel[..3].copy_from_slice(&[level(patch), level(patch / 6), level(patch / 36)]);
+        }
+    }
+    stamped(gst::Buffer::from_mut_slice(data), 0)
+}
+
+fn converted(buffer: &gst::Buffer, from: &VideoInfo, into: &VideoInfo) -> gst::Buffer {
+    let frame = VideoFrame::from_buffer_readable(buffer.clone(), from).unwrap();
+    let out = gst::Buffer::with_size(into.size()).unwrap();
+    let mut out = VideoFrame::from_buffer_writable(out, into).unwrap();
+    VideoConverter::new(from, into, None)
+        .unwrap()
+        .frame(&frame, &mut out);
+    stamped(out.into_buffer(), 0)
+}
+
+#[test]
+fn luma_and_chroma_of_every_matrix_and_range_become_the_colours_of_videoconvert() {
+    if !ready() {
+        return;
+    }
+    let (width, height) = (18 * 16, 12 * 16);
+    let rgba = VideoInfo::builder(VideoFormat::Rgba, width, height)
+        .build()
+        .unwrap();
+    let chart = chart(&rgba);
+    let mask = MaskFile::full((width, height));
+    for format in [
+        VideoFormat::Nv12,
+        VideoFormat::I420,
+        VideoFormat::Yuy2,
+        VideoFormat::Uyvy,
+    ] {
+        // Range, matrix, transfer function, primaries: BT.601 and BT.709, limited and full.
+        for colorimetry in ["bt601", "bt709", "1:4:16:4", "1:3:5:1"] {
+            let info = VideoInfo::builder(format, width, height)
+                .fps(gst::Fraction::new(25, 1))
+                .colorimetry(&colorimetry.parse().unwrap())
+                .build()
+                .unwrap();
+            let source = converted(&chart, &rgba, &info);
+            let mut filter = probe(&[], &info, &mask);
+            let out = filter.push(source.clone());
+            let output = filter.output();
+            let expected = converted(&source, &info, &output);
+            let (got, expected) = (rows(&out, &output), rows(&expected, &output));
+            // Inside the patches, where it does not matter how chroma is brought to full size.
+            for y in (8..height as usize).step_by(16) {
+                for x in (8..width as usize).step_by(16) {
+                    let (got, expected) = (&got[y][x * 4..][..3], &expected[y][x * 4..][..3]);
+                    let most = got.iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).max();
+                    assert!(
+                        most <= Some(1),
+                        "{format}, {colorimetry}, patch at {x}, {y}: {got:?}, not {expected:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_background_colour_lies_behind_and_premultiplied_colour_is_multiplied() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, (64, 48));
+    let mask = MaskFile::full((64, 48));
+    let near =
+        |got: [u8; 4], expected: [u8; 4]| got.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1);
+    let share = 51.0 / 255.0;
+    let mix = |front: f64, behind: f64| (front * share + behind * (1.0 - share)).round() as u8;
+    let mut filter = probe(
+        &[("background", "colour"), ("background-colour", "0xff8000")],
+        &info,
+        &mask,
+    );
+    let out = first_pixel(&filter.push(plain(&info, [100, 51, 200], 0)));
+    let expected = [mix(100.0, 255.0), mix(51.0, 128.0), mix(200.0, 0.0), 255];
+    assert!(near(out, expected), "{out:?}, not {expected:?}");
+
+    filter
+        .element()
+        .set_property_from_str("background", "transparent");
+    filter
+        .element()
+        .set_property_from_str("alpha-mode", "premultiplied");
+    let out = first_pixel(&filter.push(plain(&info, [100, 51, 200], 1)));
+    let expected = [mix(100.0, 0.0), mix(51.0, 0.0), mix(200.0, 0.0), 51];
+    assert!(near(out, expected), "{out:?}, not {expected:?}");
+
+    let grey = "video/x-raw,format=GRAY8";
+    let properties = [
+        ("model", PROBE),
+        ("mask-location", mask.location()),
+        ("background", "colour"),
+        ("refine", "none"),
+    ];
+    let mut filter = Filter::new(&properties, &info, grey);
+    let out = filter.push(plain(&info, [100, 51, 200], 0));
+    assert!(
+        out.map_readable()
+            .unwrap()
+            .iter()
+            .all(|a| a.abs_diff(51) <= 1),
+        "the matte alone has no background"
+    );
 }
 
 #[test]
