@@ -155,7 +155,7 @@ fn times(element: &gst::Element) -> Arc<Mutex<Vec<Duration>>> {
     let arrived = Arc::new(Mutex::new(HashMap::<u64, Instant>::new()));
     let pts = |info: &gst::PadProbeInfo| {
         info.buffer()
-            .and_then(gst::BufferRef::pts)
+            .and_then(|buffer| buffer.pts())
             .map_or(0, gst::ClockTime::nseconds)
     };
     let arrivals = Arc::clone(&arrived);

@@ -137,7 +137,10 @@ fn child_leaves_nothing() {
             .map(|object| {
                 let object = object.get::<gst::Structure>().unwrap();
                 let value = object.value("object").unwrap();
-                format!("{:?}", value.type_())
+                match value.get::<gst::glib::Object>() {
+                    Ok(object) => object.type_().name().to_owned(),
+                    Err(_) => value.type_().name().to_owned(),
+                }
             })
             .collect();
         names.sort();

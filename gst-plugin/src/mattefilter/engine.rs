@@ -280,8 +280,6 @@ pub(super) struct Mail {
     pub(super) matte: Matte,
     pub(super) result: Option<Result<Shown, gst::ErrorMessage>>,
     pub(super) news: Vec<News>,
-    /// When the frame was to be shown.
-    pub(super) pts: Option<gst::ClockTime>,
 }
 
 /// Owns a [`Unit`] that is lent to a thread of its own between two frames. Whoever wants it next waits until it is back.
@@ -389,14 +387,14 @@ impl Engine {
         &self,
         matte: &mut Matte,
         news: &mut Vec<News>,
-    ) -> Option<(Result<Shown, gst::ErrorMessage>, Option<gst::ClockTime>)> {
+    ) -> Option<Result<Shown, gst::ErrorMessage>> {
         let mut mail = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
         news.append(&mut mail.news);
         let result = mail.result.take()?;
         if matches!(result, Ok(Shown::Matte)) {
             std::mem::swap(&mut mail.matte, matte);
         }
-        Some((result, mail.pts))
+        Some(result)
     }
 }
 
@@ -407,7 +405,6 @@ fn predict(unit: &mut Unit, input: Input, mail: &Mutex<Mail>) {
         stream,
         mut orders,
     } = input;
-    let pts = buffer.pts();
     let mut news = Vec::new();
     let result = (|| {
         let frame = VideoFrame::from_buffer_readable(buffer, &stream.info).map_err(|_| {
@@ -427,7 +424,6 @@ fn predict(unit: &mut Unit, input: Input, mail: &Mutex<Mail>) {
         std::mem::swap(&mut mail.matte, &mut unit.matte);
     }
     mail.result = Some(result);
-    mail.pts = pts;
 }
 
 impl Drop for Engine {

@@ -838,7 +838,7 @@ impl BaseTransformImpl for MatteFilter {
             if let Some(loader) = &*loader {
                 std::sync::Arc::clone(loader)
             } else {
-                let weak = self.downgrade();
+                let weak = self.ref_counted().downgrade();
                 let new = Loader::new(move |event| {
                     if let Some(this) = weak.upgrade() {
                         this.tell(&event);

@@ -23,14 +23,6 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Whether only the size of the frames differs, or nothing.
-    pub(super) fn same_model(&self, other: &Self) -> bool {
-        Self {
-            frame_size: other.frame_size,
-            ..self.clone()
-        } == *other
-    }
-
     /// The engine's options, as far as they are fixed when it is opened.
     pub(super) fn options(&self) -> Options {
         Options {
@@ -283,7 +275,7 @@ fn open(
     } else {
         let set = ModelSet::find(&target.model)?;
         let (.., set) = models.insert((target.model.clone(), target.attempt, set));
-        set
+        &*set
     };
     target
         .frame_size

@@ -218,21 +218,21 @@ impl State {
     /// Asks the loader for what the properties say, unless that is there, under way, or has been refused.
     fn ask(&mut self, settings: &Settings, loader: &Loader) {
         let size = self.frame_size();
-        let is = |target: &Option<Target>, attempt: u32| {
-            target.as_ref().is_some_and(|target| {
+        let is = |target: Option<&Target>, attempt: u32| {
+            target.is_some_and(|target| {
                 target.frame_size == size && target.attempt == attempt && settings.asks_for(target)
             })
         };
-        if is(&self.opened, self.attempt) {
+        if is(self.opened.as_ref(), self.attempt) {
             if self.asked.take().is_some() {
                 loader.cancel();
             }
             return;
         }
-        if is(&self.asked, self.attempt) {
+        if is(self.asked.as_ref(), self.attempt) {
             return;
         }
-        if is(&self.refused, self.attempt) {
+        if is(self.refused.as_ref(), self.attempt) {
             // What has never worked is a mistake, which trying again does not mend.
             let again = self.engine.is_none()
                 && self.ever_opened
@@ -528,7 +528,10 @@ impl State {
         match shown {
             Shown::Matte => self.last = Last::Matted,
             Shown::BeforeSeed => self.last = Last::BeforeSeed,
-            Shown::Failed(e) => return self.failed(format!("no matte: {e}"), false),
+            Shown::Failed(e) => {
+                self.failed(format!("no matte: {e}"), false);
+                return;
+            }
         }
         if let Some(e) = unremembered {
             self.failed(
