@@ -9,7 +9,7 @@ use crate::stages::preprocess::Geometry;
 /// It is plain memory that [`Matter::snapshot`](crate::Matter::snapshot) fills again and again without allocating; it
 /// may go to another thread and be drawn there by a [`Renderer`](crate::Renderer) while the engine is at work on the
 /// next frame.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Matte {
     pub(crate) geometry: Option<Geometry>,
     /// Row-major, without padding, 0 to 1.
@@ -18,6 +18,22 @@ pub struct Matte {
     pub(crate) picture: Vec<u8>,
     /// Differs from matte to matte, so that a renderer knows a new one.
     pub(crate) number: u64,
+}
+
+impl Clone for Matte {
+    fn clone(&self) -> Self {
+        let mut new = Self::default();
+        new.clone_from(self);
+        new
+    }
+
+    /// Allocates nothing where `self` has held a matte of this size before.
+    fn clone_from(&mut self, source: &Self) {
+        self.geometry = source.geometry;
+        self.alpha.clone_from(&source.alpha);
+        self.picture.clone_from(&source.picture);
+        self.number = source.number;
+    }
 }
 
 impl Matte {
@@ -70,6 +86,18 @@ impl Matte {
         }
         self.geometry = Some(*geometry);
         self.number = number;
+    }
+
+    /// Adds the alpha of another target on the same frame, to 1 at most.
+    pub(crate) fn add(&mut self, other: &Self) {
+        if self.is_empty() || self.geometry != other.geometry {
+            self.clone_from(other);
+            return;
+        }
+        for (a, b) in self.alpha.iter_mut().zip(&other.alpha) {
+            *a = (*a + b).min(1.0);
+        }
+        self.number = other.number;
     }
 
     /// The geometry, if it fits a frame and an output.

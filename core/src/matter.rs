@@ -39,7 +39,7 @@ impl FrameReport {
         matches!(self.matte, MatteState::Matted | MatteState::Seeded)
     }
 
-    fn of(matte: MatteState) -> Self {
+    pub(crate) fn of(matte: MatteState) -> Self {
         Self {
             matte,
             scene_cut: false,

@@ -47,7 +47,11 @@ struct Signature {
 }
 
 impl Signature {
-    fn of(picture: &[u8], (width, height): (usize, usize), rows: impl Iterator<Item = usize>) -> Self {
+    fn of(
+        picture: &[u8],
+        (width, height): (usize, usize),
+        rows: impl Iterator<Item = usize>,
+    ) -> Self {
         let (mut colour, mut counts) = ([[0u32; 3]; GRID * GRID], [0u32; GRID * GRID]);
         // Every other pixel of every other row will do.
         for (y, start) in rows.enumerate().step_by(2) {
@@ -150,9 +154,7 @@ impl Watch {
             return false;
         };
         let change = new.distance(last);
-        let cut = change > CUT
-            && change > SUDDEN * self.motion
-            && new.correlation(last) < RELATED;
+        let cut = change > CUT && change > SUDDEN * self.motion && new.correlation(last) < RELATED;
         if !cut {
             self.motion += (change - self.motion) * 0.2;
         }
@@ -200,7 +202,9 @@ mod tests {
     use super::*;
 
     fn picture(value: impl Fn(usize, usize) -> u8) -> Vec<u8> {
-        (0..48 * 96).flat_map(|i| [value(i % 96, i / 96); 3]).collect()
+        (0..48 * 96)
+            .flat_map(|i| [value(i % 96, i / 96); 3])
+            .collect()
     }
 
     fn cut(watch: &mut Watch, picture: &[u8]) -> bool {
@@ -239,7 +243,11 @@ mod tests {
         let mut watch = Watch::default();
         watch.named(true);
         for round in 0..20 {
-            let now = if round % LASTING == LASTING - 1 { 0.8 } else { 0.1 };
+            let now = if round % LASTING == LASTING - 1 {
+                0.8
+            } else {
+                0.1
+            };
             assert!(!watch.compare(Some(now)), "round {round}");
         }
         watch.renamed();

@@ -163,7 +163,12 @@ impl Fader {
             width,
             (&mut self.change, &mut self.widest),
         );
-        for ((new, old), change) in matte.alpha.iter_mut().zip(&self.old.alpha).zip(&self.change) {
+        for ((new, old), change) in matte
+            .alpha
+            .iter_mut()
+            .zip(&self.old.alpha)
+            .zip(&self.change)
+        {
             *new += (old - *new) * kept(*change, share);
         }
     }
@@ -288,7 +293,10 @@ mod tests {
             fader.mix(&mut new);
             let (still, moved) = (new.alpha[10], new.alpha[30]);
             assert!(moved.abs() < 1e-6, "{moved}");
-            assert!(still < before || still.abs() < 1e-6, "{still} after {before}");
+            assert!(
+                still < before || still.abs() < 1e-6,
+                "{still} after {before}"
+            );
             assert!(before - still < 0.2, "a jump from {before} to {still}");
             assert_eq!(gone, number == 1 + u64::from(FADE));
             before = still;
