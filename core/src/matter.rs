@@ -1,6 +1,5 @@
 //! The engine: a frame's whole path.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
@@ -450,9 +449,6 @@ pub struct Matter {
     frames: u64,
     frames_without_matte: u64,
 }
-
-/// Gives every snapshot a number of its own.
-static MATTES: AtomicU64 = AtomicU64::new(1);
 
 /// Agreement from which a matte is taken to be right after all.
 const AGREES: f32 = 0.6;
@@ -1000,8 +996,7 @@ impl Matter {
         let network = &mut self.network;
         let alpha = network.alpha.read::<f32>()?;
         let picture = network.frame.host_view::<u8>();
-        let number = MATTES.fetch_add(1, Ordering::Relaxed);
-        matte.fill(&self.geometry, (alpha, picture), number);
+        matte.fill(&self.geometry, (alpha, picture));
         self.fader.mix(matte);
         Ok(())
     }
@@ -1133,7 +1128,7 @@ impl Matter {
             return Ok(report);
         }
         self.fader
-            .begin(|old| old.fill(&geometry, (alpha, picture), 0));
+            .begin(|old| old.fill(&geometry, (alpha, picture)));
         self.name_anew(&mask, false, agreement, report)
     }
 

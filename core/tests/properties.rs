@@ -158,7 +158,7 @@ proptest! {
         }
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("manifest.json"), &json).unwrap();
-        if let Err(e) = Manifest::read(dir.path()) {
+        if let Err(e) = Manifest::read(&dir.path().join("manifest.json")) {
             prop_assert!(e.to_string().contains("manifest.json"), "{}", e);
         }
     }
