@@ -123,6 +123,7 @@ fn missing() -> Vec<Need> {
         ("matroskamux", "gstreamer1.0-plugins-good"),
         ("h264parse", "gstreamer1.0-plugins-bad"),
         ("x264enc", "gstreamer1.0-plugins-ugly"),
+        ("vp9dec", "gstreamer1.0-plugins-good"),
         ("avdec_h264", "gstreamer1.0-libav"),
         ("avenc_ffv1", "gstreamer1.0-libav"),
     ] {
@@ -132,6 +133,12 @@ fn missing() -> Vec<Need> {
             package,
         );
     }
+    // GStreamer has no encoder for VP9 with alpha.
+    need(
+        command::succeeds("ffmpeg", &["-version"]),
+        "ffmpeg",
+        "ffmpeg",
+    );
     need(
         command::succeeds("python3", &["--version"]),
         "python3",
@@ -150,10 +157,10 @@ fn instructions(debian: &[&str]) -> String {
         "  Debian, Ubuntu:  sudo apt-get install {}\n  \
          Fedora:          sudo dnf install gcc pkgconf-pkg-config gstreamer1-devel gstreamer1-plugins-base-devel \
          gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly gstreamer1-plugin-libav \
-         python3-pip   (ugly and libav: from RPM Fusion)\n  \
+         ffmpeg python3-pip   (ugly, libav and ffmpeg: from RPM Fusion)\n  \
          Arch:            sudo pacman -S base-devel pkgconf gstreamer gst-plugins-base gst-plugins-good \
-         gst-plugins-bad gst-plugins-ugly gst-libav python-pip\n  \
-         macOS:           brew install pkgconf gstreamer python",
+         gst-plugins-bad gst-plugins-ugly gst-libav ffmpeg python-pip\n  \
+         macOS:           brew install pkgconf gstreamer ffmpeg python",
         debian.join(" ")
     )
 }
