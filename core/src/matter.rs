@@ -1,6 +1,5 @@
 //! The engine: a frame's whole path.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
@@ -39,7 +38,7 @@ impl FrameReport {
         matches!(self.matte, MatteState::Matted | MatteState::Seeded)
     }
 
-    fn of(matte: MatteState) -> Self {
+    pub(crate) fn of(matte: MatteState) -> Self {
         Self {
             matte,
             scene_cut: false,
@@ -459,9 +458,6 @@ pub struct Matter {
     frames: u64,
     frames_without_matte: u64,
 }
-
-/// Gives every snapshot a number of its own.
-static MATTES: AtomicU64 = AtomicU64::new(1);
 
 /// Agreement from which a matte is taken to be right after all.
 const AGREES: f32 = 0.6;
@@ -1038,8 +1034,7 @@ impl Matter {
         let network = &mut self.network;
         let alpha = network.alpha.read::<f32>()?;
         let picture = network.frame.host_view::<u8>();
-        let number = MATTES.fetch_add(1, Ordering::Relaxed);
-        matte.fill(&self.geometry, (alpha, picture), number);
+        matte.fill(&self.geometry, (alpha, picture));
         self.fader.mix(matte);
         Ok(())
     }
@@ -1172,7 +1167,7 @@ impl Matter {
             return Ok(report);
         }
         self.fader
-            .begin(|old| old.fill(&geometry, (alpha, picture), 0));
+            .begin(|old| old.fill(&geometry, (alpha, picture)));
         self.name_anew(&mask, false, agreement, report)
     }
 
@@ -1373,6 +1368,11 @@ impl Matter {
     /// Options in force.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The packages that it was opened with.
+    pub fn models(&self) -> &ModelSet {
+        &self.models
     }
 
     /// What runs the network.

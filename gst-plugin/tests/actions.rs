@@ -46,6 +46,8 @@ fn the_signals_are_actions_with_the_documented_types() {
         ("correct", vec!["GstSample"], "gboolean"),
         ("add-reference", vec!["GstSample", "GstSample"], "guint64"),
         ("remove-reference", vec!["guint64"], "gboolean"),
+        ("add-target", vec!["GstSample"], "guint64"),
+        ("remove-target", vec!["guint64"], "gboolean"),
         ("reset", vec![], "void"),
     ] {
         let id = gst::glib::subclass::SignalId::lookup(name, type_).unwrap();
@@ -191,8 +193,12 @@ fn a_correction_is_the_matte_of_its_frame_and_the_target_goes_on() {
 }
 
 fn references(element: &gst::Element) -> Vec<u64> {
+    numbers(element, "references")
+}
+
+fn numbers(element: &gst::Element, property: &str) -> Vec<u64> {
     element
-        .property::<gst::Array>("references")
+        .property::<gst::Array>(property)
         .iter()
         .map(|id| id.get().unwrap())
         .collect()
@@ -265,6 +271,58 @@ fn without_room_for_references_the_warning_says_what_to_set() {
             && warned[0].contains("max_references"),
         "{warned:?}"
     );
+}
+
+#[test]
+fn further_targets_are_followed_and_shown_together_or_one_alone() {
+    if !ready() {
+        return;
+    }
+    for mode in ["aligned", "low"] {
+        let (mut filter, info) = seeded(&[]);
+        let element = filter.element();
+        element.set_property_from_str("latency-mode", mode);
+        let mut shown = |t: u32, expected: u8| {
+            // In the low mode the newest matte may be one of a frame before.
+            (0..300).any(|i| {
+                let alpha = first_pixel(&filter.push(plain(&info, PICTURE, t + i)))[3];
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                alpha == expected
+            })
+        };
+        assert!(shown(1, 40), "{mode}");
+        let second = element.emit_by_name::<u64>("add-target", &[&mask_sample(SIZE, 255)]);
+        assert_eq!(second, 2);
+        // The matte of PROBE is the same for every target: where two overlap they add up.
+        assert!(shown(400, 80), "{mode}: both");
+        assert_eq!(numbers(&element, "targets"), [second]);
+        element.set_property("show-target", second);
+        assert!(shown(800, 40), "{mode}: the second");
+        element.set_property("show-target", 1u64);
+        assert!(shown(1200, 40), "{mode}: the first");
+        element.set_property("show-target", 7u64);
+        assert!(shown(1600, 0), "{mode}: one that there is not");
+        element.set_property("show-target", 0u64);
+        assert!(shown(2000, 80), "{mode}: both again");
+        assert!(element.emit_by_name::<bool>("remove-target", &[&second]));
+        assert!(shown(2400, 40), "{mode}: the first alone");
+        assert!(numbers(&element, "targets").is_empty());
+        assert!(!element.emit_by_name::<bool>("remove-target", &[&second]));
+        element.emit_by_name::<u64>("add-target", &[&mask_sample((10, 10), 255)]);
+        assert!(shown(2800, 40), "{mode}");
+        let failed = (0..300).find_map(|t| {
+            shown(3200 + t, 40);
+            warnings(&filter_bus(&element)).pop()
+        });
+        assert!(
+            failed.is_some_and(|w| w.contains("target 3 is not followed: mask of 10x10")),
+            "{mode}"
+        );
+    }
+}
+
+fn filter_bus(element: &gst::Element) -> gst::Bus {
+    element.bus().unwrap()
 }
 
 #[test]

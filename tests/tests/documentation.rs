@@ -145,6 +145,8 @@ fn the_page_names_what_the_element_has() {
         "correct",
         "add-reference",
         "remove-reference",
+        "add-target",
+        "remove-target",
         "reset",
     ] {
         assert!(
@@ -168,6 +170,7 @@ fn the_page_names_what_the_element_has() {
         "matte-seeded",
         "matte-drift",
         "matte-reference",
+        "matte-target",
     ] {
         assert!(PAGE.contains(&format!("| `{message}` |")), "{message}");
     }

@@ -126,6 +126,7 @@ fn missing() -> Vec<Need> {
         ("webrtcbin", "gstreamer1.0-plugins-bad"),
         ("nicesrc", "gstreamer1.0-nice"),
         ("x264enc", "gstreamer1.0-plugins-ugly"),
+        ("vp9dec", "gstreamer1.0-plugins-good"),
         ("avdec_h264", "gstreamer1.0-libav"),
         ("avenc_ffv1", "gstreamer1.0-libav"),
     ] {
@@ -135,6 +136,12 @@ fn missing() -> Vec<Need> {
             package,
         );
     }
+    // GStreamer has no encoder for VP9 with alpha.
+    need(
+        command::succeeds("ffmpeg", &["-version"]),
+        "ffmpeg",
+        "ffmpeg",
+    );
     need(
         command::succeeds("python3", &["--version"]),
         "python3",
@@ -153,11 +160,10 @@ fn instructions(debian: &[&str]) -> String {
         "  Debian, Ubuntu:  sudo apt-get install {}\n  \
          Fedora:          sudo dnf install gcc pkgconf-pkg-config gstreamer1-devel gstreamer1-plugins-base-devel \
          gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly gstreamer1-plugin-libav \
-         libnice-gstreamer1 python3-pip   (ugly and libav: from RPM Fusion)\n  \
+         libnice-gstreamer1 ffmpeg python3-pip   (ugly, libav and ffmpeg: from RPM Fusion)\n  \
          Arch:            sudo pacman -S base-devel pkgconf gstreamer gst-plugins-base gst-plugins-good \
-         gst-plugins-bad gst-plugins-ugly gst-libav \
-         libnice python-pip\n  \
-         macOS:           brew install pkgconf gstreamer python",
+         gst-plugins-bad gst-plugins-ugly gst-libav libnice ffmpeg python-pip\n  \
+         macOS:           brew install pkgconf gstreamer ffmpeg python",
         debian.join(" ")
     )
 }

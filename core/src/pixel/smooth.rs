@@ -230,7 +230,8 @@ mod tests {
         let rgb: Vec<u8> = all().flat_map(|(x, y)| [picture(x, y); 3]).collect();
         let alpha: Vec<f32> = all().map(|(x, y)| alpha(x, y)).collect();
         let mut matte = Matte::new();
-        matte.fill(&geometry, (&alpha, &rgb), number);
+        matte.fill(&geometry, (&alpha, &rgb));
+        matte.number = number;
         matte
     }
 

@@ -140,6 +140,10 @@ pub(super) enum Action {
     },
     /// It is not remembered any more.
     RemoveReference { id: u64 },
+    /// The mask names one more target, beside those that there are.
+    AddTarget { id: u64, mask: OwnedMask },
+    /// It is not followed any more.
+    RemoveTarget { id: u64 },
     /// Everything is forgotten; the target is named as at the start.
     Reset,
     /// The frames come from elsewhere now: as `Reset`, but a mask that has been used does not fit any more.

@@ -7,9 +7,12 @@ use std::thread::JoinHandle;
 
 use gst_video::VideoFrame;
 use gst_video::prelude::*;
-use matte_core::{Error, Frame, Matte, MatteState, Matter, Options, ReferenceId, Repair};
+use matte_core::{
+    Backend, Error, Frame, Matte, MatteState, Matter, ModelSet, Options, ReferenceId, Repair,
+    SeedMode,
+};
 
-use super::actions::{Action, converted};
+use super::actions::{Action, OwnedMask, converted};
 use super::frames::{Stream, input};
 
 /// The worker panicked, and the engine with it.
@@ -28,6 +31,9 @@ pub(super) enum News {
     ReferenceRemoved(u64),
     ReferencesGone,
     ReferenceFailed(u64, String),
+    TargetAdded(u64),
+    TargetRemoved(u64),
+    TargetFailed(u64, String),
     Warning(String),
     /// A person is to be found, but there is nothing that finds one.
     NobodySeeds,
@@ -39,7 +45,14 @@ pub(super) struct Orders {
     /// Options that have changed.
     pub(super) options: Option<Options>,
     pub(super) actions: Vec<Action>,
+    /// What is shown: one target, or all (0).
+    pub(super) show: u64,
+    /// No frame may be lost while an engine for another target is opened.
+    pub(super) waits: bool,
 }
+
+/// Number of the target that the properties and the seeding signals name; others count on from here.
+pub(super) const FIRST_TARGET: u64 = 1;
 
 /// What a frame is to show.
 #[derive(Debug)]
@@ -59,18 +72,72 @@ pub(super) struct Unit {
     pub(super) matte: Matte,
     /// References by the names that the application knows.
     references: Vec<(u64, ReferenceId)>,
+    /// Targets beside the first.
+    others: Vec<Other>,
+    /// Engines for others, which are being opened.
+    opening: Vec<Opening>,
+    /// What others are opened with.
+    models: ModelSet,
+    backend: Backend,
     /// The frame at hand is to be remembered.
     remember: bool,
+}
+
+/// A target beside the first, with an engine and a memory of its own.
+struct Other {
+    id: u64,
+    matter: Matter,
+    matte: Matte,
+    failing: bool,
+}
+
+/// An engine that is being opened for another target.
+struct Opening {
+    id: u64,
+    mask: OwnedMask,
+    /// Dropping it waits: ONNX Runtime must not be at work when the program ends.
+    thread: Option<JoinHandle<Result<Matter, Error>>>,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Unit {
     pub(super) fn new(matter: Matter) -> Self {
         Self {
+            models: matter.models().clone(),
+            backend: matter.backend(),
             matter,
             matte: Matte::new(),
             references: Vec::new(),
+            others: Vec::new(),
+            opening: Vec::new(),
             remember: false,
         }
+    }
+
+    /// Takes frames of another size; whether that is quick and has worked. Otherwise it must not be used any more.
+    pub(super) fn resize(&mut self, size: (u32, u32)) -> bool {
+        let working = self.matter.working_size();
+        // What is being opened is opened for the old size.
+        self.opening.is_empty()
+            && self.matter.working_size_for(size) == Some(working)
+            && self.matter.resize(size).is_ok()
+            && self
+                .others
+                .iter_mut()
+                .all(|other| other.matter.resize(size).is_ok())
+    }
+
+    /// Names of the targets beside the first.
+    pub(super) fn others(&self) -> impl Iterator<Item = u64> + '_ {
+        let opening = self.opening.iter().map(|opening| opening.id);
+        self.others.iter().map(|other| other.id).chain(opening)
     }
 
     /// Does what is asked for, and predicts the matte of a frame.
@@ -86,10 +153,15 @@ impl Unit {
         news: &mut Vec<News>,
     ) -> Result<Shown, Error> {
         self.remember = false;
-        if let Some(options) = orders.options.take()
-            && let Err(e) = self.matter.set_options(options)
-        {
-            news.push(News::Warning(e.to_string()));
+        if let Some(options) = orders.options.take() {
+            let of_others = of_other(&options);
+            let all = self
+                .others
+                .iter_mut()
+                .try_for_each(|other| other.matter.set_options(of_others.clone()));
+            if let Err(e) = all.and_then(|()| self.matter.set_options(options)) {
+                news.push(News::Warning(e.to_string()));
+            }
         }
         let mut seeded_by = None;
         let mut corrected = false;
@@ -101,13 +173,29 @@ impl Unit {
                 Err(e) => news.push(News::Warning(e)),
             }
         }
-        if corrected && seeded_by.is_none() {
+        let first = if corrected && seeded_by.is_none() {
             // The matte is the mask itself; to predict it would let the frame count twice.
-            return Ok(match self.matter.snapshot(&mut self.matte) {
+            match self.matter.snapshot(&mut self.matte) {
                 Ok(()) => Shown::Matte,
                 Err(e) => Shown::Failed(e),
-            });
+            }
+        } else {
+            self.first(frame, seeded_by, news)?
+        };
+        self.take_opened(orders.waits, news);
+        if self.others.is_empty() && orders.show == 0 {
+            return Ok(first);
         }
+        Ok(self.together(first, frame, orders.show, news))
+    }
+
+    /// The first target.
+    fn first(
+        &mut self,
+        frame: &Frame<'_>,
+        mut seeded_by: Option<&'static str>,
+        news: &mut Vec<News>,
+    ) -> Result<Shown, Error> {
         let had_target = self.matter.is_seeded();
         let report = match self.matter.predict(frame) {
             Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) => {
@@ -149,6 +237,87 @@ impl Unit {
             Ok(()) => Shown::Matte,
             Err(e) => Shown::Failed(e),
         })
+    }
+
+    /// Puts engines that have been opened for other targets in place.
+    fn take_opened(&mut self, waits: bool, news: &mut Vec<News>) {
+        let mut i = 0;
+        while i < self.opening.len() {
+            let ready =
+                |opening: &Opening| opening.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if !(waits || ready(&self.opening[i])) {
+                i += 1;
+                continue;
+            }
+            let mut opening = self.opening.remove(i);
+            let id = opening.id;
+            let opened = match opening.thread.take().map(JoinHandle::join) {
+                Some(Ok(opened)) => opened.map_err(|e| e.to_string()),
+                _ => Err("the engine panicked while it was opened".to_owned()),
+            };
+            let seeded = opened.and_then(|mut matter| {
+                matter.queue_seed(&opening.mask.view().map_err(|e| e.to_string())?);
+                Ok(matter)
+            });
+            match seeded {
+                Ok(matter) => {
+                    self.others.push(Other {
+                        id,
+                        matter,
+                        matte: Matte::new(),
+                        failing: false,
+                    });
+                    news.push(News::TargetAdded(id));
+                }
+                Err(reason) => news.push(News::TargetFailed(id, reason)),
+            }
+        }
+    }
+
+    /// Follows the other targets and puts together what is to be shown. One that fails is not shown; the others go on.
+    fn together(
+        &mut self,
+        first: Shown,
+        frame: &Frame<'_>,
+        show: u64,
+        news: &mut Vec<News>,
+    ) -> Shown {
+        let shows = |id: u64| show == 0 || show == id;
+        if !(shows(FIRST_TARGET) && matches!(first, Shown::Matte)) {
+            self.matte.clear();
+        }
+        let mut refused = None;
+        for other in &mut self.others {
+            let matted = other.matter.predict(frame).and_then(|report| {
+                if !report.has_matte() {
+                    return Ok(false);
+                }
+                other.matter.snapshot(&mut other.matte).map(|()| true)
+            });
+            match matted {
+                Ok(true) if shows(other.id) => self.matte.add(&other.matte),
+                Ok(_) => {}
+                Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) => {
+                    refused = Some(other.id);
+                    news.push(News::TargetFailed(other.id, e.to_string()));
+                    continue;
+                }
+                Err(e) => {
+                    if !std::mem::replace(&mut other.failing, true) {
+                        news.push(News::Warning(format!("target {}: no matte: {e}", other.id)));
+                    }
+                    continue;
+                }
+            }
+            other.failing = false;
+        }
+        self.remember = true;
+        self.others.retain(|other| Some(other.id) != refused);
+        match first {
+            _ if !self.matte.is_empty() => Shown::Matte,
+            Shown::Failed(e) if shows(FIRST_TARGET) => Shown::Failed(e),
+            _ => Shown::BeforeSeed,
+        }
     }
 
     fn act(
@@ -210,10 +379,35 @@ impl Unit {
                 news.push(News::ReferenceRemoved(id));
                 Ok(Acted::Done)
             }
+            Action::AddTarget { id, mask } => {
+                let (models, backend) = (self.models.clone(), self.backend);
+                let options = of_other(self.matter.options());
+                let size = self.matter.frame_size();
+                let thread = std::thread::Builder::new()
+                    .name("matte-target".to_owned())
+                    .spawn(move || Matter::open(&models, backend, options, size))
+                    .map_err(|e| format!("no thread for target {id}: {e}"))?;
+                self.opening.push(Opening {
+                    id,
+                    mask,
+                    thread: Some(thread),
+                });
+                Ok(Acted::Done)
+            }
+            Action::RemoveTarget { id } => {
+                self.others.retain(|other| other.id != id);
+                self.opening.retain(|opening| opening.id != id);
+                news.push(News::TargetRemoved(id));
+                Ok(Acted::Done)
+            }
             Action::Reset | Action::NewSource => {
                 if !self.references.is_empty() {
                     news.push(News::ReferencesGone);
                 }
+                let others: Vec<u64> = self.others().collect();
+                news.extend(others.into_iter().map(News::TargetRemoved));
+                self.others.clear();
+                self.opening.clear();
                 self.references.clear();
                 self.matte.clear();
                 self.matter.reset().map_err(|e| e.to_string())?;
@@ -224,7 +418,7 @@ impl Unit {
 
     fn add_reference(
         &mut self,
-        mask: &super::actions::OwnedMask,
+        mask: &OwnedMask,
         given: Option<&gst::Sample>,
         frame: &Frame<'_>,
         stream: &Stream,
@@ -246,11 +440,22 @@ impl Unit {
 
     /// Brings the memory up to date with the last frame.
     fn remember(&mut self) -> Result<(), Error> {
-        if std::mem::take(&mut self.remember) {
-            self.matter.remember()
-        } else {
-            Ok(())
+        if !std::mem::take(&mut self.remember) {
+            return Ok(());
         }
+        let others = self
+            .others
+            .iter_mut()
+            .fold(Ok(()), |all, other| all.and(other.matter.remember()));
+        self.matter.remember().and(others)
+    }
+}
+
+/// Options of the engine of another target, which only a mask names.
+fn of_other(options: &Options) -> Options {
+    Options {
+        seed: SeedMode::Mask,
+        ..options.clone()
     }
 }
 

@@ -22,7 +22,7 @@ use matte_core::{MaskImage, ModelSet, Options, Repair, Stage};
 
 use super::actions::{Action, OwnedMask};
 use super::caps;
-use super::engine::News;
+use super::engine::{FIRST_TARGET, News};
 use super::errors::error_message;
 use super::frames::{Stream, input, output};
 use super::latency::Latency;
@@ -62,6 +62,10 @@ pub struct MatteFilter {
         blurb = "A click with the first mouse button, which video sinks send upstream as a navigation event, names the \
         person under it as the new target, as the signal seed-at does; the event goes no further",
         default = Settings::default().click_to_seed, mutable_playing)]
+    #[property(name = "show-target", get, set, type = u64, member = show_target, nick = "Show target",
+        blurb = "Number of the target that is shown, as add-target has given it (1: the one that the properties and \
+        the seeding signals name; 0: all). The others are followed all the same",
+        default = Settings::default().show_target, mutable_playing)]
     #[property(name = "warm-up", get, set, type = i32, member = warm_up, nick = "Warm-up",
         blurb = "Refinements of the first frame after a mask has been given (-1: as the model package says)",
         minimum = -1, maximum = highest("warm_up") as i32, default = Settings::default().warm_up, mutable_playing)]
@@ -158,6 +162,10 @@ pub struct MatteFilter {
     next_reference: AtomicU64,
     references: Mutex<Vec<u64>>,
 
+    /// Names of targets beside the first.
+    next_target: AtomicU64,
+    targets: Mutex<Vec<u64>>,
+
     /// Caps that have been refused: GStreamer offers them again, and neither the work nor the error is to be repeated.
     refused: Mutex<Option<gst::Caps>>,
 
@@ -177,6 +185,7 @@ pub struct MatteFilter {
 
 const STATS: &str = "stats";
 const REFERENCES: &str = "references";
+const TARGETS: &str = "targets";
 
 /// A panic in the middle of a frame is reported by the element itself and ends the stream; what the lock guards is only
 /// read or dropped after that.
@@ -352,24 +361,41 @@ impl MatteFilter {
                 }
                 News::ReferenceAdded(id) => {
                     lock(&self.references).push(id);
-                    self.post_reference(message("matte-reference"), id, "added", None);
+                    self.post_numbered(message("matte-reference"), id, "added", None);
                 }
                 News::ReferenceRemoved(id) => {
                     lock(&self.references).retain(|known| *known != id);
-                    self.post_reference(message("matte-reference"), id, "removed", None);
+                    self.post_numbered(message("matte-reference"), id, "removed", None);
                 }
                 News::ReferencesGone => {
                     let gone = std::mem::take(&mut *lock(&self.references));
                     for id in gone {
-                        self.post_reference(message("matte-reference"), id, "removed", None);
+                        self.post_numbered(message("matte-reference"), id, "removed", None);
                     }
                 }
                 News::ReferenceFailed(id, reason) => {
-                    self.post_reference(message("matte-reference"), id, "failed", Some(&reason));
+                    self.post_numbered(message("matte-reference"), id, "failed", Some(&reason));
                     gst::element_imp_warning!(
                         self,
                         gst::LibraryError::Settings,
                         ("reference {id} is not added: {reason}")
+                    );
+                }
+                News::TargetAdded(id) => {
+                    lock(&self.targets).push(id);
+                    self.post_numbered(message("matte-target"), id, "added", None);
+                }
+                News::TargetRemoved(id) => {
+                    lock(&self.targets).retain(|known| *known != id);
+                    self.post_numbered(message("matte-target"), id, "removed", None);
+                }
+                News::TargetFailed(id, reason) => {
+                    lock(&self.targets).retain(|known| *known != id);
+                    self.post_numbered(message("matte-target"), id, "failed", Some(&reason));
+                    gst::element_imp_warning!(
+                        self,
+                        gst::LibraryError::Settings,
+                        ("target {id} is not followed: {reason}")
                     );
                 }
                 News::Warning(warning) => {
@@ -388,7 +414,7 @@ impl MatteFilter {
         }
     }
 
-    fn post_reference(
+    fn post_numbered(
         &self,
         message: gst::structure::Builder,
         id: u64,
@@ -539,6 +565,22 @@ impl MatteFilter {
         lock(&self.references).contains(&id) && self.act(Action::RemoveReference { id })
     }
 
+    /// The target's name; 0 where it is refused.
+    fn add_target(&self, mask: Option<&gst::Sample>) -> u64 {
+        let Some(mask) = self.mask("add-target", mask) else {
+            return 0;
+        };
+        let id = FIRST_TARGET + 1 + self.next_target.fetch_add(1, Ordering::Relaxed);
+        match self.act(Action::AddTarget { id, mask }) {
+            true => id,
+            false => 0,
+        }
+    }
+
+    fn remove_target(&self, id: u64) -> bool {
+        lock(&self.targets).contains(&id) && self.act(Action::RemoveTarget { id })
+    }
+
     /// A frame, when nothing is locked.
     fn frame(
         &self,
@@ -623,7 +665,7 @@ impl ObjectSubclass for MatteFilter {
 
 #[glib::derived_properties]
 impl ObjectImpl for MatteFilter {
-    // `stats` and `references` are of types that the derive does not know.
+    // `stats`, `references` and `targets` are of types that the derive does not know.
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let stats = glib::ParamSpecBoxed::builder::<gst::Structure>(STATS)
@@ -636,22 +678,34 @@ impl ObjectImpl for MatteFilter {
                 )
                 .read_only()
                 .build();
-            let references = gst::ParamSpecArray::builder(REFERENCES)
-                .nick("References")
-                .blurb("Numbers of the reference frames that the memory holds")
-                .element_spec(
-                    &glib::ParamSpecUInt64::builder("reference")
-                        .nick("Reference")
-                        .blurb("Number that add-reference has given")
-                        .read_only()
-                        .build(),
-                )
-                .read_only()
-                .build();
+            let numbers = |name, nick, blurb| {
+                gst::ParamSpecArray::builder(name)
+                    .nick(nick)
+                    .blurb(blurb)
+                    .element_spec(
+                        &glib::ParamSpecUInt64::builder("number")
+                            .nick("Number")
+                            .blurb("Number that the signal has given")
+                            .read_only()
+                            .build(),
+                    )
+                    .read_only()
+                    .build()
+            };
+            let references = numbers(
+                REFERENCES,
+                "Reference frames",
+                "Numbers of the reference frames that the memory holds, as add-reference has given them",
+            );
+            let targets = numbers(
+                TARGETS,
+                "Further targets",
+                "Numbers of the targets that are followed beside the first, as add-target has given them",
+            );
             MatteFilter::derived_properties()
                 .iter()
                 .cloned()
-                .chain([references, stats])
+                .chain([references, targets, stats])
                 .collect()
         });
         &PROPERTIES
@@ -713,6 +767,26 @@ impl ObjectImpl for MatteFilter {
                         Some(this.imp().remove_reference(args[1].get().ok()?).to_value())
                     })
                     .build(),
+                // `guint64 add-target (GstSample * mask)`: the mask names one more target on the next frame.
+                glib::subclass::Signal::builder("add-target")
+                    .param_types([sample])
+                    .return_type::<u64>()
+                    .action()
+                    .class_handler(|args| {
+                        let (this, sample) = (element(args)?, optional_sample(&args[1]));
+                        Some(this.imp().add_target(sample.as_ref()).to_value())
+                    })
+                    .build(),
+                // `gboolean remove-target (guint64 id)`.
+                glib::subclass::Signal::builder("remove-target")
+                    .param_types([u64::static_type()])
+                    .return_type::<bool>()
+                    .action()
+                    .class_handler(|args| {
+                        let this = element(args)?;
+                        Some(this.imp().remove_target(args[1].get().ok()?).to_value())
+                    })
+                    .build(),
                 // `void reset ()`: the target and the memory are forgotten.
                 glib::subclass::Signal::builder("reset")
                     .action()
@@ -730,6 +804,7 @@ impl ObjectImpl for MatteFilter {
         match pspec.name() {
             STATS => self.stats().to_value(),
             REFERENCES => gst::Array::new(lock(&self.references).iter().copied()).to_value(),
+            TARGETS => gst::Array::new(lock(&self.targets).iter().copied()).to_value(),
             _ => self.derived_property(id, pspec),
         }
     }
@@ -869,6 +944,7 @@ impl BaseTransformImpl for MatteFilter {
         }
         lock(&self.actions).clear();
         lock(&self.references).clear();
+        lock(&self.targets).clear();
         *lock(&self.held) = None;
         *lock(&self.stream_id) = None;
         *lock(&self.refused) = None;

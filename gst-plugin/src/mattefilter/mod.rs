@@ -57,7 +57,9 @@
 //! - `add-reference` (`GstSample`: mask, `GstSample`: picture, or `NULL` for the next frame) remembers a view of the
 //!   target for good, in the room that `max-references` makes; returns its number, 0 where it is refused; `references`
 //!   lists them, `remove-reference` (number) forgets one;
-//! - `reset` forgets the target.
+//! - `add-target` (`GstSample`: mask) names one more target, with an engine and a memory of its own; returns its number,
+//!   0 where it is refused; `targets` lists them, `show-target` chooses what is shown, `remove-target` (number) ends one;
+//! - `reset` forgets all targets.
 //!
 //! # Messages
 //! - `matte-backend`, with `state`: `opening` (`model`, `requested`: strings); `ready` (`backend`, `model`, `requested`:
@@ -68,6 +70,7 @@
 //! - `matte-drift` (`running-time`, `state`: `scene-cut`, `started`, `finished` or `lost`; with `started` also
 //!   `after-cut`: boolean, `agreement`: 0 to 1);
 //! - `matte-reference` (`running-time`, `id`: `guint64`, `state`: `added`, `removed` or `failed`; then also `reason`);
+//! - `matte-target`, likewise for further targets;
 //! - a warning when frames go without a matte, or when something that was asked for cannot be done.
 
 use gst::glib;

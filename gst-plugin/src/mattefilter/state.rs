@@ -62,6 +62,8 @@ pub(super) struct State {
     last: Last,
     /// Options that engine and renderer have.
     options: Options,
+    /// Target that is shown, or all (0).
+    show_target: u64,
     /// Options that the engine has not been given yet.
     new_options: bool,
     /// What `mask-location` was when the mask was read.
@@ -109,6 +111,7 @@ impl State {
             matte: Matte::new(),
             last: Last::None,
             options,
+            show_target: 0,
             new_options: false,
             mask_location,
             mask_waits: mask.is_some(),
@@ -168,10 +171,7 @@ impl State {
             return;
         };
         // Cheap where the graphs stay; otherwise the loader opens new ones.
-        let kept = engine.unit().is_ok_and(|unit| {
-            let working = unit.matter.working_size();
-            unit.matter.working_size_for(size) == Some(working) && unit.matter.resize(size).is_ok()
-        });
+        let kept = engine.unit().is_ok_and(|unit| unit.resize(size));
         if kept {
             if let Some(opened) = &mut self.opened {
                 opened.frame_size = Some(size);
@@ -186,8 +186,17 @@ impl State {
     fn drop_engine(&mut self, loader: &Loader) {
         self.opened = None;
         if let Some(engine) = self.engine.take() {
-            loader.discard(Box::new(engine));
+            self.discard(engine, loader);
         }
+    }
+
+    /// Frees an engine; what only it knows is told to be gone.
+    fn discard(&mut self, mut engine: Engine, loader: &Loader) {
+        self.news.push(News::ReferencesGone);
+        if let Ok(unit) = engine.unit() {
+            self.news.extend(unit.others().map(News::TargetRemoved));
+        }
+        loader.discard(Box::new(engine));
     }
 
     /// Takes over what the properties say now, and an engine that has become ready.
@@ -278,8 +287,7 @@ impl State {
             }
         };
         if let Some(old) = self.engine.replace(engine) {
-            loader.discard(Box::new(old));
-            self.news.push(News::ReferencesGone);
+            self.discard(old, loader);
         } else {
             self.mask_waits |= self.mask.is_some() && self.matte.is_empty();
         }
@@ -291,6 +299,7 @@ impl State {
 
     /// Options and mask that may change between two frames.
     fn update_options(&mut self, settings: &Settings) {
+        self.show_target = settings.show_target;
         let opened = self.opened.as_ref().map(Target::options);
         let mut wanted = settings.live_options(&opened.unwrap_or_default());
         if self.mask_spent && settings.seed == Seed::Auto {
@@ -369,7 +378,7 @@ impl State {
     }
 
     /// Orders for the engine: options that have changed, the mask, and what the application asks for.
-    fn orders(&mut self, carried: Option<OwnedMask>) -> Orders {
+    fn orders(&mut self, carried: Option<OwnedMask>, waits: bool) -> Orders {
         let mut actions = std::mem::take(&mut self.actions);
         let mut first = 0;
         for (i, action) in actions.iter().enumerate() {
@@ -399,6 +408,8 @@ impl State {
         Orders {
             options: std::mem::take(&mut self.new_options).then(|| self.options.clone()),
             actions,
+            show: self.show_target,
+            waits,
         }
     }
 
@@ -440,7 +451,7 @@ impl State {
     ) -> Result<(), gst::ErrorMessage> {
         let result = match (mode, buffer) {
             (LatencyMode::Low, Some(buffer)) => self.newest(waits, buffer, frame),
-            _ => self.aligned(frame),
+            _ => self.aligned(waits, frame),
         };
         match result {
             Ok(()) => {}
@@ -457,14 +468,14 @@ impl State {
         Ok(())
     }
 
-    fn aligned(&mut self, frame: &Frame) -> Result<(), Failure> {
+    fn aligned(&mut self, waits: bool, frame: &Frame) -> Result<(), Failure> {
         // What is still under way from the other mode.
         if let Some(engine) = &mut self.engine {
             engine.unit().map_err(Failure::Engine)?;
             engine.collect(&mut self.matte, &mut self.news);
         }
         let carried = self.carried(frame);
-        let mut orders = self.orders(carried);
+        let mut orders = self.orders(carried, waits);
         let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) else {
             return Ok(());
         };
@@ -486,7 +497,7 @@ impl State {
         };
         if engine.is_at_rest().map_err(Failure::Engine)? {
             let carried = self.carried(frame);
-            let orders = self.orders(carried);
+            let orders = self.orders(carried, waits);
             if let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) {
                 engine.predict(Input {
                     buffer,
