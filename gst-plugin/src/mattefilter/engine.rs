@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use gst_video::VideoFrame;
-use gst_video::prelude::*;
 use matte_core::{
     Backend, Error, Frame, Matte, MatteState, Matter, ModelSet, Options, ReferenceId, Repair,
     SeedMode,

@@ -24,7 +24,7 @@ use super::actions::{Action, OwnedMask};
 use super::caps;
 use super::engine::{FIRST_TARGET, News};
 use super::errors::error_message;
-use super::frames::{Stream, input, output};
+use super::frames::{input, output};
 use super::latency::Latency;
 use super::loader::{Event, Loader, Waited};
 use super::properties::{
