@@ -352,12 +352,13 @@ fn an_engine_that_keeps_failing_is_opened_anew_and_keeps_the_target() {
     for t in 1..5 {
         assert!(is_transparent(&filter.push(fault(&info, t))));
     }
-    wait_for(&filter.bus, "matte-backend", is_ready);
+    // Looking for one kind of message drops the others.
+    let ready = wait_for_all(&filter.bus, "matte-backend", is_ready);
+    assert_eq!(ready, 1, "one warning for all the frames");
     let out = filter.push(plain(&info, ROOM, 5));
     assert_eq!(first_pixel(&out), [90, 40, 30, 40]);
     let how = wait_for(&filter.bus, "matte-seeded", |_| true);
     assert_eq!(how.get::<&str>("how"), Ok("carried"));
-    assert_eq!(warnings(&filter.bus).len(), 1, "one warning");
 }
 
 #[test]

@@ -201,12 +201,8 @@ impl State {
 
     /// Takes over what the properties say now, and an engine that has become ready.
     pub(super) fn update(&mut self, settings: &Settings, loader: &Loader) {
-        self.update_options(settings);
         self.ask(settings, loader);
-        let Some(asked) = &self.asked else {
-            return;
-        };
-        match loader.take(asked) {
+        match self.asked.as_ref().and_then(|asked| loader.take(asked)) {
             None => {}
             Some(Outcome::Failed(reason)) => {
                 self.refused = self.asked.take();
@@ -222,6 +218,8 @@ impl State {
                 self.adopt(*matter, loader);
             }
         }
+        // After that: what the engine in use was opened with is part of its options.
+        self.update_options(settings);
     }
 
     /// Asks the loader for what the properties say, unless that is there, under way, or has been refused.

@@ -511,6 +511,20 @@ pub fn wait_for(
     panic!("no {name} within a minute")
 }
 
+/// Waits likewise; how many warnings came before.
+pub fn wait_for_all(bus: &gst::Bus, name: &str, test: impl Fn(&gst::StructureRef) -> bool) -> u32 {
+    let mut warnings = 0;
+    let types = [gst::MessageType::Element, gst::MessageType::Warning];
+    while let Some(message) = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &types) {
+        match message.structure() {
+            _ if message.type_() == gst::MessageType::Warning => warnings += 1,
+            Some(structure) if structure.name() == name && test(structure) => return warnings,
+            _ => {}
+        }
+    }
+    panic!("no {name} within a minute")
+}
+
 /// Whether a message says that an engine is ready.
 pub fn is_ready(structure: &gst::StructureRef) -> bool {
     structure.get::<&str>("state") == Ok("ready")
