@@ -90,20 +90,29 @@ fn a_flush_may_come_from_another_thread_at_any_moment() {
     let (element, bus, ends) = playing(&[("mask-location", mask.location())]);
     assert!(ends.start(&info));
     let end = Instant::now() + Duration::from_secs(2);
+    // A flush begins at any moment, and ends between two frames.
+    let streaming = std::sync::Mutex::new(());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut dice = Dice(7);
             while Instant::now() < end {
                 std::thread::sleep(Duration::from_micros(dice.roll(3000)));
-                ends.flush();
+                ends.src.push_event(gst::event::FlushStart::new());
+                let between = streaming.lock().unwrap();
+                ends.src.push_event(gst::event::FlushStop::new(true));
+                drop(between);
             }
         });
         let mut t = 0;
         while Instant::now() < end {
+            let frame = streaming.lock().unwrap();
+            let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+            ends.src.push_event(gst::event::Segment::new(&segment));
             match ends.src.push(plain(&info, PICTURE, t)) {
                 Ok(_) | Err(gst::FlowError::Flushing) => {}
                 Err(e) => panic!("{e}: {:?}", errors(&bus)),
             }
+            drop(frame);
             t += 1;
         }
     });
@@ -139,7 +148,9 @@ fn caps_may_change_with_every_buffer() {
         assert!(ends.start(&first));
         let mut info = first;
         for t in 0..60 {
-            ends.src.push(picture(&info, t)).unwrap();
+            if let Err(e) = ends.src.push(picture(&info, t)) {
+                panic!("{e}: {info:?}: {:?}", errors(&bus));
+            }
             let out = ends.take();
             assert_eq!(out.len(), 1);
             assert_eq!(

@@ -310,7 +310,15 @@ impl Ends {
         let out = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&out);
         let src = gst::Pad::builder(gst::PadDirection::Src).build();
-        let sink = gst::Pad::builder(gst::PadDirection::Sink)
+        // Without a template a pad takes nothing but the caps that it has.
+        let any = gst::PadTemplate::new(
+            "sink",
+            gst::PadDirection::Sink,
+            gst::PadPresence::Always,
+            &gst::Caps::new_any(),
+        )
+        .unwrap();
+        let sink = gst::Pad::builder_from_template(&any)
             .chain_function(move |_, _, buffer| {
                 into.lock().unwrap().push(buffer);
                 Ok(gst::FlowSuccess::Ok)
@@ -401,7 +409,12 @@ impl SlowModel {
 
 fn release(dir: &Path) {
     let pipe = dir.join("manifest.json");
-    let mut into = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    // For reading as well: that does not wait for a reader, which there may not be.
+    let mut into = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
     let text = std::fs::read(Path::new(PROBE).join("manifest.json")).unwrap();
     let file = dir.join("manifest.part");
     std::fs::write(&file, &text).unwrap();
