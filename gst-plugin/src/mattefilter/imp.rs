@@ -230,7 +230,7 @@ impl MatteFilter {
     fn stats(&self) -> gst::Structure {
         let stats = lock(&self.state).as_mut().and_then(State::stats);
         let structure = gst::Structure::builder("application/x-matte-stats");
-        let Some(stats) = stats else {
+        let Some((stats, drawing)) = stats else {
             return structure.build();
         };
         let mut structure = structure
@@ -245,7 +245,12 @@ impl MatteFilter {
             .field("latency", clock_time(lock(&self.latency).reported()));
         for stage in Stage::ALL {
             let times = stats.stage(stage);
-            for (what, time) in [("p50", times.p50), ("p99", times.p99), ("mean", times.mean)] {
+            let times = match stage {
+                // The element draws for itself.
+                Stage::Postprocess => drawing,
+                _ => [times.p50, times.p99, times.mean],
+            };
+            for (what, time) in ["p50", "p99", "mean"].into_iter().zip(times) {
                 structure =
                     structure.field(format!("{}-{what}", stage.name()), time.as_micros() as u64);
             }

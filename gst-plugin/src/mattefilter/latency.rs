@@ -2,6 +2,47 @@
 
 use std::time::Duration;
 
+/// Times of what the element does itself, over the last frames.
+#[derive(Debug)]
+pub(super) struct Times {
+    all: [Duration; 512],
+    runs: usize,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            all: [Duration::ZERO; 512],
+            runs: 0,
+        }
+    }
+}
+
+impl Times {
+    pub(super) fn add(&mut self, time: Duration) {
+        let places = self.all.len();
+        self.all[self.runs % places] = time;
+        self.runs += 1;
+    }
+
+    /// Median, 99th percentile and mean; nothing before the first.
+    pub(super) fn summary(&self) -> [Duration; 3] {
+        let n = self.runs.min(self.all.len());
+        if n == 0 {
+            return [Duration::ZERO; 3];
+        }
+        let mut sorted = self.all;
+        let sorted = &mut sorted[..n];
+        sorted.sort_unstable();
+        let at = |share: f64| sorted[((n - 1) as f64 * share).round() as usize];
+        [
+            at(0.5),
+            at(0.99),
+            sorted.iter().sum::<Duration>() / n as u32,
+        ]
+    }
+}
+
 /// Frames over which the time is taken.
 const WINDOW: usize = 64;
 /// Share of the frames that are through in the time that is reported.
@@ -109,6 +150,20 @@ mod tests {
         assert_eq!(latency.reported(), FRAME);
         fill(&mut latency, 100_000);
         assert_eq!(latency.reported(), 16 * FRAME);
+    }
+
+    #[test]
+    fn times_are_those_of_the_last_frames() {
+        let mut times = Times::default();
+        assert_eq!(times.summary(), [Duration::ZERO; 3]);
+        for millis in 0..1000 {
+            times.add(Duration::from_millis(millis));
+        }
+        // 488 to 999.
+        let [median, high, mean] = times.summary();
+        assert_eq!(median, Duration::from_millis(744));
+        assert_eq!(high, Duration::from_millis(994));
+        assert_eq!(mean, Duration::from_micros(743_500));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::actions::{Action, OwnedMask};
 use super::engine::{Engine, Input, Lost, News, Orders, Shown};
 use super::errors::{error_message, lost};
 use super::frames::Stream;
+use super::latency::Times;
 use super::loader::{Loader, Outcome, Target};
 use super::properties::{LatencyMode, Seed, Settings};
 
@@ -57,6 +58,7 @@ pub(super) struct State {
     /// An error has been told that ends the stream.
     pub(super) ended: bool,
     renderer: Renderer,
+    drawing: Times,
     /// The newest matte.
     matte: Matte,
     last: Last,
@@ -108,6 +110,7 @@ impl State {
             ever_opened: false,
             ended: false,
             renderer: Renderer::new(&options)?,
+            drawing: Times::default(),
             matte: Matte::new(),
             last: Last::None,
             options,
@@ -145,10 +148,10 @@ impl State {
         std::mem::take(&mut self.news)
     }
 
-    /// The engine's statistics; it waits until the worker is done.
-    pub(super) fn stats(&mut self) -> Option<Stats> {
+    /// The engine's statistics, and the times of drawing; it waits until the worker is done.
+    pub(super) fn stats(&mut self) -> Option<(Stats, [Duration; 3])> {
         let unit = self.engine.as_mut()?.unit().ok()?;
-        Some(unit.matter.stats())
+        Some((unit.matter.stats(), self.drawing.summary()))
     }
 
     fn frame_size(&self) -> Option<(u32, u32)> {
@@ -588,10 +591,12 @@ impl State {
     ) -> Result<(), gst::ErrorMessage> {
         let policy = match self.last {
             Last::Matted if !self.matte.is_empty() => {
+                let start = Instant::now();
                 let drawn = match newer {
                     true => self.renderer.render_newer(&self.matte, frame, output),
                     false => self.renderer.render(&self.matte, frame, output),
                 };
+                self.drawing.add(start.elapsed());
                 match drawn {
                     Ok(()) => return Ok(()),
                     Err(e) => {
