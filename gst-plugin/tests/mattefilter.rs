@@ -11,7 +11,8 @@ use common::*;
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gst_video::{
-    VideoConverter, VideoCropMeta, VideoFormat, VideoFrame, VideoFrameRef, VideoInfo, VideoMeta,
+    VideoConverter, VideoConverterConfig, VideoCropMeta, VideoDitherMethod, VideoFormat,
+    VideoFrame, VideoFrameRef, VideoInfo, VideoMeta,
 };
 use matte_core::Options;
 
@@ -183,14 +184,17 @@ fn converted(buffer: &gst::Buffer, from: &VideoInfo, into: &VideoInfo) -> gst::B
     let frame = VideoFrame::from_buffer_readable(buffer.clone(), from).unwrap();
     let out = gst::Buffer::with_size(into.size()).unwrap();
     let mut out = VideoFrame::from_buffer_writable(out, into).unwrap();
-    VideoConverter::new(from, into, None)
+    // Its noise would be most of what is measured.
+    let mut config = VideoConverterConfig::new();
+    config.set_dither_method(VideoDitherMethod::None);
+    VideoConverter::new(from, into, Some(config))
         .unwrap()
         .frame(&frame, &mut out);
     stamped(out.into_buffer(), 0)
 }
 
 #[test]
-fn luma_and_chroma_of_every_matrix_and_range_become_the_colours_of_videoconvert() {
+fn luma_and_chroma_of_every_matrix_and_range_become_the_right_colours() {
     if !ready() {
         return;
     }
@@ -215,32 +219,51 @@ fn luma_and_chroma_of_every_matrix_and_range_become_the_colours_of_videoconvert(
             let mut filter = probe(&[], &info, &mask);
             let out = filter.push(source.clone());
             let output = filter.output();
-            // With 16 bits: the short cuts of videoconvert for 8 bits are coarser than what is asked for here.
-            let deep = VideoInfo::builder(VideoFormat::Argb64, width, height)
-                .fps(output.fps())
-                .colorimetry(&output.colorimetry())
-                .build()
-                .unwrap();
-            let expected = converted(&source, &info, &deep);
-            let (got, expected) = (rows(&out, &output), rows(&expected, &deep));
-            // Inside the patches, where it does not matter how chroma is brought to full size.
+            let got = rows(&out, &output);
+            // videoconvert itself is no measure with 8 bits: its short cuts are off by up to 5. Compared is inside the
+            // patches, where it does not matter how chroma is brought to full size.
             for y in (8..height as usize).step_by(16) {
                 for x in (8..width as usize).step_by(16) {
-                    let got = &got[y][x * 4..][..3];
-                    let expected: Vec<u8> = expected[y][x * 8 + 2..][..6]
-                        .chunks_exact(2)
-                        .map(|v| u16::from_ne_bytes([v[0], v[1]]))
-                        .map(|v| ((u32::from(v) + 128) / 257) as u8)
-                        .collect();
-                    let most = got.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
-                    assert!(
-                        most <= Some(1),
-                        "{format}, {colorimetry}, patch at {x}, {y}: {got:?}, not {expected:?}"
-                    );
+                    let exact = exact(&source, &info, (x, y));
+                    for c in 0..3 {
+                        let value = got[y][x * 4 + c];
+                        assert!(
+                            (f64::from(value) - exact[c]).abs() <= 1.0,
+                            "{format}, {colorimetry}, patch at {x}, {y}, component {c}: {value}, not {exact:?}"
+                        );
+                    }
                 }
             }
         }
     }
+}
+
+/// Red, green and blue of a pixel as the standards' formula gives them.
+fn exact(buffer: &gst::Buffer, info: &VideoInfo, (x, y): (usize, usize)) -> [f64; 3] {
+    let frame = VideoFrameRef::from_buffer_ref_readable(buffer.as_ref(), info).unwrap();
+    let format = info.format_info();
+    let full = info.colorimetry().range() == gst_video::VideoColorRange::Range0_255;
+    let [luma, u, v] = [0, 1, 2].map(|c: usize| {
+        let plane = format.plane()[c];
+        let at = format.poffset()[c] as usize
+            + (y >> format.h_sub()[c]) * frame.plane_stride()[plane as usize] as usize
+            + (x >> format.w_sub()[c]) * format.pixel_stride()[c] as usize;
+        let value = f64::from(frame.plane_data(plane).unwrap()[at]);
+        match (full, c) {
+            (true, 0) => value / 255.0,
+            (false, 0) => (value - 16.0) / 219.0,
+            (true, _) => (value - 128.0) / 255.0,
+            (false, _) => (value - 128.0) / 224.0,
+        }
+    });
+    let (kr, kb) = match info.colorimetry().matrix() {
+        gst_video::VideoColorMatrix::Bt601 => (0.299, 0.114),
+        _ => (0.2126, 0.0722),
+    };
+    let red = luma + 2.0 * (1.0 - kr) * v;
+    let blue = luma + 2.0 * (1.0 - kb) * u;
+    let green = (luma - kr * red - kb * blue) / (1.0 - kr - kb);
+    [red, green, blue].map(|c| (c * 255.0).clamp(0.0, 255.0))
 }
 
 #[test]
