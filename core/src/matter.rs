@@ -118,6 +118,10 @@ struct Network {
     keep: Option<Tensor>,
     prior: Option<Tensor>,
     prior_absent: f32,
+    /// The hint may serve for so many frames after the one that it was made for.
+    prior_lasts: u32,
+    /// For how many frames it has served already; `None` where it is none of theirs.
+    prior_age: Option<u32>,
     bank: Bank,
     state: State,
 }
@@ -199,6 +203,7 @@ impl Network {
         };
         let prior = matte.tensor(&allocator, "prior")?;
         let prior_absent = manifest.prior.as_ref().map_or(0.0, |p| p.absent);
+        let prior_lasts = manifest.prior.as_ref().map_or(0, |p| p.interval - 1);
         let mut network = Self {
             frame: of_matte("frame")?,
             alpha: of_matte("alpha")?,
@@ -215,6 +220,8 @@ impl Network {
             },
             prior,
             prior_absent,
+            prior_lasts,
+            prior_age: None,
             bank: Bank::new(&allocator, shape)?,
             state: State::new(&allocator, &matte)?,
             matte,
@@ -232,6 +239,7 @@ impl Network {
     }
 
     fn forget_prior(&mut self) -> Result<()> {
+        self.prior_age = None;
         match &mut self.prior {
             Some(prior) => prior.fill(self.prior_absent),
             None => Ok(()),
@@ -725,7 +733,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         self.begin_seed_prepared(&mask)
     }
 
@@ -832,7 +840,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         self.mask_step(&mask, true)
     }
 
@@ -855,7 +863,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         let (slot, id) = self.network.bank.next_reference()?;
         let stored = self.store_reference(&mask, slot);
         if stored.is_err() {
@@ -867,6 +875,8 @@ impl Matter {
 
     fn store_reference(&mut self, mask: &[u8], slot: usize) -> Result<()> {
         let network = &mut self.network;
+        // The reference may come from another place or time, and so does its hint.
+        network.prior_age = None;
         network.run_matte(Read::LastValue)?;
         network.set_alpha(mask, &self.geometry)?;
         // Nothing is committed but the object memory, which is about the target, not about time.
@@ -896,14 +906,21 @@ impl Matter {
         self.network.bank.remove_reference(id)
     }
 
-    fn prepare_prior(&mut self, frame: &Frame<'_>) -> Result<()> {
+    /// The hint for this frame. One made for another, at most `oldest` frames ago, serves as well.
+    fn prepare_prior(&mut self, frame: &Frame<'_>, oldest: u32) -> Result<()> {
         let Some(prior) = &mut self.network.prior else {
             return Ok(());
         };
         match &mut self.segmenter {
             Some(segmenter) if self.options.prior => {
+                if let Some(age) = self.network.prior_age.filter(|age| *age < oldest) {
+                    self.network.prior_age = Some(age + 1);
+                    return Ok(());
+                }
+                self.network.prior_age = None;
                 let start = Instant::now();
                 segmenter.prior(&mut self.scaler, frame, &self.geometry, prior)?;
+                self.network.prior_age = Some(0);
                 self.stats.record(Stage::Prior, start);
                 Ok(())
             }
@@ -1011,11 +1028,11 @@ impl Matter {
         )?;
         self.stats.record(Stage::Preprocess, start);
         if let Some(mask) = found {
-            self.prepare_prior(frame)?;
+            self.prepare_prior(frame, 0)?;
             self.seed_prepared(&mask)?;
             return Ok(Some(MatteState::Seeded));
         }
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, self.network.prior_lasts)?;
         let start = Instant::now();
         self.network.run_matte(Read::Bank)?;
         self.stats.record(Stage::Matte, start);
