@@ -492,7 +492,11 @@ impl Manifest {
         if has_prior && self.prior.is_none() {
             return Err("graph `matte` takes `prior`, but the field `prior` is missing".to_owned());
         }
-        if let Some(prior) = self.prior.as_ref().filter(|p| !(1..=60).contains(&p.interval)) {
+        if let Some(prior) = self
+            .prior
+            .as_ref()
+            .filter(|p| !(1..=60).contains(&p.interval))
+        {
             return Err(format!(
                 "field `prior`: interval {} must be from 1 to 60",
                 prior.interval
