@@ -17,7 +17,7 @@ from .render import Light, Renderer, View, look_at, perspective, window
 from .rig import unit
 
 FRAMES = 24
-TALLEST = 420
+TALLEST = 400
 
 
 @dataclass
@@ -52,7 +52,7 @@ def random_light(rng: np.random.Generator) -> Light:
     sky = _colour(rng, 0.3) * (1.1 - hard) * rng.uniform(0.5, 1.0)
     rim = _colour(rng, 0.4) * rng.choice([0, 0.3, 1.0, 2.0])
     return Light(key_way, white * hard * 1.9, fill_way, _colour(rng, 0.4) * rng.uniform(0.02, 0.6), rim_way, rim,
-                 sky * 0.8 + 0.05, sky * rng.uniform(0.2, 0.7) + 0.03, float(np.exp(rng.normal(0.1, 0.3))),
+                 sky * 0.8 + 0.05, sky * rng.uniform(0.2, 0.7) + 0.03, float(np.exp(rng.normal(-0.1, 0.3))),
                  float(rng.uniform(0.85, 1.15)))
 
 
@@ -124,7 +124,7 @@ class Studio:
             right = max(shown[:, 0].max() + margin, around_head.max())
         else:
             bottom -= (highest - bottom) * 0.03
-        height = int(rng.integers(int(tallest * 0.65), tallest + 1))
+        height = int(rng.integers(int(tallest * 0.6), tallest + 1))
         widest = 2.3 * (highest - bottom)
         if right - left > widest:
             middle_x = (left + right) / 2
@@ -135,13 +135,19 @@ class Studio:
         crown = np.array([0, 0, 0], float)
         crown[:] = [0, person.strands["position"][:, 1].max(), skeleton.head("head")[2]]
 
-        quick = np.abs(np.diff(project(places), axis=0)).max() * height / (highest - bottom)
-        blurred = quick > 5 and rng.random() < 0.75
-        shutter = float(rng.uniform(0.3, 0.9)) / 30 * speed
-        shifts = (-0.34, 0, 0.34) if quick * 30 / speed * shutter > 8 else (-0.25, 0.25)
+        # Pixels that the fastest joint moves while the shutter is open; a blurred frame has enough moments to hide steps.
+        shutter = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.75 else 0.0
+        shown = project(places)
+        moved = np.linalg.norm(np.gradient(shown, axis=0), axis=2) * height / (highest - bottom)
+        inside = (shown[..., 1] > bottom) & (np.abs(shown[..., 0]) < right)
+        moved = (moved * inside).max(1) * shutter
         pictures = []
-        for t, (matrices, _) in zip(times, poses):
-            moments = [act.pose(t + shutter * k)[0] for k in shifts] if blurred else [matrices]
+        for t, (matrices, _), far in zip(times, poses, moved):
+            count = 1 if far < 2.5 else int(np.clip(np.ceil(far / 3), 2, 5))
+            moments = [matrices]
+            if count > 1:
+                offsets = ((np.arange(count) + 0.5) / count - 0.5) * shutter / 30 * speed
+                moments = [act.pose(t + offset)[0] for offset in offsets]
             parts = [self.renderer.draw(m, view, light, crown, middle) for m in moments]
             pictures.append(np.rint(sum(parts) / len(parts)))
         stack = np.stack(pictures)
@@ -153,7 +159,7 @@ class Studio:
             raise ValueError(f"seed {seed}: nothing of the person is in the picture")
         # What is cut is cut at the border of the picture: the crop must not leave empty rows below it.
         stack = np.ascontiguousarray(stack[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-        notes = {**person.notes, "framing": framing, "kind": act.kind, "speed": speed, "blurred": bool(blurred)}
+        notes = {**person.notes, "framing": framing, "kind": act.kind, "speed": speed, "moved": round(float(moved.max()), 1)}
         return Clip(stack, bottom_open and rows[-1] == height - 1, columns[0] == 0 and bool((stack[:, :, 0, 3] > 128).any()),
                     columns[-1] == width - 1 and bool((stack[:, :, -1, 3] > 128).any()), seed, notes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .assets import Library
-from .rig import Skeleton, about, between, pitch, roll, unit, yaw
+from .rig import Skeleton, about, between, cross, log, pitch, roll, unit, yaw
 
 FRAMINGS = ("head", "half", "full")
 _LEGS = ("upperleg01", "upperleg02", "lowerleg01", "lowerleg02", "foot", "pelvis")
@@ -213,14 +213,14 @@ class Act:
         s = self.skeleton
         across = s.head(f"finger5-1.{side}") - s.head(f"finger2-1.{side}")
         along = s.head(f"finger3-1.{side}") - s.head(f"wrist.{side}")
-        palm = unit(np.cross(along, across)) * (1 if side == "L" else -1)
+        palm = unit(cross(along, across)) * (1 if side == "L" else -1)
         for name, finger in _FINGERS:
             bone = f"{name}.{side}"
             d = unit(s.tails[s.index[bone]] - s.heads[s.index[bone]])
             angle = np.clip(self.curl[side][finger - 1] + self.flex[side](t) * (0.5 + 0.1 * finger), -0.1, 1.35)
             if finger == 1:
                 angle *= 0.35
-            turns[bone] = about(np.cross(d, palm), angle)
+            turns[bone] = about(cross(d, palm), angle)
 
     def _stand(self, t: float, turns: dict[str, np.ndarray]) -> None:
         w = self.weight(t)
@@ -250,8 +250,6 @@ def _ease(u: float) -> float:
 
 
 def _axis_angle(rotation: np.ndarray, share: float) -> tuple[np.ndarray, float]:
-    from .rig import log
-
     v = log(rotation)
     angle = float(np.linalg.norm(v))
     return (v if angle > 1e-9 else np.array([0, 1.0, 0])), angle * share

@@ -345,7 +345,7 @@ def build(library: Library, seed: int) -> Person:
 
     # Clothes: one suit, shoes, sometimes a hat. A suit's panels are coloured by where they are.
     male = drawn["male"] > 0.5
-    suits = library.garments("male_*" if male else "female_*")
+    suits = library.garments("male_*" if male or rng.random() < 0.4 else "female_*")
     suit_name = suits[rng.integers(len(suits))]
     suit = library.clothing(suit_name)
     notes["suit"] = suit.name

@@ -116,8 +116,11 @@ def shadows(world, triangles, camera, depth):
 
 
 @_jit
-def cover(screen, triangles, nearest, owner):
-    """Fills each sample's 1/w and number of its nearest triangle. `owner` starts at -1, `nearest` at 0."""
+def cover(screen, triangles, closed, nearest, owner):
+    """Fills each sample's 1/w and number of its nearest triangle. `owner` starts at -1, `nearest` at 0.
+
+    The backs of `closed` surfaces are never seen; cloth is seen from inside, too.
+    """
     height, width = owner.shape[0], owner.shape[1]
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -126,7 +129,7 @@ def cover(screen, triangles, nearest, owner):
             continue
         ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if abs(area) < np.float32(1e-7):
+        if abs(area) < np.float32(1e-7) or (area > 0 and closed[t]):
             continue
         s = np.float32(1) / area
         x0, x1 = max(int(math.floor(min(ax, bx, cx))), 0), min(int(math.floor(max(ax, bx, cx))), width - 1)
@@ -160,20 +163,20 @@ def cover(screen, triangles, nearest, owner):
 
 
 @_inline
-def _texel(pyramid, level, u, v, channel):
-    """Bilinear, tiled. Level n of the pyramid starts where the larger ones end."""
+def _texel(pyramid, level, u, v):
+    """Four channels, bilinear, tiled. Level n of the pyramid starts where the larger ones end."""
     size = 256 >> level
-    start = 0
-    for k in range(level):
-        start += (256 >> k) * (256 >> k)
+    start = (65536 - size * size) * 4 // 3
     fu, fv = u * size - np.float32(0.5), v * size - np.float32(0.5)
     iu, iv = int(math.floor(fu)), int(math.floor(fv))
     du, dv = fu - np.float32(iu), fv - np.float32(iv)
     a, b = iu & (size - 1), (iu + 1) & (size - 1)
     c, d = start + (iv & (size - 1)) * size, start + ((iv + 1) & (size - 1)) * size
-    top = pyramid[c + a, channel] * (1 - du) + pyramid[c + b, channel] * du
-    low = pyramid[d + a, channel] * (1 - du) + pyramid[d + b, channel] * du
-    return top * (1 - dv) + low * dv
+    p, q, r, s = (1 - du) * (1 - dv), du * (1 - dv), (1 - du) * dv, du * dv
+    return (pyramid[c + a, 0] * p + pyramid[c + b, 0] * q + pyramid[d + a, 0] * r + pyramid[d + b, 0] * s,
+            pyramid[c + a, 1] * p + pyramid[c + b, 1] * q + pyramid[d + a, 1] * r + pyramid[d + b, 1] * s,
+            pyramid[c + a, 2] * p + pyramid[c + b, 2] * q + pyramid[d + a, 2] * r + pyramid[d + b, 2] * s,
+            pyramid[c + a, 3] * p + pyramid[c + b, 3] * q + pyramid[d + a, 3] * r + pyramid[d + b, 3] * s)
 
 
 @_inline
@@ -187,17 +190,18 @@ def _level(footprint):
 
 
 @_inline
-def _noise(pyramid, x, y, z, nx, nz, frequency, footprint, channel):
+def _noise(pyramid, x, y, z, nx, nz, frequency, footprint):
     """Noise on a surface at a place of the body at rest: projected along z, along x at its sides."""
     level = _level(footprint * frequency * np.float32(256))
     side = abs(nx) / (abs(nx) + abs(nz) + np.float32(1e-4))
-    side = min(max((side - np.float32(0.35)) / np.float32(0.3), np.float32(0)), np.float32(1))
-    out = np.float32(0)
+    side = min(max((side - np.float32(0.4)) / np.float32(0.2), np.float32(0)), np.float32(1))
+    if side >= 1:
+        return _texel(pyramid, level, z * frequency + np.float32(0.37), y * frequency)
+    a, b, c, d = _texel(pyramid, level, x * frequency, y * frequency)
     if side > 0:
-        out += side * _texel(pyramid, level, z * frequency + np.float32(0.37), y * frequency, channel)
-    if side < 1:
-        out += (1 - side) * _texel(pyramid, level, x * frequency, y * frequency, channel)
-    return out
+        e, f, g, h = _texel(pyramid, level, z * frequency + np.float32(0.37), y * frequency)
+        a, b, c, d = a + (e - a) * side, b + (f - b) * side, c + (g - c) * side, d + (h - d) * side
+    return a, b, c, d
 
 
 @_inline
@@ -297,9 +301,8 @@ def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, 
                 which = material[a]
                 gloss, sharp, wrap = looks[which, 8], np.float32(18), zero
                 if which == 0:
-                    g = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.9), footprint, 3)
-                    h = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.17), footprint, 2)
-                    d = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.9), footprint, 0)
+                    d, _, _, g = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.9), footprint)
+                    _, _, h, _ = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.17), footprint)
                     s = (np.float32(0.9) + np.float32(0.2) * g) * (np.float32(0.92) + np.float32(0.16) * h)
                     red, green, blue = red * s, green * s, blue * s
                     nx, ny = nx + (d - np.float32(0.5)) * np.float32(0.1), ny + (g - np.float32(0.5)) * np.float32(0.1)
@@ -317,11 +320,9 @@ def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, 
                     blue *= 1 + (eye_hue[2] - 1) * s
                     sharp = np.float32(120)
                 else:
-                    big = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.11), footprint, 2)
-                    bigx = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.11), footprint, 0)
-                    bigy = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.11), footprint, 1)
-                    midx = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.35), footprint, 0)
-                    small = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(1.1), footprint, 3)
+                    bigx, bigy, big, _ = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.11), footprint)
+                    midx, _, _, _ = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.35), footprint)
+                    _, _, _, small = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(1.1), footprint)
                     kind, scale, m = looks[which, 6], looks[which, 7], zero
                     across = rx + np.float32(0.7) * rz
                     down = ry + np.float32(0.12) * (midx - np.float32(0.5))
@@ -334,8 +335,8 @@ def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, 
                     elif kind > 5.5:  # mottled yarn
                         m = np.float32(0.7) * small + np.float32(0.3) * big - np.float32(0.1)
                     elif kind > 4.5:  # blotches
-                        m = (_noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.08) * scale + np.float32(0.05), footprint, 2)
-                             - np.float32(0.5)) * 18
+                        _, _, m, _ = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.08) * scale + np.float32(0.05), footprint)
+                        m = (m - np.float32(0.5)) * 18
                     elif kind > 3.5:  # dots
                         d1, d2 = across * scale * np.float32(2.2), down * scale * np.float32(2.2)
                         d1, d2 = d1 - math.floor(d1) - np.float32(0.5), d2 - math.floor(d2) - np.float32(0.5)
@@ -509,8 +510,9 @@ def blend(order, triangles, screen, world, turned, rest, card, tint, lit, thin, 
                     dx, dz = rx - crown[0], rz - crown[2]
                     turn = math.atan2(dx, dz) * np.float32(1 / 6.2831853)
                     fine = _level(footprint / max(math.sqrt(dx * dx + dz * dz), np.float32(0.2)) * np.float32(14 * 40))
-                    streak = np.float32(0.45) * _texel(pyramid, fine, turn * 4, far * np.float32(0.05) + card[a, 0], 3) \
-                        + np.float32(0.55) * _texel(pyramid, fine, turn * 14, far * np.float32(0.09) + card[a, 0], 3)
+                    _, _, _, coarse = _texel(pyramid, fine, turn * 4, far * np.float32(0.05) + card[a, 0])
+                    _, _, _, streak = _texel(pyramid, fine, turn * 14, far * np.float32(0.09) + card[a, 0])
+                    streak = np.float32(0.45) * coarse + np.float32(0.55) * streak
                     cut = np.float32(0.95) * streak
                     s = (edge * np.float32(1.25) - np.float32(0.05) - cut + np.float32(0.12)) / np.float32(0.24)
                     s = min(max(s, zero), one)
@@ -518,7 +520,7 @@ def blend(order, triangles, screen, world, turned, rest, card, tint, lit, thin, 
                 elif kind > 1.5:
                     edge = u * card[a, 2] + v * card[b, 2] + w * card[c, 2]
                     level = _level(footprint * np.float32(256 * 2.6))
-                    s = _texel(pyramid, level, rx * np.float32(2.6) + ry * np.float32(1.2), ry * np.float32(0.4), 3)
+                    _, _, _, s = _texel(pyramid, level, rx * np.float32(2.6) + ry * np.float32(1.2), ry * np.float32(0.4))
                     if kind < 2.5:
                         s = (edge * np.float32(0.9) + (s - np.float32(0.5)) * np.float32(0.8) - np.float32(0.15)) / np.float32(0.4)
                         alpha *= min(max(s, zero), one)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import raster
-from .person import Person
+from .person import EYE, Person
 
 SHADOW = 768
 
@@ -91,6 +91,7 @@ class Renderer:
             half = level.shape[0] // 2
             level = level.reshape(half, 2, half, 2, 4).mean((1, 3))
         self.pyramid = np.ascontiguousarray(np.concatenate(levels))
+        self.buffers: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.depth = np.empty((SHADOW, SHADOW), np.float32)
 
     def load(self, person: Person) -> None:
@@ -102,6 +103,7 @@ class Renderer:
         self.tint = (solid["colour"][:, :3].astype(np.float32) / 255) ** 2
         self.material = np.rint(solid["material"]).astype(np.int32)
         self.solid_triangles = person.solid_triangles
+        self.closed = self.material[self.solid_triangles[:, 0]] <= EYE
         n = len(solid)
         self.world, self.normal, self.screen = (np.zeros(shape, np.float32) for shape in ((n, 3), (n, 1, 3), (n, 3)))
         self.hair_rest = take(strands["position"])
@@ -140,20 +142,25 @@ class Renderer:
         raster.shadows(self.world, self.solid_triangles, shadow_camera, self.depth)
 
         shape = (view.height, view.width, raster.SAMPLES)
-        nearest, owner = np.zeros(shape, f4), np.full(shape, -1, np.int32)
-        samples = np.empty((*shape, 4), f4)
+        if self.buffers is None or self.buffers[0].shape != shape:
+            self.buffers = np.empty(shape, f4), np.empty(shape, np.int32), np.empty((*shape, 4), f4)
+        nearest, owner, samples = self.buffers
+        nearest[:] = 0
+        owner[:] = -1
         samples[:] = background
         lights = np.array([light.key_way, light.key, light.fill_way, light.fill, light.rim_way, light.rim, light.sky,
                            light.ground], f4)
         curve = tone_curve(light)
         distance = float(np.linalg.norm(view.eye - middle))
         footprint = f4(view.pixel * 2 * distance)
-        raster.cover(self.screen, self.solid_triangles, nearest, owner)
+        raster.cover(self.screen, self.solid_triangles, self.closed, nearest, owner)
         raster.shade(owner, self.solid_triangles, self.screen, self.world, self.normal, self.rest, self.rest_normal,
                      self.uv, self.tint, self.material, self.looks, eye, lights, curve, self.pyramid, self.iris,
                      self.eye_hue, self.depth, shadow_camera, footprint, samples)
         corners = self.person.strand_triangles
-        order = np.argsort(self.hair_screen[:, 2][corners].sum(1), kind="stable")
+        nearness = self.hair_screen[:, 2][corners].sum(1)
+        low, high = float(nearness.min()), float(nearness.max())
+        order = np.argsort(((nearness - low) * (65535 / max(high - low, 1e-9))).astype(np.uint16), kind="stable")
         lit = np.zeros((len(self.hair_spread), 3), f4)
         raster.light_strands(self.hair_spread, self.hair_turned, self.card, self.hair_tint, eye, lights, curve, self.depth,
                              shadow_camera, lit)

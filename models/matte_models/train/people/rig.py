@@ -5,6 +5,8 @@ A joint's axes are parallel to the world's at rest, so a rotation is the same wh
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .assets import Library
@@ -14,11 +16,23 @@ def unit(v: np.ndarray) -> np.ndarray:
     return v / max(float(np.linalg.norm(v)), 1e-9)
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """NumPy's is slow for single vectors."""
+    ax, ay, az = float(a[0]), float(a[1]), float(a[2])
+    bx, by, bz = float(b[0]), float(b[1]), float(b[2])
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
 def about(axis: np.ndarray, angle: float) -> np.ndarray:
     """The rotation by `angle` radians about `axis`."""
-    x, y, z = unit(np.asarray(axis, float))
-    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+    x, y, z = float(axis[0]), float(axis[1]), float(axis[2])
+    n = max(math.sqrt(x * x + y * y + z * z), 1e-9)
+    x, y, z = x / n, y / n, z / n
+    c, s = math.cos(angle), math.sin(angle)
+    d = 1 - c
+    return np.array([[c + x * x * d, x * y * d - z * s, x * z * d + y * s],
+                     [x * y * d + z * s, c + y * y * d, y * z * d - x * s],
+                     [x * z * d - y * s, y * z * d + x * s, c + z * z * d]])
 
 
 def pitch(angle: float) -> np.ndarray:
@@ -62,10 +76,10 @@ def between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
 
 def swing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The smallest rotation that takes direction `a` to `b`."""
-    axis = np.cross(a, b)
+    axis = cross(a, b)
     s, c = float(np.linalg.norm(axis)), float(np.dot(a, b))
     if s < 1e-9:
-        return np.eye(3) if c > 0 else about(np.cross(a, [0.3, 0.5, 0.8]), np.pi)
+        return np.eye(3) if c > 0 else about(cross(a, [0.3, 0.5, 0.8]), np.pi)
     return about(axis, np.arctan2(s, c))
 
 
@@ -73,7 +87,7 @@ def frame(direction: np.ndarray, side: np.ndarray) -> np.ndarray:
     """An orthonormal frame: `direction`, the part of `side` across it, and their product."""
     d = unit(direction)
     s = unit(side - d * (side @ d))
-    return np.stack([d, s, np.cross(d, s)], 1)
+    return np.stack([d, s, cross(d, s)], 1)
 
 
 class Skeleton:
@@ -126,7 +140,7 @@ class Skeleton:
         cosine = np.clip((a * a + d * d - b * b) / (2 * a * d), -1, 1)
         elbow = start + way * a * cosine + out * a * np.sqrt(1 - cosine * cosine)
         u, l = unit(elbow - start), unit(start + way * d - elbow)
-        hinge0, hinge = np.cross(unit(u0), unit(l0)), np.cross(u, l)
+        hinge0, hinge = cross(unit(u0), unit(l0)), cross(u, l)
         full = frame(u, hinge) @ frame(u0, hinge0).T
         bend = frame(l, hinge) @ frame(l0, hinge0).T
         parent = rotations[self.parents[upper]]
