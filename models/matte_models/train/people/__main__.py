@@ -51,7 +51,8 @@ def main() -> None:
     for seed in range(args.start, args.start + args.count):
         path = args.out / f"{seed:05d}.npz"
         if path.exists():
-            shown.append(load(path))
+            if args.sheet:
+                shown.append(load(path))
             continue
         since = time.time()
         clip = studio.clip(seed)

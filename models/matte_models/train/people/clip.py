@@ -75,7 +75,7 @@ class Studio:
         speed = float(rng.choice([0.7, 1.0, 1.5, 2.2], p=[0.2, 0.4, 0.25, 0.15]))
         span = frames / 30 * speed
         skeleton = person.skeleton
-        act = Act(self.library, skeleton, rng, framing, span)
+        act = Act(self.library, skeleton, rng, framing, span, person.holding)
         light = random_light(rng)
         self.renderer.load(person)
 
@@ -93,7 +93,7 @@ class Studio:
         centre = joints[:, at["spine01"]].mean(0) if framing != "full" else middle
         field = float(np.radians(rng.uniform(14, 48)))
         size = {"head": 6.5, "half": 10.0, "full": 20.0}[framing]
-        distance = max(size / 2 / np.tan(field / 2), size * 0.9 + 4)
+        distance = max(size / 2 / np.tan(field / 2), size * 0.8 + 9)
         around, above = rng.normal(0, 0.12), rng.normal(0.02, 0.12)
         way = np.array([np.sin(around) * np.cos(above), np.sin(above), np.cos(around) * np.cos(above)])
         eye = centre + way * distance
@@ -104,7 +104,7 @@ class Studio:
             return clip[..., :2] / np.maximum(clip[..., 3:], 0.1)
 
         ends = [places.reshape(-1, 3) + offset for offset in
-                ([0.45, 0, 0], [-0.45, 0, 0], [0, 0.45, 0], [0, -0.45, 0])]
+                ([0.6, 0, 0], [-0.6, 0, 0], [0, 0.45, 0], [0, -0.45, 0])]
         crowns = (head + [0, top * 1.08 + 0.2, 0])
         spread = [head + [x, 0.8, z] for x in (-1.5, 1.5) for z in (-1.2, 1.2)]
         seen = project(np.concatenate([*ends, crowns, *spread]))
@@ -136,14 +136,14 @@ class Studio:
         crown[:] = [0, person.strands["position"][:, 1].max(), skeleton.head("head")[2]]
 
         # Pixels that the fastest joint moves while the shutter is open; a blurred frame has enough moments to hide steps.
-        shutter = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.75 else 0.0
+        shutter = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.6 else 0.0
         shown = project(places)
         moved = np.linalg.norm(np.gradient(shown, axis=0), axis=2) * height / (highest - bottom)
         inside = (shown[..., 1] > bottom) & (np.abs(shown[..., 0]) < right)
         moved = (moved * inside).max(1) * shutter
         pictures = []
         for t, (matrices, _), far in zip(times, poses, moved):
-            count = 1 if far < 2.5 else int(np.clip(np.ceil(far / 3), 2, 5))
+            count = 1 if far < 3 else int(np.clip(np.ceil(far / 4), 2, 5))
             moments = [matrices]
             if count > 1:
                 offsets = ((np.arange(count) + 0.5) / count - 0.5) * shutter / 30 * speed

@@ -177,7 +177,8 @@ class Hair:
         is_border = np.zeros(len(positions), bool)
         is_border[borders(faces)] = True
         edge = np.full(len(positions), 0.62)
-        to_skin, _ = nearest(positions, self.base[:BODY_VERTICES])
+        body = self.base[:BODY_VERTICES]
+        to_skin, _ = nearest(positions, body[body[:, 1] > self.crown[1] - 3.5][::2])
         for part in np.unique(label):
             here = np.nonzero(label == part)[0]
             rim = here[is_border[here]]
@@ -204,7 +205,7 @@ class Hair:
             along = flow(p, n, self.crown)
             direction = _normalised(along + n * out * self.rng.uniform(0.2, 1.6, (number, 1))
                                     + self.rng.normal(0, 0.12 + 0.3 * (out > 0.5), (number, 3)))
-            length = style.length * self.rng.uniform(0.3, 1.2, number)
+            length = (style.length if out < 0.5 else min(0.55 * style.length, 0.75)) * self.rng.uniform(0.3, 1.2, number)
             self._grow(p, direction, length, 8, 0.007, stiff, weights[owner], self.rng.uniform(0.7, 1.5, number),
                        style.curl, positions, weights)
 

@@ -68,7 +68,8 @@ def _place(rng: np.random.Generator, name: str) -> np.ndarray:
 class Act:
     """A clip's motion. `pose(t)` gives skinning matrices and joint positions at `t` seconds."""
 
-    def __init__(self, library: Library, skeleton: Skeleton, rng: np.random.Generator, framing: str, span: float):
+    def __init__(self, library: Library, skeleton: Skeleton, rng: np.random.Generator, framing: str, span: float,
+                 holding: str = ""):
         self.skeleton, self.library, self.span = skeleton, library, span
         self.framing = framing
         lively = float(np.exp(rng.uniform(-0.9, 0.5)))
@@ -108,6 +109,10 @@ class Act:
         if rng.random() < 0.15:  # pointing
             side = "LR"[rng.integers(2)]
             self.curl[side] = [0.6, 0.05, 1.2, 1.25, 1.3]
+        if holding:
+            self.curl[holding] = [0.5, 0.65, 0.65, 0.65, 0.65]
+            if self.kind == "talk":
+                self.hands[holding] = Keys(rng, [_place(rng, "chest"), _place(rng, str(rng.choice(["face", "front"])))], span, quick, lift)
         self.flex = {side: w(rng, 0.15, 0.5, 2) for side in "LR"}
         self.elbow = {side: rng.uniform(0.1, 0.9) for side in "LR"}
         self.gait = rng.uniform(0.8, 1.3)

@@ -47,6 +47,7 @@ class Person:
     strand_triangles: np.ndarray
     materials: list[Material]
     eye_hue: np.ndarray
+    holding: str  # the side of the hand that holds something, or nothing
     notes: dict
 
 
@@ -334,6 +335,7 @@ def uv_islands(mesh: Mesh) -> np.ndarray:
 
 
 def build(library: Library, seed: int) -> Person:
+    from . import extras
     from . import hair as hair_module
 
     rng = np.random.default_rng([seed, 1])
@@ -354,20 +356,42 @@ def build(library: Library, seed: int) -> Person:
     materials = [Material(gloss=float(rng.uniform(0.12, 0.4)), rough=0.15), Material(gloss=0.9, rough=0)]
     builder = Builder()
 
+    cuts: list[extras.Cut] = []
+
+    def layer(drawn_layer: tuple[extras.Cut, float]) -> None:
+        """A garment over what is worn already; what is well inside it goes."""
+        cut, by = drawn_layer
+        mesh, inside = cut.mesh()
+        materials.append(cloth(rng))
+        builder.add(mesh, extras.blown(rng, mesh, inside, base, by), weights, inside, np.ones((count, 3)),
+                    np.full(len(mesh.faces), len(materials) - 1))
+        hidden[:BODY_VERTICES] |= cut.inside(library.base.positions[:BODY_VERTICES], 0.35)
+        cuts.append(cut)
+
     def wear(clothing: Clothing, looks: np.ndarray, inflate: float = 0.0) -> np.ndarray:
         positions = clothing.fit(base)
+        under = np.zeros(len(positions), bool)
+        for cut in cuts:
+            under |= cut.inside(clothing.fit(library.base.positions), 0.3)
         normals = vertex_normals(positions, clothing.mesh.faces)
         positions = positions + normals * (0.012 + inflate * np.abs(bumps(rng, positions, 0.8)))[:, None]
-        builder.add(clothing.mesh, positions, bound_weights(library, clothing), np.ones(len(looks), bool),
+        builder.add(clothing.mesh, positions, bound_weights(library, clothing), ~under[clothing.mesh.faces].all(1),
                     np.ones((len(positions), 3)), looks)
         return positions
+
+    def bind(mesh: Mesh, bone: str, material: Material) -> None:
+        materials.append(material)
+        rigid = np.zeros((len(mesh.positions), len(library.bones)), np.float32)
+        rigid[:, library.bones.index(bone)] = 1
+        builder.add(mesh, mesh.positions, rigid, np.ones(len(mesh.faces), bool), np.ones((len(mesh.positions), 3)),
+                    np.full(len(mesh.faces), len(materials) - 1))
 
     islands = uv_islands(suit.mesh)
     rest = suit.mesh.positions
     centre_y = rest[suit.mesh.faces].mean(1)[:, 1]
     split = rest[:, 1].min() + 0.62 * (rest[:, 1].max() - rest[:, 1].min())
     solid_parts = components(len(rest), suit.mesh.faces)[suit.mesh.faces[:, 0]]
-    top = FIRST_CLOTH + len(materials) - 2
+    top = len(materials)
     materials += [cloth(rng), cloth(rng, 0.75), cloth(rng, 0.7)]
     one_piece = len(np.unique(solid_parts)) == 1 and rng.random() < 0.25
     looks = np.empty(len(islands), np.int64)
@@ -377,6 +401,12 @@ def build(library: Library, seed: int) -> Person:
         looks[faces] = top if y > split or one_piece else top + 1
         if faces.sum() < len(islands) * 0.03 and rng.random() < 0.35:
             looks[faces] = top + 2
+    if rng.random() < 0.3:
+        layer(extras.jumper(library, rng))
+        notes["jumper"] = True
+    if not male and rng.random() < 0.3:
+        layer(extras.skirt(library, rng))
+        notes["skirt"] = True
     wear(suit, looks, float(rng.uniform(0, 0.05)))
 
     if rng.random() < 0.93:
@@ -399,6 +429,19 @@ def build(library: Library, seed: int) -> Person:
     colour = hair_colour(rng, drawn)
     strands = hair_module.Hair(library, rng, base, skeleton, style, colour, drawn, hat)
 
+    plastic = lambda: Material(cloth_colour(rng), cloth_colour(rng), 0, 1, float(rng.uniform(0.1, 0.8)), 0.0)  # noqa: E731
+    if rng.random() < 0.22:
+        bind(extras.glasses(rng, skeleton, base), "head", plastic())
+        notes["glasses"] = True
+    if rng.random() < 0.12 and not hat:
+        bind(extras.headphones(rng, skeleton, base, 0.0 if style.name == "bald" else 0.2), "head", plastic())
+        notes["headphones"] = True
+    holding = "LR"[rng.integers(2)] if rng.random() < 0.14 else ""
+    if holding:
+        kind = str(rng.choice(["cup", "phone", "paper"]))
+        bind(extras.held(rng, skeleton, holding, kind), f"wrist.{holding}", plastic())
+        notes["holds"] = kind
+
     body = library.base
     keep = np.zeros(len(body.faces), bool)
     keep[body.groups["body"]] = True
@@ -414,4 +457,4 @@ def build(library: Library, seed: int) -> Person:
     tint = rng.choice(4, p=[0.5, 0.2, 0.15, 0.15])
     eye_hue = np.array([[1, 1, 1], [0.7, 1.1, 1.9], [0.8, 1.25, 0.9], [1.0, 1.2, 1.3]])[tint] * rng.uniform(0.8, 1.2)
     return Person(skeleton, np.concatenate(builder.parts), np.concatenate(builder.triangles).astype(np.int32),
-                  strands.vertices, strands.triangles, materials, eye_hue, notes)
+                  strands.vertices, strands.triangles, materials, eye_hue, holding, notes)
