@@ -85,7 +85,6 @@ class Studio:
         tails = np.stack([np.einsum("bij,bj->bi", m[:, :, :3], skeleton.tails) + m[:, :, 3] for m, _ in poses])
         places = np.concatenate([joints, tails], 1)
         at = skeleton.index
-        top = person.strands["position"][:, 1].max() - skeleton.head("head")[1]
         head = joints[:, at["head"]]
         middle = places.reshape(-1, 3).min(0) * 0.5 + places.reshape(-1, 3).max(0) * 0.5
 
@@ -103,27 +102,17 @@ class Studio:
             clip = np.concatenate([points, np.ones_like(points[..., :1])], -1) @ camera.T
             return clip[..., :2] / np.maximum(clip[..., 3:], 0.1)
 
-        ends = [places.reshape(-1, 3) + offset for offset in
-                ([0.6, 0, 0], [-0.6, 0, 0], [0, 0.45, 0], [0, -0.45, 0])]
-        crowns = (head + [0, top * 1.08 + 0.2, 0])
-        spread = [head + [x, 0.8, z] for x in (-1.5, 1.5) for z in (-1.2, 1.2)]
-        seen = project(np.concatenate([*ends, crowns, *spread]))
-        left, bottom = seen.min(0)
-        right, highest = seen.max(0)
+        seen = np.concatenate([project(self.renderer.places(m)) for m, _ in poses])
+        margin = 0.12 / (distance * np.tan(0.5))
+        highest, bottom = seen[:, 1].max() + margin, seen[:, 1].min() - margin
         bottom_open = framing != "full"
         if bottom_open:
             # A clip in which the person bends to the ground keeps a piece at least as high as the head.
             part = {"head": rng.choice(["spine02", "spine03", "spine04"]), "half": rng.choice(["spine05", "pelvis.L"])}[framing]
             line = project(joints[:, at[str(part)]]).mean(0)[1]
             bottom = max(bottom, min(line, project(head).min(0)[1] - 0.02))
-            shown = project(places.reshape(-1, 3))
-            margin = 0.9 / (distance * np.tan(0.5))
-            shown = shown[shown[:, 1] > bottom - margin]
-            around_head = seen[4 * len(ends[0]) :, 0]
-            left = min(shown[:, 0].min() - margin, around_head.min())
-            right = max(shown[:, 0].max() + margin, around_head.max())
-        else:
-            bottom -= (highest - bottom) * 0.03
+            seen = seen[seen[:, 1] > bottom - margin]
+        left, right = seen[:, 0].min() - margin, seen[:, 0].max() + margin
         height = int(rng.integers(int(tallest * 0.6), tallest + 1))
         widest = 2.3 * (highest - bottom)
         if right - left > widest:
@@ -132,8 +121,7 @@ class Studio:
         width = max(16, int(np.ceil(height * (right - left) / (highest - bottom))))
         pixel = (highest - bottom) / height * np.tan(0.5) / 2
         view = View(window((left, bottom, right, highest)) @ camera, eye, width, height, pixel)
-        crown = np.array([0, 0, 0], float)
-        crown[:] = [0, person.strands["position"][:, 1].max(), skeleton.head("head")[2]]
+        crown = np.array([0, person.strands["position"][:, 1].max(), skeleton.head("head")[2]])
 
         # Pixels that the fastest joint moves while the shutter is open; a blurred frame has enough moments to hide steps.
         shutter = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.6 else 0.0

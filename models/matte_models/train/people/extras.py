@@ -47,7 +47,7 @@ class Cut:
 
 
 def jumper(library: Library, rng: np.random.Generator) -> tuple[Cut, float]:
-    cut = Cut(library, float(rng.uniform(0.3, 1.1)), float(rng.choice([6.05, 6.15, 6.3])),
+    cut = Cut(library, float(rng.uniform(0.3, 1.1)), float(rng.choice([5.95, 6.1])),
               float(rng.choice([0.0, 0.3, 0.55, 0.97, 0.97, 0.97])))
     return cut, float(rng.uniform(0.13, 0.28))
 

@@ -120,6 +120,16 @@ class Renderer:
                               np.float32)
         self.eye_hue = np.asarray(person.eye_hue, np.float32)
 
+    def places(self, matrices: np.ndarray) -> np.ndarray:
+        """World places of a share of the vertices, dense enough to find what a picture must show."""
+        pose = np.ascontiguousarray(matrices.reshape(-1, 12), np.float32)
+        camera, one = np.eye(4, dtype=np.float32), np.float32(1)
+        raster.skin(self.rest, self.rest_normal, self.bones, self.weights, pose, camera, one, one, self.world, self.normal,
+                    self.screen)
+        raster.skin(self.hair_rest, self.hair_directions, self.hair_bones, self.hair_weights, pose, camera, one, one,
+                    self.hair_world, self.hair_turned, self.hair_screen)
+        return np.concatenate([self.world[::3], self.hair_world[::3]]).astype(np.float64)
+
     def draw(self, matrices: np.ndarray, view: View, light: Light, crown: np.ndarray, middle: np.ndarray,
              background: tuple[float, float, float, float] = (0, 0, 0, 0)) -> np.ndarray:
         """One moment as `height × width × 4` floats 0 to 255, premultiplied, over a premultiplied background."""
