@@ -15,6 +15,7 @@ pytest.importorskip("cv2", reason="synthetic people need opencv")
 from matte_models.train.people import hair, person, raster, rig  # noqa: E402
 from matte_models.train.people.assets import Library, read_bvh, read_mhclo  # noqa: E402
 from matte_models.train.people.clip import Studio, load, save  # noqa: E402
+from matte_models.train.people.motion import Act  # noqa: E402
 
 SHARED = Path(os.environ.get("MATTE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
@@ -66,6 +67,8 @@ def test_bvh_with_z_up_becomes_y_up(tmp_path):
     path.write_text(BVH)
     motion = read_bvh(path)
     assert motion.bones == ["hip", "knee"]
+    assert motion.parents == [-1, 0]
+    np.testing.assert_allclose(motion.offsets, [[0, 0, 0], [0, -4, 0]])
     assert motion.seconds == 0.05
     np.testing.assert_allclose(motion.rotations[0], np.tile(np.eye(3), (2, 1, 1)), atol=1e-12)
     # 90° about z (up) is 90° about y: x turns to -z, which was y.
@@ -103,7 +106,7 @@ def test_mhclo_binds_scales_and_deletes(tmp_path):
 def test_faces_go_only_when_all_their_vertices_are_hidden():
     faces = np.array([[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]])
     hidden = np.isin(np.arange(8), [2, 3, 4, 5, 6, 7])
-    np.testing.assert_array_equal(person.visible_faces(faces, hidden), faces[:1])
+    np.testing.assert_array_equal(person.visible(faces, hidden), [True, False, False])
 
 
 def test_rotations():
@@ -201,18 +204,21 @@ def test_missing_material_is_named(tmp_path):
         Library(tmp_path)
 
 
-# --- with the parts of MakeHuman ----------------------------------------------------------------------------------------
+# --- with the parts of MakeHuman ----------------------------------------------------------------------------------
 
 
 def test_hidden_skin_is_not_drawn(studio):
     someone = person.build(studio.library, 3)
-    suit = next(studio.library.clothing(p) for p in studio.library.garments("*suit*")
-                if studio.library.clothing(p).name == someone.notes["suit"])
+    suit = next(
+        studio.library.clothing(p)
+        for p in studio.library.garments("*suit*")
+        if studio.library.clothing(p).name == someone.notes["suit"]
+    )
     base, _ = person.shape(studio.library, np.random.default_rng([3, 1]))
     gone = np.zeros(len(base), bool)
     gone[suit.deleted] = True
     faces = studio.library.base.faces[studio.library.base.groups["body"]]
-    inner = set(np.unique(faces)) - set(np.unique(person.visible_faces(faces, gone)))
+    inner = set(np.unique(faces)) - set(np.unique(faces[person.visible(faces, gone)]))
     assert len(inner) > 500
     drawn = someone.solid["position"][someone.solid["material"] == person.SKIN]
     kept = {tuple(p) for p in drawn.round(4)}
@@ -282,3 +288,35 @@ def test_hair_reaches_beyond_the_head(studio):
     assert grown.scalp[body[:, 1] < body[:, 1].max() - 4].max() == 0
 
 
+def test_fingers_close_into_the_palm(studio):
+    base = studio.library.base.positions
+    skeleton = rig.Skeleton(studio.library, base)
+    act = Act(studio.library, skeleton, np.random.default_rng(0), "half", 1.0)
+    for side in "LR":
+        act.curl[side] = [1.0] * 5
+        turns: dict = {}
+        act._fingers(turns, side, 0.0)
+        _, positions = skeleton.forward(turns, np.zeros(3))
+        tip, palm = skeleton.index[f"finger3-3.{side}"], skeleton.index[f"finger3-1.{side}"]
+        closed, rest = positions[tip] - positions[palm], skeleton.heads[tip] - skeleton.heads[palm]
+        first, last = (skeleton.index[f"finger3-{k}.{side}"] for k in (1, 3))
+        bent = rig.unit(skeleton.tails[last] - skeleton.heads[last]) - rig.unit(
+            skeleton.tails[first] - skeleton.heads[first]
+        )
+        assert (closed - rest) @ bent > 0, "the other way than fingers bend at rest"
+
+
+@pytest.mark.parametrize("path", ["animations/walks/walk1.bvh", "animations/zombie/zombieWalk1.bvh"])
+def test_recorded_walks_step_and_let_the_arms_hang(studio, path):
+    skeleton = rig.Skeleton(studio.library, studio.library.base.positions)
+    act = Act(studio.library, skeleton, np.random.default_rng(0), "full", 1.0)
+    feet, hands = [], []
+    for frame in range(0, len(studio.library.motion(path).rotations), 2):
+        _, positions = skeleton.forward(act._recorded(path, frame), np.zeros(3))
+        at = {n: positions[skeleton.index[n]] for n in ("head", "foot.L", "foot.R", "wrist.L", "upperarm01.L")}
+        assert at["head"][1] > at["foot.L"][1] + 11
+        feet.append(at["foot.L"][2] - at["foot.R"][2])
+        hands.append(at["upperarm01.L"][1] - at["wrist.L"][1])
+    assert max(feet) > 1.5 and min(feet) < -1.5
+    if "walk1" in path:
+        assert min(hands) > 1.5

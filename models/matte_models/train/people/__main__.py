@@ -58,8 +58,10 @@ def main() -> None:
         clip = studio.clip(seed)
         save(clip, path)
         height, width = clip.frames.shape[1:3]
-        print(f"{path.name} {width}×{height} {path.stat().st_size / 1e6:.1f} MB {time.time() - since:.1f} s {clip.notes}",
-              flush=True)
+        print(
+            f"{path.name} {width}×{height} {path.stat().st_size / 1e6:.1f} MB {time.time() - since:.1f} s {clip.notes}",
+            flush=True,
+        )
         if args.sheet:
             shown.append(clip)
     if args.sheet and shown:

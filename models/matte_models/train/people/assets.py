@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ def read_obj(path: Path) -> Mesh:
     positions, uvs, faces, face_uvs = [], [], [], []
     groups: dict[str, list[int]] = {}
     current = groups.setdefault("", [])
-    with open(path) as file:
+    with path.open() as file:
         for line in file:
             words = line.split()
             if not words:
@@ -49,8 +49,13 @@ def read_obj(path: Path) -> Mesh:
                 current.append(len(faces))
                 faces.append([int(c[0]) - 1 for c in corners])
                 face_uvs.append([int(c[1]) - 1 if len(c) > 1 and c[1] else 0 for c in corners])
-    return Mesh(np.array(positions, np.float64), np.array(uvs or [[0, 0]], np.float32), np.array(faces, np.int32),
-                np.array(face_uvs, np.int32), {k: np.array(v, np.int32) for k, v in groups.items() if v})
+    return Mesh(
+        np.array(positions, np.float64),
+        np.array(uvs or [[0, 0]], np.float32),
+        np.array(faces, np.int32),
+        np.array(face_uvs, np.int32),
+        {k: np.array(v, np.int32) for k, v in groups.items() if v},
+    )
 
 
 @dataclass
@@ -107,8 +112,15 @@ def read_mhclo(path: Path) -> Clothing:
     mesh = read_obj(path.parent / obj)
     if len(mesh.positions) != len(anchors):
         raise ValueError(f"{path}: {len(anchors)} bound vertices, {len(mesh.positions)} in {obj}")
-    return Clothing(path.stem, mesh, np.array(anchors), np.array(shares, np.float64), np.array(offsets, np.float64),
-                    [scales[k] for k in "xyz"], np.array(sorted(set(deleted)), np.int64))
+    return Clothing(
+        path.stem,
+        mesh,
+        np.array(anchors),
+        np.array(shares, np.float64),
+        np.array(offsets, np.float64),
+        [scales[k] for k in "xyz"],
+        np.array(sorted(set(deleted)), np.int64),
+    )
 
 
 @dataclass
@@ -116,6 +128,8 @@ class Motion:
     """Rotations of a `.bvh`, in axes that are parallel to the world's at rest (y up)."""
 
     bones: list[str]
+    parents: list[int]  # -1 for the root
+    offsets: np.ndarray  # bones × 3, from the parent's joint at rest
     rotations: np.ndarray  # frames × bones × 3 × 3
     seconds: float  # of a frame
 
@@ -132,14 +146,25 @@ def _turn(axis: str, degrees: float) -> np.ndarray:
 def read_bvh(path: Path, z_is_up: bool = True) -> Motion:
     bones: list[str] = []
     channels: list[list[str]] = []
+    parents: list[int] = []
+    offsets: list[list[float]] = []
+    open_joints: list[int] = []  # -1 stands for the end of a limb
     lines = iter(path.read_text().splitlines())
     for line in lines:
         words = line.split()
         if not words:
             continue
         if words[0] in ("ROOT", "JOINT"):
+            parents.append(open_joints[-1] if open_joints else -1)
+            open_joints.append(len(bones))
             bones.append(words[1])
             channels.append([])
+        elif words[0] == "End":
+            open_joints.append(-1)
+        elif words[0] == "}":
+            open_joints.pop()
+        elif words[0] == "OFFSET" and open_joints[-1] >= 0:
+            offsets.append([float(x) for x in words[1:4]])
         elif words[0] == "CHANNELS":
             channels[-1] = words[2:]
         elif words[0] == "MOTION":
@@ -158,7 +183,7 @@ def read_bvh(path: Path, z_is_up: bool = True) -> Motion:
                 if name.endswith("rotation"):
                     turn = turn @ _turn(name[0], value)
             rotations[frame, bone] = swap @ turn @ swap.T
-    return Motion(bones, rotations, seconds)
+    return Motion(bones, parents, np.array(offsets) @ swap.T, rotations, seconds)
 
 
 class Library:
@@ -169,6 +194,8 @@ class Library:
         if not (self.root / "3dobjs/base.obj").is_file():
             raise FileNotFoundError(f"{self.root}: no 3dobjs/base.obj; unpack makehuman-cc0.tar.xz and give its folder")
         self._targets: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._clothing: dict[str, Clothing] = {}
+        self._motions: dict[str, Motion] = {}
 
     @cached_property
     def base(self) -> Mesh:
@@ -191,15 +218,19 @@ class Library:
             self._targets[name] = (values[:, 0].astype(np.int64), values[:, 1:].astype(np.float32))
         return self._targets[name]
 
-    @lru_cache(maxsize=None)
     def clothing(self, path: str) -> Clothing:
-        return read_mhclo(self.root / path)
+        """The garment or hair of a `.mhclo`, by its path below the root."""
+        if path not in self._clothing:
+            self._clothing[path] = read_mhclo(self.root / path)
+        return self._clothing[path]
 
     def hair_styles(self) -> list[str]:
         return [str(p.relative_to(self.root)) for p in sorted((self.root / "assets/hair").glob("*/*.mhclo"))]
 
     def garments(self, pattern: str) -> list[str]:
-        return [str(p.relative_to(self.root)) for p in sorted((self.root / "assets/clothes").glob(f"{pattern}/*.mhclo"))]
+        return [
+            str(p.relative_to(self.root)) for p in sorted((self.root / "assets/clothes").glob(f"{pattern}/*.mhclo"))
+        ]
 
     @cached_property
     def skeleton(self) -> dict:
@@ -231,6 +262,8 @@ class Library:
         out[total[:, 0] < 1e-6, self.bones.index("root")] = 1
         return out / np.maximum(out.sum(1, keepdims=True), 1e-6)
 
-    @lru_cache(maxsize=None)
     def motion(self, path: str) -> Motion:
-        return read_bvh(self.root / path)
+        """The motion of a `.bvh`, by its path below the root."""
+        if path not in self._motions:
+            self._motions[path] = read_bvh(self.root / path)
+        return self._motions[path]

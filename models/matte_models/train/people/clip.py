@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,9 +50,18 @@ def random_light(rng: np.random.Generator) -> Light:
     white = _colour(rng, 0.35)
     sky = _colour(rng, 0.3) * (1.1 - hard) * rng.uniform(0.5, 1.0)
     rim = _colour(rng, 0.4) * rng.choice([0, 0.3, 1.0, 2.0])
-    return Light(key_way, white * hard * 1.9, fill_way, _colour(rng, 0.4) * rng.uniform(0.02, 0.6), rim_way, rim,
-                 sky * 0.8 + 0.05, sky * rng.uniform(0.2, 0.7) + 0.03, float(np.exp(rng.normal(-0.1, 0.3))),
-                 float(rng.uniform(0.85, 1.15)))
+    return Light(
+        key_way,
+        white * hard * 1.9,
+        fill_way,
+        _colour(rng, 0.4) * rng.uniform(0.02, 0.6),
+        rim_way,
+        rim,
+        sky * 0.8 + 0.05,
+        sky * rng.uniform(0.2, 0.7) + 0.03,
+        float(np.exp(rng.normal(-0.1, 0.3))),
+        float(rng.uniform(0.85, 1.15)),
+    )
 
 
 class Studio:
@@ -108,7 +116,9 @@ class Studio:
         bottom_open = framing != "full"
         if bottom_open:
             # A clip in which the person bends to the ground keeps a piece at least as high as the head.
-            part = {"head": rng.choice(["spine02", "spine03", "spine04"]), "half": rng.choice(["spine05", "pelvis.L"])}[framing]
+            part = {"head": rng.choice(["spine02", "spine03", "spine04"]), "half": rng.choice(["spine05", "pelvis.L"])}[
+                framing
+            ]
             line = project(joints[:, at[str(part)]]).mean(0)[1]
             bottom = max(bottom, min(line, project(head).min(0)[1] - 0.02))
             seen = seen[seen[:, 1] > bottom - margin]
@@ -123,7 +133,8 @@ class Studio:
         view = View(window((left, bottom, right, highest)) @ camera, eye, width, height, pixel)
         crown = np.array([0, person.strands["position"][:, 1].max(), skeleton.head("head")[2]])
 
-        # Pixels that the fastest joint moves while the shutter is open; a blurred frame has enough moments to hide steps.
+        # Pixels that the fastest joint moves while the shutter is open; a blurred frame has enough moments to hide
+        # steps.
         shutter = float(rng.uniform(0.3, 0.9)) if rng.random() < 0.6 else 0.0
         shown = project(places)
         moved = np.linalg.norm(np.gradient(shown, axis=0), axis=2) * height / (highest - bottom)
@@ -147,27 +158,49 @@ class Studio:
             raise ValueError(f"seed {seed}: nothing of the person is in the picture")
         # What is cut is cut at the border of the picture: the crop must not leave empty rows below it.
         stack = np.ascontiguousarray(stack[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-        notes = {**person.notes, "framing": framing, "kind": act.kind, "speed": speed, "moved": round(float(moved.max()), 1)}
-        return Clip(stack, bottom_open and rows[-1] == height - 1, columns[0] == 0 and bool((stack[:, :, 0, 3] > 128).any()),
-                    columns[-1] == width - 1 and bool((stack[:, :, -1, 3] > 128).any()), seed, notes)
+        notes = {
+            **person.notes,
+            "framing": framing,
+            "kind": act.kind,
+            "speed": speed,
+            "moved": round(float(moved.max()), 1),
+        }
+        return Clip(
+            stack,
+            bottom_open and rows[-1] == height - 1,
+            columns[0] == 0 and bool((stack[:, :, 0, 3] > 128).any()),
+            columns[-1] == width - 1 and bool((stack[:, :, -1, 3] > 128).any()),
+            seed,
+            notes,
+        )
 
 
 def save(clip: Clip, path: Path) -> None:
     """Writes an `.npz` (zlib, level 1) in one step."""
     import zipfile
 
-    arrays = {"frames": clip.frames, "bottom_open": np.array(clip.bottom_open), "left_open": np.array(clip.left_open),
-              "right_open": np.array(clip.right_open), "seed": np.array(clip.seed)}
+    arrays = {
+        "frames": clip.frames,
+        "bottom_open": np.array(clip.bottom_open),
+        "left_open": np.array(clip.left_open),
+        "right_open": np.array(clip.right_open),
+        "seed": np.array(clip.seed),
+    }
     temporary = path.with_suffix(".tmp")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED, 1)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load(path: Path) -> Clip:
     with np.load(path) as file:
-        return Clip(file["frames"], bool(file["bottom_open"]), bool(file["left_open"]), bool(file["right_open"]),
-                    int(file["seed"]))
+        return Clip(
+            file["frames"],
+            bool(file["bottom_open"]),
+            bool(file["left_open"]),
+            bool(file["right_open"]),
+            int(file["seed"]),
+        )

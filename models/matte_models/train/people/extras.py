@@ -1,5 +1,6 @@
-"""Garments cut from the helper layers of the base mesh (jumpers, skirts), and things of simple shape that people wear or
-hold: glasses, headphones, a cup, a telephone, a sheet of paper."""
+"""Garments cut from the helper layers of the base mesh (jumpers, skirts), and things of simple shape that people wear
+or hold: glasses, headphones, a cup, a telephone, a sheet of paper.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +48,12 @@ class Cut:
 
 
 def jumper(library: Library, rng: np.random.Generator) -> tuple[Cut, float]:
-    cut = Cut(library, float(rng.uniform(0.3, 1.1)), float(rng.choice([5.95, 6.1])),
-              float(rng.choice([0.0, 0.3, 0.55, 0.97, 0.97, 0.97])))
+    cut = Cut(
+        library,
+        float(rng.uniform(0.3, 1.1)),
+        float(rng.choice([5.95, 6.1])),
+        float(rng.choice([0.0, 0.3, 0.55, 0.97, 0.97, 0.97])),
+    )
     return cut, float(rng.uniform(0.13, 0.28))
 
 
@@ -63,7 +68,7 @@ def blown(rng: np.random.Generator, mesh: Mesh, keep: np.ndarray, base: np.ndarr
     return base + normals * (by * (1 + 0.6 * folds))[:, None]
 
 
-# --- simple shapes -----------------------------------------------------------------------------------------------------
+# --- simple shapes ------------------------------------------------------------------------------------------------
 
 
 class Shape:
@@ -122,21 +127,39 @@ def glasses(rng: np.random.Generator, skeleton: Skeleton, base: np.ndarray) -> M
     thick = float(rng.uniform(0.014, 0.032))
     wide, high, square = rng.uniform(0.23, 0.3), rng.uniform(0.15, 0.24), rng.uniform(0.5, 1.0)
     angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    outline = np.stack([np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** square * wide,
-                        np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** square * high], 1)
+    outline = np.stack(
+        [
+            np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** square * wide,
+            np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** square * high,
+        ],
+        1,
+    )
     half, ear = _ears(base, skeleton)
     for side, sign in (("L", 1), ("R", -1)):
         eye = skeleton.tails[skeleton.index[f"eye.{side}"]]
         centre = np.array([eye[0] + 0.02 * sign, eye[1] - 0.04, eye[2] + 0.12])
-        rim = np.c_[centre[0] + outline[:, 0], centre[1] + outline[:, 1], centre[2] - 0.25 * np.abs(outline[:, 0] * sign + 0.1)]
+        rim = np.c_[
+            centre[0] + outline[:, 0], centre[1] + outline[:, 1], centre[2] - 0.25 * np.abs(outline[:, 0] * sign + 0.1)
+        ]
         shape.tube(rim, thick, closed=True)
         hinge = centre + [sign * wide, high * 0.4, -0.1]
         hook = np.array([sign * (half + 0.02), ear[1] + 0.22, ear[2] + 0.1])
-        shape.tube(np.stack([hinge, hinge + (hook - hinge) * 0.15 + [sign * 0.05, 0, 0], hook, hook + [0, -0.25, -0.2]]), thick)
+        shape.tube(
+            np.stack([hinge, hinge + (hook - hinge) * 0.15 + [sign * 0.05, 0, 0], hook, hook + [0, -0.25, -0.2]]), thick
+        )
         if sign > 0:
             inner = centre - [wide, -0.05, 0]
-            shape.tube(np.stack([inner, [inner[0] * 0.4, inner[1] + 0.04, inner[2] + 0.05],
-                                 [-inner[0] * 0.4, inner[1] + 0.04, inner[2] + 0.05], inner * [-1, 1, 1]]), thick)
+            shape.tube(
+                np.stack(
+                    [
+                        inner,
+                        [inner[0] * 0.4, inner[1] + 0.04, inner[2] + 0.05],
+                        [-inner[0] * 0.4, inner[1] + 0.04, inner[2] + 0.05],
+                        inner * [-1, 1, 1],
+                    ]
+                ),
+                thick,
+            )
     return shape.mesh()
 
 
@@ -161,8 +184,11 @@ def headphones(rng: np.random.Generator, skeleton: Skeleton, base: np.ndarray, l
     shape.tube(path, float(rng.uniform(0.05, 0.09)), sides=8, flat=float(rng.uniform(1.0, 2.6)))
     size = float(rng.uniform(0.3, 0.48))
     for sign in (1, -1):
-        shape.turned(np.array([sign * (half - 0.02), ear[1] - 0.05, ear[2] + 0.05]), np.array([sign, 0.05, 0]),
-                     [(0, 0.0), (0, size * 0.8), (0.05, size), (0.18, size), (0.28, size * 0.85), (0.3, 0.0)])
+        shape.turned(
+            np.array([sign * (half - 0.02), ear[1] - 0.05, ear[2] + 0.05]),
+            np.array([sign, 0.05, 0]),
+            [(0, 0.0), (0, size * 0.8), (0.05, size), (0.18, size), (0.28, size * 0.85), (0.3, 0.0)],
+        )
     if rng.random() < 0.4:  # a microphone on an arm
         start = np.array([half + 0.2, ear[1] - 0.15, ear[2] + 0.1])
         mouth = skeleton.head("jaw") + [0.35, -0.25, 1.25]
@@ -177,12 +203,22 @@ def held(rng: np.random.Generator, skeleton: Skeleton, side: str, kind: str) -> 
     first, last = skeleton.head(f"finger2-1.{side}"), skeleton.head(f"finger5-1.{side}")
     knuckle, wrist = skeleton.head(f"finger3-1.{side}"), skeleton.head(f"wrist.{side}")
     across, along = unit(first - last), unit(knuckle - wrist)
-    palm = unit(np.cross(along, last - first)) * (1 if side == "L" else -1)
+    palm = unit(np.cross(last - first, along)) * (1 if side == "L" else -1)
     centre = knuckle + along * 0.15
     if kind == "cup":
         r, h = rng.uniform(0.32, 0.45), rng.uniform(0.7, 1.3)
-        shape.turned(centre + palm * (r + 0.12), across, [(-h / 2, 0), (-h / 2, r * 0.85), (h / 2, r), (h / 2, r * 0.9),
-                                                          (-h / 2 + 0.06, r * 0.75), (-h / 2 + 0.06, 0)])
+        shape.turned(
+            centre + palm * (r + 0.12),
+            across,
+            [
+                (-h / 2, 0),
+                (-h / 2, r * 0.85),
+                (h / 2, r),
+                (h / 2, r * 0.9),
+                (-h / 2 + 0.06, r * 0.75),
+                (-h / 2 + 0.06, 0),
+            ],
+        )
     elif kind == "phone":
         shape.box(centre + palm * 0.2 + across * 0.35, np.stack([along, across, palm]), (0.75, 1.55, 0.08))
     else:

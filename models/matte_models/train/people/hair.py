@@ -12,8 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from .assets import BODY_VERTICES, Library
-from .person import STRAND, _bytes, borders, bound_weights, bumps, components, mask_of, nearest, top_weights, triangles
-from .person import vertex_normals
+from .person import (
+    STRAND,
+    _bytes,
+    borders,
+    bound_weights,
+    bumps,
+    components,
+    mask_of,
+    nearest,
+    top_weights,
+    triangles,
+    vertex_normals,
+)
 from .rig import Skeleton
 
 CARD, STRAND_KIND, BROW, LASH = 0, 1, 2, 3
@@ -41,25 +52,54 @@ def choose(library: Library, rng: np.random.Generator, drawn: dict) -> Style:
     if roll < (0.08 + 0.2 * old if male else 0.015):
         return Style("bald", None, True, paint=float(rng.choice([0, 0, 0.25, 0.5])))
     if roll < (0.2 if male else 0.05):
-        return Style("buzz", None, True, lying=int(rng.integers(900, 1600)), length=float(rng.uniform(0.06, 0.2)),
-                     outward=0.6, paint=float(rng.uniform(0.75, 1)))
+        return Style(
+            "buzz",
+            None,
+            True,
+            lying=int(rng.integers(900, 1600)),
+            length=float(rng.uniform(0.06, 0.2)),
+            outward=0.6,
+            paint=float(rng.uniform(0.75, 1)),
+        )
     if roll < (0.36 if male else 0.14):
-        return Style("crop", None, False, lying=int(rng.integers(1500, 2400)), length=float(rng.uniform(0.25, 0.8)),
-                     outward=float(rng.uniform(0.3, 1.0)), curl=float(rng.choice([0, 0.3, 1.0])),
-                     flying=int(rng.integers(0, 80)))
+        return Style(
+            "crop",
+            None,
+            False,
+            lying=int(rng.integers(1500, 2400)),
+            length=float(rng.uniform(0.25, 0.8)),
+            outward=float(rng.uniform(0.3, 1.0)),
+            curl=float(rng.choice([0, 0.3, 1.0])),
+            flying=int(rng.integers(0, 80)),
+        )
     if roll < (0.42 if male else 0.24):
-        return Style("curls", None, False, lying=int(rng.integers(1300, 2000)), length=float(rng.uniform(0.7, 2.0)),
-                     outward=float(rng.uniform(0.9, 1.5)), curl=float(rng.uniform(1.5, 3)), flying=int(rng.integers(50, 200)))
+        return Style(
+            "curls",
+            None,
+            False,
+            lying=int(rng.integers(1300, 2000)),
+            length=float(rng.uniform(0.7, 2.0)),
+            outward=float(rng.uniform(0.9, 1.5)),
+            curl=float(rng.uniform(1.5, 3)),
+            flying=int(rng.integers(50, 200)),
+        )
     short = [s for s in library.hair_styles() if "short" in s or "afro" in s]
     long = [s for s in library.hair_styles() if s not in short]
     pool = short if rng.random() < (0.75 if male else 0.15) else long
     asset = pool[rng.integers(len(pool))]
     name = asset.split("/")[-2]
-    return Style(name, asset, name in ("short02", "short03", "long01", "bob02"), float(rng.uniform(-0.01, 0.1)),
-                 float(rng.choice([0, 0.04, 0.1])) if pool is long else 0.02,
-                 int(rng.integers(300, 900)), int(rng.choice([20, 80, 200, 350])), float(rng.uniform(0.35, 0.8))
-                 if pool is short else float(rng.uniform(0.7, 1.8)), float(rng.choice([0.1, 0.3, 0.8])),
-                 float(rng.uniform(0.1, 0.25)))
+    return Style(
+        name,
+        asset,
+        name in ("short02", "short03", "long01", "bob02"),
+        float(rng.uniform(-0.01, 0.1)),
+        float(rng.choice([0, 0.04, 0.1])) if pool is long else 0.02,
+        int(rng.integers(300, 900)),
+        int(rng.choice([20, 80, 200, 350])),
+        float(rng.uniform(0.35, 0.8)) if pool is short else float(rng.uniform(0.7, 1.8)),
+        float(rng.choice([0.1, 0.3, 0.8])),
+        float(rng.uniform(0.1, 0.25)),
+    )
 
 
 def _normalised(v: np.ndarray) -> np.ndarray:
@@ -77,8 +117,17 @@ def flow(points: np.ndarray, normals: np.ndarray, crown: np.ndarray) -> np.ndarr
 
 
 class Hair:
-    def __init__(self, library: Library, rng: np.random.Generator, base: np.ndarray, skeleton: Skeleton, style: Style,
-                 colour: np.ndarray, drawn: dict, hat: bool):
+    def __init__(
+        self,
+        library: Library,
+        rng: np.random.Generator,
+        base: np.ndarray,
+        skeleton: Skeleton,
+        style: Style,
+        colour: np.ndarray,
+        drawn: dict,
+        hat: bool,
+    ):
         self.parts: list[np.ndarray] = []
         self.indices: list[np.ndarray] = []
         self.count = 0
@@ -106,7 +155,8 @@ class Hair:
 
     def _hairy(self) -> np.ndarray:
         """How much each body vertex belongs to the scalp, by an outline around the head: the hairline is high over the
-        forehead, comes down before the ears, passes above them and goes down to the nape."""
+        forehead, comes down before the ears, passes above them and goes down to the nape.
+        """
         brows = self.library.clothing("assets/eyebrows/eyebrow001/eyebrow001.mhclo").fit(self.base)
         brow, top = brows[:, 1].mean(), self.crown[1]
         points = self.base[:BODY_VERTICES]
@@ -114,8 +164,11 @@ class Hair:
         around = np.degrees(np.abs(np.arctan2(way[:, 0], way[:, 2])))
         rise = top - brow
         high = self.rng.uniform(0.42, 0.62)
-        limit = np.interp(around, [0, 30, 48, 60, 72, 85, 100, 112, 125, 150, 180],
-                          brow + rise * np.array([high, high + 0.03, high * 0.75, 0.3, -0.1, -0.1, 0.12, 0.0, -0.5, -0.78, -0.8]))
+        limit = np.interp(
+            around,
+            [0, 30, 48, 60, 72, 85, 100, 112, 125, 150, 180],
+            brow + rise * np.array([high, high + 0.03, high * 0.75, 0.3, -0.1, -0.1, 0.12, 0.0, -0.5, -0.78, -0.8]),
+        )
         out = np.clip((points[:, 1] - limit) / (0.09 * rise) + 0.15 * bumps(self.rng, points, 0.12), 0, 1)
         head = self.library.weights[:BODY_VERTICES, self.library.bones.index("head")]
         return out * (head > 0.15) * (points[:, 1] > brow - 1.1 * rise)
@@ -128,7 +181,12 @@ class Hair:
         lower = np.clip(jaw * 1.6, 0, 1) * (points[:, 1] < mouth[1] + 0.25) * (points[:, 1] > mouth[1] - 1.0)
         lower *= points[:, 2] > mouth[2] - 1.1
         front = points[:, 2] > mouth[2] - 0.35
-        over = np.clip(1.4 - np.abs(points[:, 0]) / 0.3, 0, 1) * front * (points[:, 1] > mouth[1]) * (points[:, 1] < mouth[1] + 0.3)
+        over = (
+            np.clip(1.4 - np.abs(points[:, 0]) / 0.3, 0, 1)
+            * front
+            * (points[:, 1] > mouth[1])
+            * (points[:, 1] < mouth[1] + 0.3)
+        )
         kind = rng.random()
         region = np.maximum(lower, over) if kind < 0.7 else lower if kind < 0.8 else over
         region = region * (1 - np.clip(lips * 1.5, 0, 1)) * (front | (points[:, 1] < mouth[1] + 0.1))
@@ -140,13 +198,24 @@ class Hair:
                 pick = roots[rng.integers(len(roots), size=900)]
                 length = rng.uniform(0.08, 0.9) * rng.uniform(0.4, 1, 900)
                 p = points[pick] + rng.normal(0, 0.04, (900, 3))
-                direction = _normalised(self.skin_normals[pick] * 0.5 + np.array([0, -1.0, 0.05]) + rng.normal(0, 0.25, (900, 3)))
+                direction = _normalised(
+                    self.skin_normals[pick] * 0.5 + np.array([0, -1.0, 0.05]) + rng.normal(0, 0.25, (900, 3))
+                )
                 self._grow(p, direction, length, 5, 0.006, 0.3, w[pick], rng.uniform(0.6, 1.1, 900), 0.25)
 
-    # --- cards ---------------------------------------------------------------------------------------------------------
+    # --- cards -----------------------------------------------------------------------------------------------------
 
-    def _cards(self, positions: np.ndarray, faces: np.ndarray, weights: np.ndarray, edge: np.ndarray, kind: int,
-               colour: np.ndarray, tangents: np.ndarray, opacity: float = 1.0) -> None:
+    def _cards(
+        self,
+        positions: np.ndarray,
+        faces: np.ndarray,
+        weights: np.ndarray,
+        edge: np.ndarray,
+        kind: int,
+        colour: np.ndarray,
+        tangents: np.ndarray,
+        opacity: float = 1.0,
+    ) -> None:
         out = np.zeros(len(positions), STRAND)
         out["position"], out["normal"], out["side"] = positions, vertex_normals(positions, faces), tangents
         out["card"][:, 0] = self.rng.random()
@@ -203,11 +272,27 @@ class Hair:
             n = n * np.sign((n * (p - middle)).sum(1, keepdims=True) + 0.2)
             p = p + n * 0.02
             along = flow(p, n, self.crown)
-            direction = _normalised(along + n * out * self.rng.uniform(0.2, 1.6, (number, 1))
-                                    + self.rng.normal(0, 0.12 + 0.3 * (out > 0.5), (number, 3)))
-            length = (style.length if out < 0.5 else min(0.55 * style.length, 0.75)) * self.rng.uniform(0.3, 1.2, number)
-            self._grow(p, direction, length, 8, 0.007, stiff, weights[owner], self.rng.uniform(0.7, 1.5, number),
-                       style.curl, positions, weights)
+            direction = _normalised(
+                along
+                + n * out * self.rng.uniform(0.2, 1.6, (number, 1))
+                + self.rng.normal(0, 0.12 + 0.3 * (out > 0.5), (number, 3))
+            )
+            length = (style.length if out < 0.5 else min(0.55 * style.length, 0.75)) * self.rng.uniform(
+                0.3, 1.2, number
+            )
+            self._grow(
+                p,
+                direction,
+                length,
+                8,
+                0.007,
+                stiff,
+                weights[owner],
+                self.rng.uniform(0.7, 1.5, number),
+                style.curl,
+                positions,
+                weights,
+            )
 
     def _own(self, style: Style, inside: np.ndarray, hat: bool) -> None:
         """Hair that grows from the scalp itself."""
@@ -229,14 +314,34 @@ class Hair:
         weights = self.library.weights[faces[pick, 0]]
         wide = {"buzz": 0.012, "crop": 0.022, "curls": 0.03}[style.name]
         stiff = 0.1 if style.name != "curls" else 0.05
-        self._grow(p, direction, length, 4 if style.name == "buzz" else 7 if style.name == "crop" else 8, wide, stiff,
-                   weights, self.rng.uniform(0.6, 1.5, number), style.curl)
+        self._grow(
+            p,
+            direction,
+            length,
+            4 if style.name == "buzz" else 7 if style.name == "crop" else 8,
+            wide,
+            stiff,
+            weights,
+            self.rng.uniform(0.6, 1.5, number),
+            style.curl,
+        )
 
-    # --- grown strands ---------------------------------------------------------------------------------------------------
+    # --- grown strands ---------------------------------------------------------------------------------------------
 
-    def _grow(self, start: np.ndarray, direction: np.ndarray, length: np.ndarray, steps: int, width: float, stiff: float,
-              weights: np.ndarray, shade: np.ndarray, curl: float, hair: np.ndarray | None = None,
-              hair_weights: np.ndarray | None = None) -> None:
+    def _grow(
+        self,
+        start: np.ndarray,
+        direction: np.ndarray,
+        length: np.ndarray,
+        steps: int,
+        width: float,
+        stiff: float,
+        weights: np.ndarray,
+        shade: np.ndarray,
+        curl: float,
+        hair: np.ndarray | None = None,
+        hair_weights: np.ndarray | None = None,
+    ) -> None:
         """Strands as ribbons. `stiff` is the pull of gravity per step, `curl` the turns per decimetre."""
         count = len(start)
         if count == 0:
@@ -252,7 +357,9 @@ class Hair:
         for k in range(steps + 1):
             angle = phase + 6.28 * curl * (length[:, None] * k / steps)
             grow = min(1.0, k / 2)
-            nodes.append(p + (side * (np.cos(angle) - np.cos(phase)) + up * (np.sin(angle) - np.sin(phase))) * radius * grow)
+            nodes.append(
+                p + (side * (np.cos(angle) - np.cos(phase)) + up * (np.sin(angle) - np.sin(phase))) * radius * grow
+            )
             d = _normalised(d + np.array([0, -1.0, 0]) * stiff / np.sqrt(steps) + rng.normal(0, 0.06, (count, 3)))
             p = p + d * (length[:, None] / steps)
             # Not into the head.
@@ -283,15 +390,19 @@ class Hair:
             out["weights"] = shares[owner].reshape(count, steps + 1, 1, 4)
         at = np.arange(count * (steps + 1) * 2).reshape(count, steps + 1, 2)
         a, b, c, e = at[:, :-1, 0], at[:, :-1, 1], at[:, 1:, 0], at[:, 1:, 1]
-        self._add(out.reshape(-1), np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3),
-                                                   np.stack([b, e, c], -1).reshape(-1, 3)]))
+        self._add(
+            out.reshape(-1),
+            np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, e, c], -1).reshape(-1, 3)]),
+        )
 
     def _brows_and_lashes(self, colour: np.ndarray) -> None:
         rng = self.rng
         brow = f"eyebrow{rng.integers(1, 13):03d}"
         lash = f"eyelashes{rng.integers(1, 5):02d}"
-        for path, kind, tone, opacity in ((f"assets/eyebrows/{brow}/{brow}.mhclo", BROW, colour * 0.7, rng.uniform(0.5, 0.95)),
-                                          (f"assets/eyelashes/{lash}/{lash}.mhclo", LASH, np.full(3, 0.01), 0.7)):
+        for path, kind, tone, opacity in (
+            (f"assets/eyebrows/{brow}/{brow}.mhclo", BROW, colour * 0.7, rng.uniform(0.5, 0.95)),
+            (f"assets/eyelashes/{lash}/{lash}.mhclo", LASH, np.full(3, 0.01), 0.7),
+        ):
             clothing = self.library.clothing(path)
             faces = clothing.mesh.faces
             positions = clothing.fit(self.base)
@@ -302,5 +413,13 @@ class Hair:
             if kind == BROW:
                 positions = positions + normals * 0.01
             tangents = _normalised(np.array([1.0, 0.25, 0]) * np.sign(positions[:, :1]))
-            self._cards(positions, faces, bound_weights(self.library, clothing), edge, kind, np.tile(tone, (len(positions), 1)),
-                        tangents, opacity)
+            self._cards(
+                positions,
+                faces,
+                bound_weights(self.library, clothing),
+                edge,
+                kind,
+                np.tile(tone, (len(positions), 1)),
+                tangents,
+                opacity,
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .assets import Library
-from .rig import Skeleton, about, between, cross, log, pitch, roll, unit, yaw
+from .rig import Skeleton, about, between, cross, log, pitch, roll, swing, unit, yaw
 
 FRAMINGS = ("head", "half", "full")
 _LEGS = ("upperleg01", "upperleg02", "lowerleg01", "lowerleg02", "foot", "pelvis")
@@ -52,10 +52,22 @@ class Keys:
 
 # Places of a hand, in arm lengths from the shoulder: outwards, up, forward.
 _PLACES = {
-    "down": (0.16, -0.94, 0.08), "hip": (0.22, -0.62, 0.12), "belly": (-0.25, -0.5, 0.4), "front": (0.05, -0.25, 0.62),
-    "chest": (-0.22, -0.18, 0.42), "beside": (0.55, -0.35, 0.35), "wide": (0.9, -0.1, 0.2), "wave": (0.42, 0.32, 0.3),
-    "reach": (0.05, -0.02, 0.96), "up": (0.2, 0.92, 0.12), "head": (0.12, 0.42, 0.22), "face": (-0.22, 0.12, 0.4),
-    "across": (-0.55, -0.12, 0.6), "point": (0.45, 0.08, 0.85), "high": (0.6, 0.7, 0.15), "back": (0.25, -0.85, -0.3),
+    "down": (0.16, -0.94, 0.08),
+    "hip": (0.22, -0.62, 0.12),
+    "belly": (-0.25, -0.5, 0.4),
+    "front": (0.05, -0.25, 0.62),
+    "chest": (-0.22, -0.18, 0.42),
+    "beside": (0.55, -0.35, 0.35),
+    "wide": (0.9, -0.1, 0.2),
+    "wave": (0.42, 0.32, 0.3),
+    "reach": (0.05, -0.02, 0.96),
+    "up": (0.2, 0.92, 0.12),
+    "head": (0.12, 0.42, 0.22),
+    "face": (-0.22, 0.12, 0.4),
+    "across": (-0.55, -0.12, 0.6),
+    "point": (0.45, 0.08, 0.85),
+    "high": (0.6, 0.7, 0.15),
+    "back": (0.25, -0.85, -0.3),
 }
 _GESTURES = ["front", "chest", "beside", "belly", "face", "across", "point", "wave"]
 _LARGE = ["reach", "up", "high", "wide", "wave", "head", "across", "point", "beside"]
@@ -68,15 +80,24 @@ def _place(rng: np.random.Generator, name: str) -> np.ndarray:
 class Act:
     """A clip's motion. `pose(t)` gives skinning matrices and joint positions at `t` seconds."""
 
-    def __init__(self, library: Library, skeleton: Skeleton, rng: np.random.Generator, framing: str, span: float,
-                 holding: str = ""):
+    def __init__(
+        self,
+        library: Library,
+        skeleton: Skeleton,
+        rng: np.random.Generator,
+        framing: str,
+        span: float,
+        holding: str = "",
+    ):
         self.skeleton, self.library, self.span = skeleton, library, span
         self.framing = framing
         lively = float(np.exp(rng.uniform(-0.9, 0.5)))
         self.lively = lively
-        kinds = {"head": (["talk", "gesture", "large", "turn"], [0.4, 0.38, 0.12, 0.1]),
-                 "half": (["talk", "gesture", "large", "turn", "walk", "pose"], [0.12, 0.38, 0.25, 0.12, 0.06, 0.07]),
-                 "full": (["gesture", "large", "turn", "walk", "pose", "recorded"], [0.18, 0.22, 0.12, 0.26, 0.14, 0.08])}
+        kinds = {
+            "head": (["talk", "gesture", "large", "turn"], [0.4, 0.38, 0.12, 0.1]),
+            "half": (["talk", "gesture", "large", "turn", "walk", "pose"], [0.12, 0.38, 0.25, 0.12, 0.06, 0.07]),
+            "full": (["gesture", "large", "turn", "walk", "pose", "recorded"], [0.18, 0.22, 0.12, 0.26, 0.14, 0.08]),
+        }
         names, shares = kinds[framing]
         self.kind = str(rng.choice(names, p=shares))
         w = Waves
@@ -104,15 +125,19 @@ class Act:
             self.hands[side] = Keys(rng, values, span, quick, lift)
         self.tremble = {side: [w(rng, 0.03 * lively, 0.6, 2.5) for _ in range(3)] for side in "LR"}
         self.palm = {side: w(rng, 0.6) for side in "LR"}
-        self.curl = {side: [rng.uniform(0.0, 0.55) if rng.random() < 0.75 else rng.uniform(0.8, 1.3) for _ in range(5)]
-                     for side in "LR"}
+        self.curl = {
+            side: [rng.uniform(0.0, 0.55) if rng.random() < 0.75 else rng.uniform(0.8, 1.3) for _ in range(5)]
+            for side in "LR"
+        }
         if rng.random() < 0.15:  # pointing
             side = "LR"[rng.integers(2)]
             self.curl[side] = [0.6, 0.05, 1.2, 1.25, 1.3]
         if holding:
             self.curl[holding] = [0.5, 0.65, 0.65, 0.65, 0.65]
             if self.kind == "talk":
-                self.hands[holding] = Keys(rng, [_place(rng, "chest"), _place(rng, str(rng.choice(["face", "front"])))], span, quick, lift)
+                self.hands[holding] = Keys(
+                    rng, [_place(rng, "chest"), _place(rng, str(rng.choice(["face", "front"])))], span, quick, lift
+                )
         self.flex = {side: w(rng, 0.15, 0.5, 2) for side in "LR"}
         self.elbow = {side: rng.uniform(0.1, 0.9) for side in "LR"}
         self.gait = rng.uniform(0.8, 1.3)
@@ -145,9 +170,41 @@ class Act:
         return [_place(rng, n) for n in names]
 
     def _recorded(self, path: str, frame: int) -> dict[str, np.ndarray]:
-        motion = self.library.motion(path)
-        names = {_FOREIGN.get(b, b): i for i, b in enumerate(motion.bones)}
-        return {n: motion.rotations[frame, i] for n, i in names.items() if n in self.skeleton.index}
+        motion, s = self.library.motion(path), self.skeleton
+        if motion.bones[0] in s.index:
+            return {n: motion.rotations[frame, i] for i, n in enumerate(motion.bones) if n in s.index}
+        # Another rig, at rest with its arms stretched out: what a limb's direction was there becomes its direction here.
+        turned: list[np.ndarray] = []
+        for own, parent in zip(motion.rotations[frame], motion.parents):
+            turned.append(own if parent < 0 else turned[parent] @ own)
+        wanted = {}
+        for i, name in enumerate(motion.bones):
+            for end in (".L", ".R"):
+                plain = name.replace("_" + end[1], "")
+                if plain not in _FOREIGN or (name == plain) != (plain in _MIDDLE):
+                    continue
+                if name != plain and not name.endswith("_" + end[1]):
+                    continue
+                bone, following = _FOREIGN[plain]
+                if plain in _MIDDLE:
+                    wanted[bone] = turned[i]
+                    continue
+                bone += end
+                if not following:
+                    wanted[bone] = turned[i]
+                    continue
+                child = motion.bones.index(following + "_" + end[1])
+                here = s.head(_FOREIGN[following][0] + end) - s.head(bone)
+                wanted[bone] = turned[i] @ swing(unit(here), unit(motion.offsets[child]))
+        wanted = {n: wanted[n] for n in s.names if n in wanted}
+        out: dict[str, np.ndarray] = {}
+        world: list[np.ndarray] = []
+        for name, parent in zip(s.names, s.parents):
+            above = np.eye(3) if parent < 0 else world[parent]
+            world.append(wanted.get(name, above))
+            if name in wanted:
+                out[name] = above.T @ wanted[name]
+        return out
 
     def pose(self, t: float) -> tuple[np.ndarray, np.ndarray]:
         s = self.skeleton
@@ -185,7 +242,9 @@ class Act:
             turns[bone] = turns.get(bone, np.eye(3)) @ about(*_axis_angle(head, share))
         turns["jaw"] = pitch(max(0.0, self.jaw(t)) + 0.01)
         for side in "LR":
-            turns[f"eye.{side}"] = yaw(float(np.clip(self.gaze[0](t), -0.4, 0.4))) @ pitch(float(np.clip(self.gaze[1](t), -0.2, 0.2)))
+            turns[f"eye.{side}"] = yaw(float(np.clip(self.gaze[0](t), -0.4, 0.4))) @ pitch(
+                float(np.clip(self.gaze[1](t), -0.2, 0.2))
+            )
         facing = self.facing + self.turn * _ease(t / self.span * 1.1 - 0.05)
         turns["root"] = yaw(facing) @ turns.get("root", np.eye(3))
         if self.speed:
@@ -208,7 +267,9 @@ class Act:
                 arm = np.linalg.norm(elbow - shoulder) + np.linalg.norm(wrist - elbow)
                 target = positions[s.index[f"upperarm01.{side}"]] + chest @ (place * [sign, 1, 1]) * arm
                 raised = float(np.clip((place[1] + 0.3) / 0.9, 0, 1))
-                pole = np.array([sign * (0.25 + 0.7 * raised + 0.3 * self.elbow[side]), -0.8 * (1 - 0.5 * raised), -0.45])
+                pole = np.array(
+                    [sign * (0.25 + 0.7 * raised + 0.3 * self.elbow[side]), -0.8 * (1 - 0.5 * raised), -0.45]
+                )
                 s.reach(turns, rotations, positions, side, target, chest @ unit(pole), sign * self.palm[side](t))
                 self._fingers(turns, side, t)
             rotations, positions = s.forward(turns, shift)
@@ -218,7 +279,7 @@ class Act:
         s = self.skeleton
         across = s.head(f"finger5-1.{side}") - s.head(f"finger2-1.{side}")
         along = s.head(f"finger3-1.{side}") - s.head(f"wrist.{side}")
-        palm = unit(cross(along, across)) * (1 if side == "L" else -1)
+        palm = unit(cross(across, along)) * (1 if side == "L" else -1)  # out of the palm
         for name, finger in _FINGERS:
             bone = f"{name}.{side}"
             d = unit(s.tails[s.index[bone]] - s.heads[s.index[bone]])
@@ -237,7 +298,7 @@ class Act:
 
     def _walk(self, t: float, turns: dict[str, np.ndarray], swings: dict[str, float]) -> np.ndarray:
         angle = self.phase + 2 * np.pi * self.gait * t
-        for side, offset, sign in (("L", 0.0, 1.0), ("R", np.pi, -1.0)):
+        for side, offset in (("L", 0.0), ("R", np.pi)):
             a = angle + offset
             thigh = self.step * np.sin(a)
             knee = 0.1 + 0.75 * self.step / 0.5 * max(0.0, np.cos(a + 0.35)) ** 1.5
@@ -264,5 +325,11 @@ def _part5(rotation: np.ndarray) -> np.ndarray:
     return about(*_axis_angle(rotation, 0.2))
 
 
-# Joints of the walk's simpler rig.
-_FOREIGN = {"Root": "root"}
+# Joints of the walks' simpler rig: the bone here, and the joint at the end of the limb.
+_MIDDLE = ("Root", "Spine1", "Spine2", "Spine3", "Neck", "Head")
+_FOREIGN = {
+    "Root": ("root", ""), "Spine1": ("spine05", ""), "Spine2": ("spine03", ""), "Spine3": ("spine01", ""),
+    "Neck": ("neck01", ""), "Head": ("head", ""), "Clavicle": ("clavicle", ""), "UpArm": ("upperarm01", "LoArm"),
+    "LoArm": ("lowerarm01", "Hand"), "Hand": ("wrist", ""), "UpLeg": ("upperleg01", "LoLeg"),
+    "LoLeg": ("lowerleg01", "Foot"), "Foot": ("foot", ""),
+}  # fmt: skip

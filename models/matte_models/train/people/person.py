@@ -15,10 +15,29 @@ from .rig import Skeleton
 
 SKIN, EYE, FIRST_CLOTH, MATERIALS = 0, 1, 2, 16
 
-SOLID = np.dtype([("position", "3f4"), ("normal", "3f4"), ("uv", "2f4"), ("bones", "4u1"), ("weights", "4u1"),
-                  ("colour", "4u1"), ("material", "f4")])
-STRAND = np.dtype([("position", "3f4"), ("normal", "3f4"), ("side", "3f4"), ("width", "f4"), ("card", "4f4"),
-                   ("bones", "4u1"), ("weights", "4u1"), ("colour", "4u1")])
+SOLID = np.dtype(
+    [
+        ("position", "3f4"),
+        ("normal", "3f4"),
+        ("uv", "2f4"),
+        ("bones", "4u1"),
+        ("weights", "4u1"),
+        ("colour", "4u1"),
+        ("material", "f4"),
+    ]
+)
+STRAND = np.dtype(
+    [
+        ("position", "3f4"),
+        ("normal", "3f4"),
+        ("side", "3f4"),
+        ("width", "f4"),
+        ("card", "4f4"),
+        ("bones", "4u1"),
+        ("weights", "4u1"),
+        ("colour", "4u1"),
+    ]
+)
 
 
 def linear(srgb) -> np.ndarray:
@@ -51,7 +70,7 @@ class Person:
     notes: dict
 
 
-# --- shape ------------------------------------------------------------------------------------------------------------
+# --- shape --------------------------------------------------------------------------------------------------------
 
 
 def _split(value: float, names: tuple[str, str, str]) -> dict[str, float]:
@@ -97,9 +116,17 @@ def shape(library: Library, rng: np.random.Generator) -> tuple[np.ndarray, dict]
                             name = f"{sex}-{age}-{m}-{w}-{e}"
                             if e and name in known.get(f"macrodetails/{folder}", ()):
                                 add(f"macrodetails/{folder}/{name}", share * ew)
-    for folder, rate, strength in (("head", 0.35, 0.45), ("nose", 0.4, 0.5), ("mouth", 0.3, 0.45), ("chin", 0.4, 0.5),
-                                   ("forehead", 0.4, 0.5), ("neck", 0.3, 0.4), ("torso", 0.3, 0.35), ("hip", 0.3, 0.35),
-                                   ("stomach", 0.3, 0.4)):
+    for folder, rate, strength in (
+        ("head", 0.35, 0.45),
+        ("nose", 0.4, 0.5),
+        ("mouth", 0.3, 0.45),
+        ("chin", 0.4, 0.5),
+        ("forehead", 0.4, 0.5),
+        ("neck", 0.3, 0.4),
+        ("torso", 0.3, 0.35),
+        ("hip", 0.3, 0.35),
+        ("stomach", 0.3, 0.4),
+    ):
         for name in library.names.get(folder, []):
             if "-trans-" in name and folder in ("torso", "hip", "head", "neck"):
                 continue  # these move parts off the joints
@@ -116,8 +143,15 @@ def shape(library: Library, rng: np.random.Generator) -> tuple[np.ndarray, dict]
                     add(f"{folder}/r-{name[2:]}", share)
     # A fixed expression; the jaw moves with the rig.
     face = "expression/units/caucasian"
-    for name, top in (("mouth-corner-puller", 0.8), ("mouth-elevation", 0.4), ("mouth-pursing", 0.3), ("mouth-open", 0.3),
-                      ("eyebrows-left-up", 0.5), ("eyebrows-left-down", 0.4), ("eye-left-slit", 0.4)):
+    for name, top in (
+        ("mouth-corner-puller", 0.8),
+        ("mouth-elevation", 0.4),
+        ("mouth-pursing", 0.3),
+        ("mouth-open", 0.3),
+        ("eyebrows-left-up", 0.5),
+        ("eyebrows-left-down", 0.4),
+        ("eye-left-slit", 0.4),
+    ):
         if rng.random() < 0.35:
             share = rng.uniform(0, top)
             add(f"{face}/{name}", share)
@@ -126,7 +160,7 @@ def shape(library: Library, rng: np.random.Generator) -> tuple[np.ndarray, dict]
     return base, {"male": male, "ages": ages, "races": races}
 
 
-# --- geometry ----------------------------------------------------------------------------------------------------------
+# --- geometry -----------------------------------------------------------------------------------------------------
 
 
 def vertex_normals(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -183,9 +217,9 @@ def bound_weights(library: Library, clothing: Clothing) -> np.ndarray:
     return np.einsum("nk,nkb->nb", shares.astype(np.float32), library.weights[clothing.anchors])
 
 
-def visible_faces(faces: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Faces with at least one vertex that is not hidden."""
-    return faces[~hidden[faces].all(1)]
+def visible(faces: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Which faces have a vertex that is not hidden."""
+    return ~hidden[faces].all(1)
 
 
 def nearest(points: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -207,12 +241,33 @@ def bumps(rng: np.random.Generator, points: np.ndarray, size: float, count: int 
     return np.sin(points @ waves.T * 2 + rng.uniform(0, 6.28, count)).sum(1) / np.sqrt(count)
 
 
-# --- looks -------------------------------------------------------------------------------------------------------------
+# --- looks --------------------------------------------------------------------------------------------------------
 
-_TONES = np.array([[0.97, 0.80, 0.72], [0.93, 0.74, 0.63], [0.86, 0.65, 0.52], [0.76, 0.55, 0.41], [0.60, 0.41, 0.29],
-                   [0.46, 0.30, 0.21], [0.33, 0.21, 0.15], [0.24, 0.15, 0.11]])
-_HAIR = np.array([[0.06, 0.05, 0.05], [0.12, 0.08, 0.06], [0.22, 0.14, 0.09], [0.33, 0.22, 0.14], [0.48, 0.34, 0.20],
-                  [0.68, 0.52, 0.32], [0.82, 0.70, 0.48], [0.50, 0.22, 0.10], [0.62, 0.30, 0.14]])
+_TONES = np.array(
+    [
+        [0.97, 0.80, 0.72],
+        [0.93, 0.74, 0.63],
+        [0.86, 0.65, 0.52],
+        [0.76, 0.55, 0.41],
+        [0.60, 0.41, 0.29],
+        [0.46, 0.30, 0.21],
+        [0.33, 0.21, 0.15],
+        [0.24, 0.15, 0.11],
+    ]
+)
+_HAIR = np.array(
+    [
+        [0.06, 0.05, 0.05],
+        [0.12, 0.08, 0.06],
+        [0.22, 0.14, 0.09],
+        [0.33, 0.22, 0.14],
+        [0.48, 0.34, 0.20],
+        [0.68, 0.52, 0.32],
+        [0.82, 0.70, 0.48],
+        [0.50, 0.22, 0.10],
+        [0.62, 0.30, 0.14],
+    ]
+)
 
 
 def _bytes(linear_colour: np.ndarray) -> np.ndarray:
@@ -249,8 +304,14 @@ def cloth_colour(rng: np.random.Generator) -> np.ndarray:
 
 def cloth(rng: np.random.Generator, plain: float = 0.5) -> Material:
     pattern = 0 if rng.random() < plain else int(rng.integers(1, 8))
-    return Material(cloth_colour(rng), cloth_colour(rng), pattern, float(np.exp(rng.uniform(-1.2, 0.5))),
-                    float(rng.choice([0.02, 0.05, 0.1, 0.35], p=[0.4, 0.3, 0.2, 0.1])), float(rng.uniform(0.3, 1.0)))
+    return Material(
+        cloth_colour(rng),
+        cloth_colour(rng),
+        pattern,
+        float(np.exp(rng.uniform(-1.2, 0.5))),
+        float(rng.choice([0.02, 0.05, 0.1, 0.35], p=[0.4, 0.3, 0.2, 0.1])),
+        float(rng.uniform(0.3, 1.0)),
+    )
 
 
 def mask_of(library: Library, names: list[str], count: int, full: float = 0.5) -> np.ndarray:
@@ -264,8 +325,15 @@ def mask_of(library: Library, names: list[str], count: int, full: float = 0.5) -
     return np.clip(out / full, 0, 1)
 
 
-def paint_skin(library: Library, rng: np.random.Generator, base: np.ndarray, drawn: dict, scalp: np.ndarray,
-               beard: np.ndarray, hair: np.ndarray) -> np.ndarray:
+def paint_skin(
+    library: Library,
+    rng: np.random.Generator,
+    base: np.ndarray,
+    drawn: dict,
+    scalp: np.ndarray,
+    beard: np.ndarray,
+    hair: np.ndarray,
+) -> np.ndarray:
     """Linear colours of the body's vertices. `scalp` and `beard` say how much hair covers each."""
     n = BODY_VERTICES
     races = drawn["races"]
@@ -289,15 +357,16 @@ def paint_skin(library: Library, rng: np.random.Generator, base: np.ndarray, dra
     lips = mask_of(library, ["mouth/mouth-upperlip-volume-incr", "mouth/mouth-lowerlip-volume-incr"], n, 0.55)
     red = linear(_hsv(rng.uniform(0.94, 1.02) % 1, rng.uniform(0.5, 0.85), rng.uniform(0.35, 0.8)))
     blend(lips**2, red if made_up else tone * np.array([0.85, 0.5, 0.5]), 0.85 if made_up else 0.6)
-    lids = mask_of(library, ["expression/units/caucasian/eye-left-closure", "expression/units/caucasian/eye-right-closure"],
-                   n, 0.7)
+    lids = mask_of(
+        library, ["expression/units/caucasian/eye-left-closure", "expression/units/caucasian/eye-right-closure"], n, 0.7
+    )
     blend(lids**2, tone * np.array([0.62, 0.5, 0.5]), rng.uniform(0.2, 0.8))
     blend(np.clip(beard, 0, 1), hair * 0.8 + tone * 0.12, 1.0)
     blend(np.clip(scalp, 0, 1), hair * 0.55, 0.97)
     return np.clip(colour, 0.003, 1)
 
 
-# --- assembling --------------------------------------------------------------------------------------------------------
+# --- assembling ---------------------------------------------------------------------------------------------------
 
 
 class Builder:
@@ -308,8 +377,15 @@ class Builder:
         self.triangles: list[np.ndarray] = []
         self.count = 0
 
-    def add(self, mesh: Mesh, positions: np.ndarray, weights: np.ndarray, keep: np.ndarray, colour: np.ndarray,
-            material: np.ndarray) -> None:
+    def add(
+        self,
+        mesh: Mesh,
+        positions: np.ndarray,
+        weights: np.ndarray,
+        keep: np.ndarray,
+        colour: np.ndarray,
+        material: np.ndarray,
+    ) -> None:
         """`keep` picks faces; `colour` is per vertex (linear), `material` per face."""
         faces, face_uvs = mesh.faces[keep], mesh.face_uvs[keep]
         normals = vertex_normals(positions, mesh.faces)
@@ -363,8 +439,14 @@ def build(library: Library, seed: int) -> Person:
         cut, by = drawn_layer
         mesh, inside = cut.mesh()
         materials.append(cloth(rng))
-        builder.add(mesh, extras.blown(rng, mesh, inside, base, by), weights, inside, np.ones((count, 3)),
-                    np.full(len(mesh.faces), len(materials) - 1))
+        builder.add(
+            mesh,
+            extras.blown(rng, mesh, inside, base, by),
+            weights,
+            inside,
+            np.ones((count, 3)),
+            np.full(len(mesh.faces), len(materials) - 1),
+        )
         hidden[:BODY_VERTICES] |= cut.inside(library.base.positions[:BODY_VERTICES], 0.35)
         cuts.append(cut)
 
@@ -375,16 +457,28 @@ def build(library: Library, seed: int) -> Person:
             under |= cut.inside(clothing.fit(library.base.positions), 0.3)
         normals = vertex_normals(positions, clothing.mesh.faces)
         positions = positions + normals * (0.012 + inflate * np.abs(bumps(rng, positions, 0.8)))[:, None]
-        builder.add(clothing.mesh, positions, bound_weights(library, clothing), ~under[clothing.mesh.faces].all(1),
-                    np.ones((len(positions), 3)), looks)
+        builder.add(
+            clothing.mesh,
+            positions,
+            bound_weights(library, clothing),
+            visible(clothing.mesh.faces, under),
+            np.ones((len(positions), 3)),
+            looks,
+        )
         return positions
 
     def bind(mesh: Mesh, bone: str, material: Material) -> None:
         materials.append(material)
         rigid = np.zeros((len(mesh.positions), len(library.bones)), np.float32)
         rigid[:, library.bones.index(bone)] = 1
-        builder.add(mesh, mesh.positions, rigid, np.ones(len(mesh.faces), bool), np.ones((len(mesh.positions), 3)),
-                    np.full(len(mesh.faces), len(materials) - 1))
+        builder.add(
+            mesh,
+            mesh.positions,
+            rigid,
+            np.ones(len(mesh.faces), bool),
+            np.ones((len(mesh.positions), 3)),
+            np.full(len(mesh.faces), len(materials) - 1),
+        )
 
     islands = uv_islands(suit.mesh)
     rest = suit.mesh.positions
@@ -445,16 +539,31 @@ def build(library: Library, seed: int) -> Person:
     body = library.base
     keep = np.zeros(len(body.faces), bool)
     keep[body.groups["body"]] = True
-    keep &= ~hidden[body.faces].all(1)
+    keep &= visible(body.faces, hidden)
     skin = np.zeros((count, 3))
     skin[:BODY_VERTICES] = paint_skin(library, rng, base, drawn, strands.scalp, strands.beard, colour)
     builder.add(body, base, weights, keep, skin, np.zeros(len(body.faces), np.int64))
 
     eyes = library.clothing("eyes/low-poly/low-poly.mhclo")
     positions = eyes.fit(base)
-    builder.add(eyes.mesh, positions, bound_weights(library, eyes), np.ones(len(eyes.mesh.faces), bool),
-                np.ones((len(positions), 3)), np.full(len(eyes.mesh.faces), EYE))
+    builder.add(
+        eyes.mesh,
+        positions,
+        bound_weights(library, eyes),
+        np.ones(len(eyes.mesh.faces), bool),
+        np.ones((len(positions), 3)),
+        np.full(len(eyes.mesh.faces), EYE),
+    )
     tint = rng.choice(4, p=[0.5, 0.2, 0.15, 0.15])
     eye_hue = np.array([[1, 1, 1], [0.7, 1.1, 1.9], [0.8, 1.25, 0.9], [1.0, 1.2, 1.3]])[tint] * rng.uniform(0.8, 1.2)
-    return Person(skeleton, np.concatenate(builder.parts), np.concatenate(builder.triangles).astype(np.int32),
-                  strands.vertices, strands.triangles, materials, eye_hue, holding, notes)
+    return Person(
+        skeleton,
+        np.concatenate(builder.parts),
+        np.concatenate(builder.triangles).astype(np.int32),
+        strands.vertices,
+        strands.triangles,
+        materials,
+        eye_hue,
+        holding,
+        notes,
+    )

@@ -1,8 +1,8 @@
 """The kernels of the renderer, compiled with Numba: skinning, shadow map, coverage with 16 samples a pixel, shading.
 
-A pixel keeps 16 samples on a rotated grid, each with its nearest solid surface. Every surface is shaded once a pixel, at
-the middle of the samples it owns. Cards and strands of hair are then blended into the samples they cover, back to front,
-so that the mean of a pixel's samples is colour and alpha by coverage. Scalars are 32-bit floats.
+A pixel keeps 16 samples on a rotated grid, each with its nearest solid surface. Every surface is shaded once a pixel,
+at the middle of the samples it owns. Cards and strands of hair are then blended into the samples they cover, back to
+front, so that the mean of a pixel's samples is colour and alpha by coverage. Scalars are 32-bit floats.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numba
 import numpy as np
 
 SAMPLES = 16
-_OFFSETS = np.array([[((i % 4) + ((i // 4) + 0.5) / 4) / 4, ((i // 4) + ((i % 4) + 0.5) / 4) / 4] for i in range(16)],
-                    np.float32)
+_OFFSETS = np.array(
+    [[((i % 4) + ((i // 4) + 0.5) / 4) / 4, ((i // 4) + ((i % 4) + 0.5) / 4) / 4] for i in range(16)], np.float32
+)
 _jit = numba.njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy", nogil=True)
 _inline = numba.njit(fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, error_model="numpy", inline="never")
 
@@ -90,7 +91,9 @@ def shadows(world, triangles, camera, depth):
     p = np.empty((len(world), 3), np.float32)
     for i in range(len(world)):
         for r in range(3):
-            p[i, r] = (camera[r, 0] * world[i, 0] + camera[r, 1] * world[i, 1] + camera[r, 2] * world[i, 2] + camera[r, 3])
+            p[i, r] = (
+                camera[r, 0] * world[i, 0] + camera[r, 1] * world[i, 1] + camera[r, 2] * world[i, 2] + camera[r, 3]
+            )
         p[i, 0] = (p[i, 0] + 1) * half
         p[i, 1] = (p[i, 1] + 1) * half
     for t in range(len(triangles)):
@@ -173,10 +176,12 @@ def _texel(pyramid, level, u, v):
     a, b = iu & (size - 1), (iu + 1) & (size - 1)
     c, d = start + (iv & (size - 1)) * size, start + ((iv + 1) & (size - 1)) * size
     p, q, r, s = (1 - du) * (1 - dv), du * (1 - dv), (1 - du) * dv, du * dv
-    return (pyramid[c + a, 0] * p + pyramid[c + b, 0] * q + pyramid[d + a, 0] * r + pyramid[d + b, 0] * s,
-            pyramid[c + a, 1] * p + pyramid[c + b, 1] * q + pyramid[d + a, 1] * r + pyramid[d + b, 1] * s,
-            pyramid[c + a, 2] * p + pyramid[c + b, 2] * q + pyramid[d + a, 2] * r + pyramid[d + b, 2] * s,
-            pyramid[c + a, 3] * p + pyramid[c + b, 3] * q + pyramid[d + a, 3] * r + pyramid[d + b, 3] * s)
+    return (
+        pyramid[c + a, 0] * p + pyramid[c + b, 0] * q + pyramid[d + a, 0] * r + pyramid[d + b, 0] * s,
+        pyramid[c + a, 1] * p + pyramid[c + b, 1] * q + pyramid[d + a, 1] * r + pyramid[d + b, 1] * s,
+        pyramid[c + a, 2] * p + pyramid[c + b, 2] * q + pyramid[d + a, 2] * r + pyramid[d + b, 2] * s,
+        pyramid[c + a, 3] * p + pyramid[c + b, 3] * q + pyramid[d + a, 3] * r + pyramid[d + b, 3] * s,
+    )
 
 
 @_inline
@@ -242,8 +247,29 @@ def _dot(lights, row, x, y, z):
 
 
 @_jit
-def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, material, looks, eye, lights, curve,
-          pyramid, iris, eye_hue, depth, shadow_camera, footprint, samples):
+def shade(
+    owner,
+    triangles,
+    screen,
+    world,
+    normal,
+    rest,
+    rest_normal,
+    uv,
+    tint,
+    material,
+    looks,
+    eye,
+    lights,
+    curve,
+    pyramid,
+    iris,
+    eye_hue,
+    depth,
+    shadow_camera,
+    footprint,
+    samples,
+):
     """Shades each surface of each pixel once and writes the samples it owns (premultiplied RGBA, 0 to 255)."""
     height, width = owner.shape[0], owner.shape[1]
     seen = np.empty(SAMPLES, np.int32)
@@ -269,7 +295,14 @@ def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, 
                         count += 1
                 a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
                 x, y = px + ox / count, py + oy / count
-                ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+                ax, ay, bx, by, cx, cy = (
+                    screen[a, 0],
+                    screen[a, 1],
+                    screen[b, 0],
+                    screen[b, 1],
+                    screen[c, 0],
+                    screen[c, 1],
+                )
                 s = one / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
                 u = ((bx - x) * (cy - y) - (by - y) * (cx - x)) * s * screen[a, 2]
                 v = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) * s * screen[b, 2]
@@ -330,20 +363,25 @@ def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, 
                     if kind > 6.5:  # a print on the chest
                         e = math.sqrt(rx * rx + np.float32(1.7) * (ry - np.float32(3.4)) * (ry - np.float32(3.4)))
                         if rz > 0 and e < np.float32(1.1):
-                            m = min((np.float32(1.1) - e) * 12, one) * (one if big > np.float32(0.5) else
-                                                                        _stripe(ry * np.float32(2.5), np.float32(0.5), soft))
+                            m = min((np.float32(1.1) - e) * 12, one) * (
+                                one if big > np.float32(0.5) else _stripe(ry * np.float32(2.5), np.float32(0.5), soft)
+                            )
                     elif kind > 5.5:  # mottled yarn
                         m = np.float32(0.7) * small + np.float32(0.3) * big - np.float32(0.1)
                     elif kind > 4.5:  # blotches
-                        _, _, m, _ = _noise(pyramid, rx, ry, rz, qx, qz, np.float32(0.08) * scale + np.float32(0.05), footprint)
+                        _, _, m, _ = _noise(
+                            pyramid, rx, ry, rz, qx, qz, np.float32(0.08) * scale + np.float32(0.05), footprint
+                        )
                         m = (m - np.float32(0.5)) * 18
                     elif kind > 3.5:  # dots
                         d1, d2 = across * scale * np.float32(2.2), down * scale * np.float32(2.2)
                         d1, d2 = d1 - math.floor(d1) - np.float32(0.5), d2 - math.floor(d2) - np.float32(0.5)
                         m = (np.float32(0.31) - math.sqrt(d1 * d1 + d2 * d2)) / soft
                     elif kind > 2.5:  # checks
-                        m = np.float32(0.5) * (_stripe(down * scale * np.float32(1.4), np.float32(0.4), soft)
-                                               + _stripe(across * scale * np.float32(1.4), np.float32(0.4), soft))
+                        m = np.float32(0.5) * (
+                            _stripe(down * scale * np.float32(1.4), np.float32(0.4), soft)
+                            + _stripe(across * scale * np.float32(1.4), np.float32(0.4), soft)
+                        )
                     elif kind > 1.5:
                         m = _stripe(across * scale * np.float32(1.7), np.float32(0.35), soft)
                     elif kind > 0.5:
@@ -354,9 +392,13 @@ def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, 
                     green = (looks[which, 1] + (looks[which, 4] - looks[which, 1]) * m) * s
                     blue = (looks[which, 2] + (looks[which, 5] - looks[which, 2]) * m) * s
                     rough = looks[which, 9]
-                    nx += ((midx - np.float32(0.5)) * np.float32(0.16) + (bigx - np.float32(0.5)) * np.float32(0.7)) * rough
+                    nx += (
+                        (midx - np.float32(0.5)) * np.float32(0.16) + (bigx - np.float32(0.5)) * np.float32(0.7)
+                    ) * rough
                     ny += ((bigy - np.float32(0.5)) * np.float32(0.7)) * rough
-                    nz += ((midx - np.float32(0.5)) * np.float32(0.16) + (bigy - np.float32(0.5)) * np.float32(0.6)) * rough
+                    nz += (
+                        (midx - np.float32(0.5)) * np.float32(0.16) + (bigy - np.float32(0.5)) * np.float32(0.6)
+                    ) * rough
                     sharp = np.float32(12) + 60 * gloss
                 s = one / max(math.sqrt(nx * nx + ny * ny + nz * nz), np.float32(1e-6))
                 nx, ny, nz = nx * s, ny * s, nz * s
@@ -376,10 +418,18 @@ def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, 
                 for channel in range(3):
                     colour = red if channel == 0 else green if channel == 1 else blue
                     bleed = 1 + warm * (np.float32(0.15) if channel == 0 else np.float32(-0.12))
-                    light = (lights[KEY, channel] * direct * bleed + lights[FILL, channel] * fill
-                             + lights[GROUND, channel] + (lights[SKY, channel] - lights[GROUND, channel]) * up
-                             + lights[RIM, channel] * back)
-                    value = colour * light + lights[KEY, channel] * gleam + lights[SKY, channel] * gloss * graze * np.float32(0.25)
+                    light = (
+                        lights[KEY, channel] * direct * bleed
+                        + lights[FILL, channel] * fill
+                        + lights[GROUND, channel]
+                        + (lights[SKY, channel] - lights[GROUND, channel]) * up
+                        + lights[RIM, channel] * back
+                    )
+                    value = (
+                        colour * light
+                        + lights[KEY, channel] * gleam
+                        + lights[SKY, channel] * gloss * graze * np.float32(0.25)
+                    )
                     value = curve[min(int(value * 512), 4095)]
                     for j in range(k, SAMPLES):
                         if seen[j] == t:
@@ -391,8 +441,9 @@ def shade(owner, triangles, screen, world, normal, rest, rest_normal, uv, tint, 
 
 
 @_inline
-def _hair_light(wx, wy, wz, nx, ny, nz, tx, ty, tz, red, green, blue, streak, card, eye, lights, curve, depth,
-                shadow_camera):
+def _hair_light(
+    wx, wy, wz, nx, ny, nz, tx, ty, tz, red, green, blue, streak, card, eye, lights, curve, depth, shadow_camera
+):
     """The sRGB-coded colour (0 to 255) of hair that runs along t on a surface with normal n."""
     zero, one = np.float32(0), np.float32(1)
     ex, ey, ez = eye[0] - wx, eye[1] - wy, eye[2] - wz
@@ -431,8 +482,13 @@ def _hair_light(wx, wy, wz, nx, ny, nz, tx, ty, tz, red, green, blue, streak, ca
 
 @_inline
 def _hair_channel(colour, direct, fill, up, back, gleam, lights, curve, channel):
-    light = (lights[KEY, channel] * direct + lights[FILL, channel] * fill + lights[GROUND, channel]
-             + (lights[SKY, channel] - lights[GROUND, channel]) * up + lights[RIM, channel] * back)
+    light = (
+        lights[KEY, channel] * direct
+        + lights[FILL, channel] * fill
+        + lights[GROUND, channel]
+        + (lights[SKY, channel] - lights[GROUND, channel]) * up
+        + lights[RIM, channel] * back
+    )
     value = colour * light + lights[KEY, channel] * gleam * (np.float32(0.08) + np.float32(0.3) * colour)
     return curve[min(int(value * 512), 4095)]
 
@@ -443,15 +499,52 @@ def light_strands(world, turned, card, tint, eye, lights, curve, depth, shadow_c
     for i in range(len(world)):
         if card[i, 3] > 0.5 and card[i, 3] < 1.5:
             red, green, blue = _hair_light(
-                world[i, 0], world[i, 1], world[i, 2], turned[i, 0, 0], turned[i, 0, 1], turned[i, 0, 2], turned[i, 1, 0],
-                turned[i, 1, 1], turned[i, 1, 2], tint[i, 0], tint[i, 1], tint[i, 2], np.float32(0.5), False, eye, lights,
-                curve, depth, shadow_camera)
+                world[i, 0],
+                world[i, 1],
+                world[i, 2],
+                turned[i, 0, 0],
+                turned[i, 0, 1],
+                turned[i, 0, 2],
+                turned[i, 1, 0],
+                turned[i, 1, 1],
+                turned[i, 1, 2],
+                tint[i, 0],
+                tint[i, 1],
+                tint[i, 2],
+                np.float32(0.5),
+                False,
+                eye,
+                lights,
+                curve,
+                depth,
+                shadow_camera,
+            )
             lit[i, 0], lit[i, 1], lit[i, 2] = red, green, blue
 
 
 @_jit
-def blend(order, triangles, screen, world, turned, rest, card, tint, lit, thin, crown, eye, lights, curve, pyramid, depth,
-          shadow_camera, footprint, nearest, samples):
+def blend(
+    order,
+    triangles,
+    screen,
+    world,
+    turned,
+    rest,
+    card,
+    tint,
+    lit,
+    thin,
+    crown,
+    eye,
+    lights,
+    curve,
+    pyramid,
+    depth,
+    shadow_camera,
+    footprint,
+    nearest,
+    samples,
+):
     """Blends cards and strands over the samples they cover and are in front in, in the given order."""
     height, width = nearest.shape[0], nearest.shape[1]
     zero, one = np.float32(0), np.float32(1)
@@ -520,9 +613,13 @@ def blend(order, triangles, screen, world, turned, rest, card, tint, lit, thin, 
                 elif kind > 1.5:
                     edge = u * card[a, 2] + v * card[b, 2] + w * card[c, 2]
                     level = _level(footprint * np.float32(256 * 2.6))
-                    _, _, _, s = _texel(pyramid, level, rx * np.float32(2.6) + ry * np.float32(1.2), ry * np.float32(0.4))
+                    _, _, _, s = _texel(
+                        pyramid, level, rx * np.float32(2.6) + ry * np.float32(1.2), ry * np.float32(0.4)
+                    )
                     if kind < 2.5:
-                        s = (edge * np.float32(0.9) + (s - np.float32(0.5)) * np.float32(0.8) - np.float32(0.15)) / np.float32(0.4)
+                        s = (
+                            edge * np.float32(0.9) + (s - np.float32(0.5)) * np.float32(0.8) - np.float32(0.15)
+                        ) / np.float32(0.4)
                         alpha *= min(max(s, zero), one)
                     else:
                         alpha *= edge * min(max((s - np.float32(0.3)) / np.float32(0.3), zero), one)
@@ -546,8 +643,27 @@ def blend(order, triangles, screen, world, turned, rest, card, tint, lit, thin, 
                     red = u * tint[a, 0] + v * tint[b, 0] + w * tint[c, 0]
                     green = u * tint[a, 1] + v * tint[b, 1] + w * tint[c, 1]
                     blue = u * tint[a, 2] + v * tint[b, 2] + w * tint[c, 2]
-                    red, green, blue = _hair_light(wx, wy, wz, nx, ny, nz, tx, ty, tz, red, green, blue, streak,
-                                                   kind < np.float32(0.5), eye, lights, curve, depth, shadow_camera)
+                    red, green, blue = _hair_light(
+                        wx,
+                        wy,
+                        wz,
+                        nx,
+                        ny,
+                        nz,
+                        tx,
+                        ty,
+                        tz,
+                        red,
+                        green,
+                        blue,
+                        streak,
+                        kind < np.float32(0.5),
+                        eye,
+                        lights,
+                        curve,
+                        depth,
+                        shadow_camera,
+                    )
                     red, green, blue = red * alpha, green * alpha, blue * alpha
                 for n_hit in range(count):
                     k = hit[n_hit]

@@ -75,7 +75,9 @@ def grain_picture() -> np.ndarray:
     fx, fy = np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))
     f = np.hypot(fx, fy)
     smooth = np.real(np.fft.ifft2(np.fft.fft2(white) * np.where(f > 0, 1 / np.maximum(f, 1 / size) ** 1.6, 0)))
-    fine = np.real(np.fft.ifft2(np.fft.fft2(rng.normal(0, 1, (size, size))) * np.exp(-((fy * 60) ** 2) - (fx * 4) ** 2)))
+    fine = np.real(
+        np.fft.ifft2(np.fft.fft2(rng.normal(0, 1, (size, size))) * np.exp(-((fy * 60) ** 2) - (fx * 4) ** 2))
+    )
     gy, gx = np.roll(smooth, -1, 0) - np.roll(smooth, 1, 0), np.roll(smooth, -1, 1) - np.roll(smooth, 1, 1)
     layers = [gx / gx.std() / 5, gy / gy.std() / 5, smooth / smooth.std() / 5, fine / fine.std() / 4.5]
     return np.rint(np.clip(np.stack(layers, -1) + 0.5, 0, 1) * 255).astype(np.uint8)
@@ -114,35 +116,96 @@ class Renderer:
         self.opacity = strands["colour"][:, 3].astype(np.float32) / 255
         m = len(strands)
         self.hair_world, self.hair_turned, self.hair_screen = (
-            np.zeros(shape, np.float32) for shape in ((m, 3), (m, 2, 3), (m, 3)))
+            np.zeros(shape, np.float32) for shape in ((m, 3), (m, 2, 3), (m, 3))
+        )
         self.hair_spread, self.thin = np.zeros((m, 3), np.float32), np.zeros(m, np.float32)
-        self.looks = np.array([(*x.colour, *x.second, x.pattern, x.scale, x.gloss, x.rough) for x in person.materials],
-                              np.float32)
+        self.looks = np.array(
+            [(*x.colour, *x.second, x.pattern, x.scale, x.gloss, x.rough) for x in person.materials], np.float32
+        )
         self.eye_hue = np.asarray(person.eye_hue, np.float32)
 
     def places(self, matrices: np.ndarray) -> np.ndarray:
         """World places of a share of the vertices, dense enough to find what a picture must show."""
         pose = np.ascontiguousarray(matrices.reshape(-1, 12), np.float32)
         camera, one = np.eye(4, dtype=np.float32), np.float32(1)
-        raster.skin(self.rest, self.rest_normal, self.bones, self.weights, pose, camera, one, one, self.world, self.normal,
-                    self.screen)
-        raster.skin(self.hair_rest, self.hair_directions, self.hair_bones, self.hair_weights, pose, camera, one, one,
-                    self.hair_world, self.hair_turned, self.hair_screen)
+        raster.skin(
+            self.rest,
+            self.rest_normal,
+            self.bones,
+            self.weights,
+            pose,
+            camera,
+            one,
+            one,
+            self.world,
+            self.normal,
+            self.screen,
+        )
+        raster.skin(
+            self.hair_rest,
+            self.hair_directions,
+            self.hair_bones,
+            self.hair_weights,
+            pose,
+            camera,
+            one,
+            one,
+            self.hair_world,
+            self.hair_turned,
+            self.hair_screen,
+        )
         return np.concatenate([self.world[::3], self.hair_world[::3]]).astype(np.float64)
 
-    def draw(self, matrices: np.ndarray, view: View, light: Light, crown: np.ndarray, middle: np.ndarray,
-             background: tuple[float, float, float, float] = (0, 0, 0, 0)) -> np.ndarray:
+    def draw(
+        self,
+        matrices: np.ndarray,
+        view: View,
+        light: Light,
+        crown: np.ndarray,
+        middle: np.ndarray,
+        background: tuple[float, float, float, float] = (0, 0, 0, 0),
+    ) -> np.ndarray:
         """One moment as `height × width × 4` floats 0 to 255, premultiplied, over a premultiplied background."""
         f4 = np.float32
         pose = np.ascontiguousarray(matrices.reshape(-1, 12), f4)
         camera, eye = view.camera.astype(f4), view.eye.astype(f4)
         width, height = f4(view.width), f4(view.height)
-        raster.skin(self.rest, self.rest_normal, self.bones, self.weights, pose, camera, width, height, self.world,
-                    self.normal, self.screen)
-        raster.skin(self.hair_rest, self.hair_directions, self.hair_bones, self.hair_weights, pose, camera, width, height,
-                    self.hair_world, self.hair_turned, self.hair_screen)
-        raster.spread(self.hair_world, np.ascontiguousarray(self.hair_turned[:, 1]), self.hair_width, self.opacity, eye,
-                      f4(view.pixel * 0.25), self.hair_spread, self.thin)
+        raster.skin(
+            self.rest,
+            self.rest_normal,
+            self.bones,
+            self.weights,
+            pose,
+            camera,
+            width,
+            height,
+            self.world,
+            self.normal,
+            self.screen,
+        )
+        raster.skin(
+            self.hair_rest,
+            self.hair_directions,
+            self.hair_bones,
+            self.hair_weights,
+            pose,
+            camera,
+            width,
+            height,
+            self.hair_world,
+            self.hair_turned,
+            self.hair_screen,
+        )
+        raster.spread(
+            self.hair_world,
+            np.ascontiguousarray(self.hair_turned[:, 1]),
+            self.hair_width,
+            self.opacity,
+            eye,
+            f4(view.pixel * 0.25),
+            self.hair_spread,
+            self.thin,
+        )
         raster.project(self.hair_spread, camera, width, height, self.hair_screen)
 
         reach = 11.0
@@ -158,25 +221,76 @@ class Renderer:
         nearest[:] = 0
         owner[:] = -1
         samples[:] = background
-        lights = np.array([light.key_way, light.key, light.fill_way, light.fill, light.rim_way, light.rim, light.sky,
-                           light.ground], f4)
+        lights = np.array(
+            [light.key_way, light.key, light.fill_way, light.fill, light.rim_way, light.rim, light.sky, light.ground],
+            f4,
+        )
         curve = tone_curve(light)
         distance = float(np.linalg.norm(view.eye - middle))
         footprint = f4(view.pixel * 2 * distance)
         raster.cover(self.screen, self.solid_triangles, self.closed, nearest, owner)
-        raster.shade(owner, self.solid_triangles, self.screen, self.world, self.normal, self.rest, self.rest_normal,
-                     self.uv, self.tint, self.material, self.looks, eye, lights, curve, self.pyramid, self.iris,
-                     self.eye_hue, self.depth, shadow_camera, footprint, samples)
+        raster.shade(
+            owner,
+            self.solid_triangles,
+            self.screen,
+            self.world,
+            self.normal,
+            self.rest,
+            self.rest_normal,
+            self.uv,
+            self.tint,
+            self.material,
+            self.looks,
+            eye,
+            lights,
+            curve,
+            self.pyramid,
+            self.iris,
+            self.eye_hue,
+            self.depth,
+            shadow_camera,
+            footprint,
+            samples,
+        )
         corners = self.person.strand_triangles
         nearness = self.hair_screen[:, 2][corners].sum(1)
         low, high = float(nearness.min()), float(nearness.max())
         order = np.argsort(((nearness - low) * (65535 / max(high - low, 1e-9))).astype(np.uint16), kind="stable")
         lit = np.zeros((len(self.hair_spread), 3), f4)
-        raster.light_strands(self.hair_spread, self.hair_turned, self.card, self.hair_tint, eye, lights, curve, self.depth,
-                             shadow_camera, lit)
-        raster.blend(order, corners, self.hair_screen, self.hair_spread, self.hair_turned, self.hair_rest, self.card,
-                     self.hair_tint, lit, self.thin, crown.astype(f4), eye, lights, curve, self.pyramid, self.depth,
-                     shadow_camera, footprint, nearest, samples)
+        raster.light_strands(
+            self.hair_spread,
+            self.hair_turned,
+            self.card,
+            self.hair_tint,
+            eye,
+            lights,
+            curve,
+            self.depth,
+            shadow_camera,
+            lit,
+        )
+        raster.blend(
+            order,
+            corners,
+            self.hair_screen,
+            self.hair_spread,
+            self.hair_turned,
+            self.hair_rest,
+            self.card,
+            self.hair_tint,
+            lit,
+            self.thin,
+            crown.astype(f4),
+            eye,
+            lights,
+            curve,
+            self.pyramid,
+            self.depth,
+            shadow_camera,
+            footprint,
+            nearest,
+            samples,
+        )
         out = np.empty((*shape[:2], 4), f4)
         raster.resolve(samples, out)
         return out

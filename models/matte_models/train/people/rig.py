@@ -30,9 +30,13 @@ def about(axis: np.ndarray, angle: float) -> np.ndarray:
     x, y, z = x / n, y / n, z / n
     c, s = math.cos(angle), math.sin(angle)
     d = 1 - c
-    return np.array([[c + x * x * d, x * y * d - z * s, x * z * d + y * s],
-                     [x * y * d + z * s, c + y * y * d, y * z * d - x * s],
-                     [x * z * d - y * s, y * z * d + x * s, c + z * z * d]])
+    return np.array(
+        [
+            [c + x * x * d, x * y * d - z * s, x * z * d + y * s],
+            [x * y * d + z * s, c + y * y * d, y * z * d - x * s],
+            [x * z * d - y * s, y * z * d + x * s, c + z * z * d],
+        ]
+    )
 
 
 def pitch(angle: float) -> np.ndarray:
@@ -125,11 +129,20 @@ class Skeleton:
         moved = positions - np.einsum("bij,bj->bi", rotations, self.heads)
         return np.concatenate([rotations, moved[:, :, None]], 2)
 
-    def reach(self, turns: dict[str, np.ndarray], rotations: np.ndarray, positions: np.ndarray, side: str,
-              target: np.ndarray, pole: np.ndarray, twist: float) -> None:
+    def reach(
+        self,
+        turns: dict[str, np.ndarray],
+        rotations: np.ndarray,
+        positions: np.ndarray,
+        side: str,
+        target: np.ndarray,
+        pole: np.ndarray,
+        twist: float,
+    ) -> None:
         """Turns the arm so that the wrist comes to `target` (world), the elbow pointing to `pole` (world direction)."""
-        upper, middle, lower, half, wrist = (self.index[f"{n}.{side}"] for n in
-                                             ("upperarm01", "upperarm02", "lowerarm01", "lowerarm02", "wrist"))
+        upper, middle, lower, half, wrist = (
+            self.index[f"{n}.{side}"] for n in ("upperarm01", "upperarm02", "lowerarm01", "lowerarm02", "wrist")
+        )
         u0, l0 = self.heads[lower] - self.heads[upper], self.heads[wrist] - self.heads[lower]
         a, b = float(np.linalg.norm(u0)), float(np.linalg.norm(l0))
         start = positions[upper]
@@ -139,10 +152,10 @@ class Skeleton:
         out = unit(pole - way * (pole @ way))
         cosine = np.clip((a * a + d * d - b * b) / (2 * a * d), -1, 1)
         elbow = start + way * a * cosine + out * a * np.sqrt(1 - cosine * cosine)
-        u, l = unit(elbow - start), unit(start + way * d - elbow)
-        hinge0, hinge = cross(unit(u0), unit(l0)), cross(u, l)
+        u, lower_way = unit(elbow - start), unit(start + way * d - elbow)
+        hinge0, hinge = cross(unit(u0), unit(l0)), cross(u, lower_way)
         full = frame(u, hinge) @ frame(u0, hinge0).T
-        bend = frame(l, hinge) @ frame(l0, hinge0).T
+        bend = frame(lower_way, hinge) @ frame(l0, hinge0).T
         parent = rotations[self.parents[upper]]
         rest = parent @ swing(unit(u0), parent.T @ u)  # no more twist than the shoulder itself has
         first = between(rest, full, 0.35)
