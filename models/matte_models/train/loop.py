@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--decay", type=int, default=0, help="the last steps, in which the rate falls to a hundredth")
     parser.add_argument("--fold", action="store_true", help="fold BatchNorm into the convolutions and go on without it")
     parser.add_argument("--ahead", type=float, default=0.5, help="share of batches that leap ahead after the first frame")
+    parser.add_argument("--prior-rate", type=float, default=0.5, help="share of samples that have the hint `prior`")
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--height", type=int, default=192)
@@ -195,7 +196,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
     last = step + args.steps
-    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank)
+    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank, args.prior_rate)
     pick = random.Random(1000 * args.seed + 10 * step + rank)
     net.train()
     average.eval()
