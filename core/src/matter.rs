@@ -120,6 +120,10 @@ struct Network {
     keep: Option<Tensor>,
     prior: Option<Tensor>,
     prior_absent: f32,
+    /// The hint may serve for so many frames after the one that it was made for.
+    prior_lasts: u32,
+    /// For how many frames it has served already; `None` where it is none of theirs.
+    prior_age: Option<u32>,
     bank: Bank,
     state: State,
 }
@@ -201,6 +205,7 @@ impl Network {
         };
         let prior = matte.tensor(&allocator, "prior")?;
         let prior_absent = manifest.prior.as_ref().map_or(0.0, |p| p.absent);
+        let prior_lasts = manifest.prior.as_ref().map_or(0, |p| p.interval - 1);
         let mut network = Self {
             frame: of_matte("frame")?,
             alpha: of_matte("alpha")?,
@@ -217,6 +222,8 @@ impl Network {
             },
             prior,
             prior_absent,
+            prior_lasts,
+            prior_age: None,
             bank: Bank::new(&allocator, shape)?,
             state: State::new(&allocator, &matte)?,
             matte,
@@ -234,6 +241,7 @@ impl Network {
     }
 
     fn forget_prior(&mut self) -> Result<()> {
+        self.prior_age = None;
         match &mut self.prior {
             Some(prior) => prior.fill(self.prior_absent),
             None => Ok(()),
@@ -764,7 +772,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         self.begin_seed_prepared(&mask)?;
         self.watch.named(false);
         Ok(())
@@ -893,7 +901,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         self.mask_step(&mask, true)
     }
 
@@ -916,7 +924,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         let (slot, id) = self.network.bank.next_reference()?;
         let stored = self.store_reference(&mask, slot);
         if stored.is_err() {
@@ -928,6 +936,8 @@ impl Matter {
 
     fn store_reference(&mut self, mask: &[u8], slot: usize) -> Result<()> {
         let network = &mut self.network;
+        // The reference may come from another place or time, and so does its hint.
+        network.prior_age = None;
         network.run_matte(Read::LastValue)?;
         network.set_alpha(mask, &self.geometry)?;
         // Nothing is committed but the object memory, which is about the target, not about time.
@@ -957,14 +967,21 @@ impl Matter {
         self.network.bank.remove_reference(id)
     }
 
-    fn prepare_prior(&mut self, frame: &Frame<'_>) -> Result<()> {
+    /// The hint for this frame. One made for another, at most `oldest` frames ago, serves as well.
+    fn prepare_prior(&mut self, frame: &Frame<'_>, oldest: u32) -> Result<()> {
         let Some(prior) = &mut self.network.prior else {
             return Ok(());
         };
         match &mut self.segmenter {
             Some(segmenter) if self.options.prior => {
+                if let Some(age) = self.network.prior_age.filter(|age| *age < oldest) {
+                    self.network.prior_age = Some(age + 1);
+                    return Ok(());
+                }
+                self.network.prior_age = None;
                 let start = Instant::now();
                 segmenter.prior(&mut self.scaler, frame, &self.geometry, prior)?;
+                self.network.prior_age = Some(0);
                 self.stats.record(Stage::Prior, start);
                 Ok(())
             }
@@ -1077,7 +1094,7 @@ impl Matter {
         let mut report = FrameReport::of(MatteState::Matted);
         report.scene_cut = self.sees_a_cut();
         if let Some(mask) = found {
-            self.prepare_prior(frame)?;
+            self.prepare_prior(frame, 0)?;
             if by_segmentation && self.watch.lost {
                 return self.name_anew(&mask, true, 0.0, report);
             }
@@ -1093,10 +1110,10 @@ impl Matter {
                 report.matte = MatteState::Lost;
                 return Ok(report);
             };
-            self.prepare_prior(frame)?;
+            self.prepare_prior(frame, 0)?;
             return self.name_anew(&mask, true, 0.0, report);
         }
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, self.network.prior_lasts)?;
         if self.warming > 0 {
             self.warming -= 1;
             self.first_frame_step()?;

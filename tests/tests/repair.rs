@@ -13,7 +13,7 @@ fn frames(clip: &str, count: usize) -> Option<Vec<Picture>> {
     let clip = media(clip)?;
     Some(run(
         &format!(
-            "filesrc location={} ! decodebin ! videoconvertscale ! \
+            "filesrc location={} ! decodebin ! videoconvert ! videoscale ! \
              video/x-raw,format=RGB,width=640,height=360 ! appsink name=out",
             clip.join("video.mp4").display()
         ),

@@ -80,6 +80,44 @@ pub struct Renderer {
     strips: Vec<Strip>,
 }
 
+/// Which colours have to be made at the working size.
+#[derive(Clone, Copy, Debug)]
+struct Colours {
+    estimated: bool,
+    /// Strength of a blurred background.
+    blur: Option<f32>,
+}
+
+impl Colours {
+    fn of(options: &Options, format: OutputFormat) -> Self {
+        let colour = format != OutputFormat::Gray8;
+        Self {
+            estimated: colour && options.foreground == Foreground::Estimated,
+            blur: (colour && options.background == Background::Blur)
+                .then_some(options.background_blur),
+        }
+    }
+
+    fn is_any(self) -> bool {
+        self.estimated || self.blur.is_some()
+    }
+
+    fn prepare(
+        self,
+        (estimate, blurred): (&mut Estimate, &mut Blurred),
+        (alpha, picture): (&[f32], &[u8]),
+        size: (usize, usize),
+        full: (usize, usize),
+    ) {
+        if self.estimated {
+            estimate.prepare(alpha, picture, size);
+        }
+        if let Some(strength) = self.blur {
+            blurred.prepare(alpha, picture, size, full, strength);
+        }
+    }
+}
+
 /// What the last stage does with a frame.
 struct Job<'a> {
     frame: &'a Frame<'a>,
@@ -195,8 +233,15 @@ impl Renderer {
             .into_iter()
             .map(|a| f32::from(a) / 255.0)
             .collect();
-        let (estimated, blur) = self.prepare_colour((&low, &picture), size, full, out.format());
-        if estimated || blur {
+        let colours = Colours::of(&self.options, out.format());
+        colours.prepare(
+            (&mut self.estimate, &mut self.blurred),
+            (&low, &picture),
+            size,
+            full,
+        );
+        if colours.estimated {
+            // The estimate takes the places of full-size pixels from here.
             self.upsampler
                 .prepare(low.chunks_exact(size.0), None, size, full);
         }
@@ -206,7 +251,7 @@ impl Renderer {
             self.alpha.extend_from_slice(mask.row(y));
         }
         let mut strips = self.strips(full);
-        self.finish(&mut strips, frame, estimated, out);
+        self.finish(&mut strips, frame, colours.estimated, out);
         self.strips = strips;
         Ok(())
     }
@@ -311,10 +356,16 @@ impl Renderer {
             }
         }
         let low_luma = guide.map(|_| self.low_luma.as_slice());
-        self.upsampler
-            .prepare(alpha.chunks_exact(size.0), low_luma, size, geometry.frame);
-        let (estimated, _) =
-            self.prepare_colour((alpha, picture), size, geometry.frame, out.format());
+        let colours = Colours::of(&self.options, out.format());
+        let (upsampler, estimate, blurred) =
+            (&mut self.upsampler, &mut self.estimate, &mut self.blurred);
+        bands::both(
+            strips.len(),
+            || upsampler.prepare(alpha.chunks_exact(size.0), low_luma, size, geometry.frame),
+            colours.is_any().then_some(|| {
+                colours.prepare((estimate, blurred), (alpha, picture), size, geometry.frame);
+            }),
+        );
         self.smoother = smoother;
 
         self.alpha.resize(width * height, 0);
@@ -333,30 +384,8 @@ impl Renderer {
             }
         });
 
-        self.finish(&mut strips, frame, estimated, out);
+        self.finish(&mut strips, frame, colours.estimated, out);
         self.strips = strips;
-    }
-
-    /// Guesses of foreground and background, and a blurred background, where they are asked for; whether they were.
-    fn prepare_colour(
-        &mut self,
-        (alpha, picture): (&[f32], &[u8]),
-        size: (usize, usize),
-        full: (usize, usize),
-        format: OutputFormat,
-    ) -> (bool, bool) {
-        let options = &self.options;
-        let colour = format != OutputFormat::Gray8;
-        let estimated = colour && options.foreground == Foreground::Estimated;
-        if estimated {
-            self.estimate.prepare(alpha, picture, size);
-        }
-        let blur = colour && options.background == Background::Blur;
-        if blur {
-            let strength = options.background_blur;
-            self.blurred.prepare(alpha, picture, size, full, strength);
-        }
-        (estimated, blur)
     }
 
     /// Moves and softens the edge of the full-size matte in `alpha`, and writes the frame with it.
