@@ -11,8 +11,8 @@ use matte_core::runtime::paths;
 use crate::command::{self, Profile};
 use crate::setup;
 
-/// The version that the packaging is tested with.
-const CARGO_DEB: &str = "3.8.0";
+/// Name of the package.
+const NAME: &str = "matte";
 
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(id = "deb")]
@@ -25,47 +25,109 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    for (program, package) in [
+        ("dpkg-deb", "dpkg"),
+        ("dpkg-shlibdeps", "dpkg-dev"),
+        ("strip", "binutils"),
+    ] {
+        if !command::succeeds(program, &["--version"]) {
+            bail!("{program} is missing: apt-get install {package}");
+        }
+    }
     setup::run(args.setup)?;
-    cargo_deb()?;
     let built = command::build(Profile::Release)?;
     // A folder as the package is to be, so that what is packed can be looked at.
     let root = command::root().join("target/deb/root");
     if root.exists() {
         fs::remove_dir_all(&root).with_context(|| root.display().to_string())?;
     }
-    stage(&root, &built)?;
-    let mut deb = command::cargo();
-    deb.args([
-        "deb",
-        "--no-build",
-        "--locked",
-        "--package",
-        "gst-plugin-matte",
-        "--output",
-    ]);
-    deb.arg(&args.output);
-    fs::create_dir_all(command::root().join(&args.output))
-        .with_context(|| args.output.display().to_string())?;
-    command::run(&mut deb)
+    let programs = stage(&root, &built)?;
+    let architecture = output(Command::new("dpkg").arg("--print-architecture"))?;
+    write(
+        &root.join("DEBIAN/control"),
+        &control(&root, &programs, &architecture)?,
+    )?;
+    let folder = command::root().join(&args.output);
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let version = env!("CARGO_PKG_VERSION");
+    let package = folder.join(format!("{NAME}_{version}_{architecture}.deb"));
+    command::run(
+        Command::new("dpkg-deb")
+            .args(["--root-owner-group", "--build"])
+            .args([&root, &package]),
+    )?;
+    println!("{}", package.display());
+    Ok(())
 }
 
-/// Installs `cargo deb` where it is missing.
-fn cargo_deb() -> Result<()> {
-    if command::succeeds("cargo", &["deb", "--version"]) {
-        return Ok(());
+/// The package's description. What the programs need of the system is found out by Debian's own tool.
+fn control(root: &Path, programs: &[PathBuf], architecture: &str) -> Result<String> {
+    // It wants to run in a source package.
+    let source = root.with_file_name("source");
+    write(
+        &source.join("debian/control"),
+        &format!("Source: {NAME}\n\nPackage: {NAME}\nArchitecture: any\n"),
+    )?;
+    let needed = output(
+        Command::new("dpkg-shlibdeps")
+            .arg("-O")
+            .args(programs)
+            .current_dir(&source),
+    )?;
+    let needed = needed
+        .lines()
+        .find_map(|line| line.strip_prefix("shlibs:Depends="))
+        .context("dpkg-shlibdeps says nothing about shlibs:Depends")?;
+    let mut bytes = 0;
+    size(root, &mut bytes)?;
+    Ok(format!(
+        "Package: {NAME}\n\
+         Version: {}\n\
+         Architecture: {architecture}\n\
+         Maintainer: The matte developers <matte@users.noreply.github.com>\n\
+         Installed-Size: {}\n\
+         Depends: {needed}, gstreamer1.0-plugins-base\n\
+         Recommends: gstreamer1.0-tools, gstreamer1.0-plugins-good\n\
+         Provides: gstreamer1.0-matte\n\
+         Section: video\n\
+         Priority: optional\n\
+         Homepage: {}\n\
+         Description: cuts a person or an object out of live video\n \
+         The GStreamer element mattefilter cuts a person, or anything that a mask\n \
+         names once, out of live video: soft, stable edges, no green screen. The\n \
+         program matte does the same with files. A model, a person segmentation and\n \
+         ONNX Runtime come along.\n",
+        env!("CARGO_PKG_VERSION"),
+        bytes / 1024,
+        env!("CARGO_PKG_REPOSITORY"),
+    ))
+}
+
+/// Adds up the sizes of all files under a folder.
+fn size(folder: &Path, bytes: &mut u64) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            size(&entry.path(), bytes)?;
+        } else {
+            *bytes += entry.metadata()?.len();
+        }
     }
-    println!("cargo-deb {CARGO_DEB} is installed, which takes minutes");
-    let mut install = command::cargo();
-    install.args(["install", "--locked", "--version", CARGO_DEB, "cargo-deb"]);
-    command::run(&mut install)
+    Ok(())
 }
 
-/// Puts everything where the package has it.
-fn stage(root: &Path, built: &command::Built) -> Result<()> {
+/// Puts everything where the package has it. Returns what runs.
+fn stage(root: &Path, built: &command::Built) -> Result<Vec<PathBuf>> {
     let multiarch = multiarch()?;
     let plugins = root.join("usr/lib").join(multiarch).join("gstreamer-1.0");
     copy(&built.plugins.join("libgstmatte.so"), &plugins)?;
     copy(&built.matte, &root.join("usr/bin"))?;
+    let programs = vec![plugins.join("libgstmatte.so"), root.join("usr/bin/matte")];
+    command::run(
+        Command::new("strip")
+            .arg("--strip-unneeded")
+            .args(&programs),
+    )?;
     let source = command::root();
     copy(
         &source.join("gst-plugin/presets/GstMatteFilter.prs"),
@@ -115,20 +177,56 @@ fn stage(root: &Path, built: &command::Built) -> Result<()> {
     ] {
         copy(&source.join(file), &docs)?;
     }
-    Ok(())
+    write(&docs.join("copyright"), COPYRIGHT)?;
+    Ok(programs)
+}
+
+/// Who has made what, in Debian's format.
+const COPYRIGHT: &str = "\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: matte
+
+Files: *
+Copyright: the matte developers
+License: MIT or Apache-2.0
+ See LICENSE-MIT and LICENSE-APACHE in this folder. The weights of the model lite
+ are under the same terms.
+
+Files: usr/lib/matte/libonnxruntime.so.*
+Copyright: Microsoft Corporation
+License: MIT
+ See onnxruntime-LICENSE and onnxruntime-ThirdPartyNotices.txt in this folder.
+
+Files: usr/share/matte/models/selfie/*
+Copyright: The MediaPipe Authors
+License: Apache-2.0
+ See mediapipe-LICENSE in this folder, and NOTICE beside the model.
+";
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::write(file, text).with_context(|| file.display().to_string())
 }
 
 /// Debian's name of this machine's kind, such as `x86_64-linux-gnu`.
 fn multiarch() -> Result<String> {
-    let output = Command::new("dpkg-architecture")
-        .args(["-q", "DEB_HOST_MULTIARCH"])
-        .output()
-        .context("dpkg-architecture (package dpkg-dev)")?;
-    let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !output.status.success() || name.is_empty() {
-        bail!("dpkg-architecture: {}", output.status);
+    output(Command::new("dpkg-architecture").args(["-q", "DEB_HOST_MULTIARCH"]))
+}
+
+/// What a program prints.
+fn output(program: &mut Command) -> Result<String> {
+    let output = program.output().with_context(|| command::shown(program))?;
+    if !output.status.success() {
+        bail!(
+            "{}: {}: {}",
+            command::shown(program),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
-    Ok(name)
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn copy(file: &Path, folder: &Path) -> Result<()> {

@@ -442,11 +442,12 @@ impl Unit {
         if !std::mem::take(&mut self.remember) {
             return Ok(());
         }
-        let others = self
-            .others
-            .iter_mut()
-            .fold(Ok(()), |all, other| all.and(other.matter.remember()));
-        self.matter.remember().and(others)
+        // All are brought up to date, whatever becomes of one.
+        let mut result = self.matter.remember();
+        for other in &mut self.others {
+            result = result.and(other.matter.remember());
+        }
+        result
     }
 }
 

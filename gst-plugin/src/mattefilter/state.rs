@@ -21,7 +21,7 @@ use super::properties::{LatencyMode, Seed, Settings};
 const FAILURES: u32 = 3;
 /// Time until that is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// What a frame shows while there is no engine.
 pub(super) enum Without {
@@ -44,6 +44,10 @@ enum Last {
 }
 
 /// From `start` to `stop`.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own; no two make up one state"
+)]
 pub(super) struct State {
     pub(super) stream: Option<Arc<Stream>>,
     engine: Option<Engine>,

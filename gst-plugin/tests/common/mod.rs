@@ -508,7 +508,7 @@ pub fn wait_for(
     name: &str,
     test: impl Fn(&gst::StructureRef) -> bool,
 ) -> gst::Structure {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while std::time::Instant::now() < end {
         let message = bus.timed_pop_filtered(
             gst::ClockTime::from_mseconds(200),
