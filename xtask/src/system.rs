@@ -131,7 +131,11 @@ fn missing() -> Vec<Need> {
         ("avenc_ffv1", "gstreamer1.0-libav"),
     ] {
         need(
-            command::succeeds("gst-inspect-1.0", &["--exists", element]),
+            command::succeeds(
+                "gst-inspect-1.0",
+                // Otherwise the plugin must be as new as GStreamer itself.
+                &["--exists", "--atleast-version=0.0", element],
+            ),
             &format!("element {element}"),
             package,
         );
