@@ -44,4 +44,5 @@ pub use matter::{FrameReport, MatteState, Matter, MemoryState};
 pub use memory::ReferenceId;
 pub use options::{Options, Policy, Refine, SeedMode};
 pub use runtime::{Backend, Kind, Licence, Manifest, ModelSet, Package};
+pub use seed::middle_mask;
 pub use stats::{Stage, StageStats, Stats};
