@@ -66,9 +66,15 @@ mod later {
     #[repr(C)]
     pub(super) struct SourceInfo {
         pub(super) base: sys::obs_source_info,
-        pub(super) missing_files: Option<unsafe extern "C" fn(data: *mut super::c_void) -> *mut super::c_void>,
-        pub(super) video_get_color_space:
-            Option<unsafe extern "C" fn(data: *mut super::c_void, count: sys::size_t, preferred: *const u32) -> u32>,
+        pub(super) missing_files:
+            Option<unsafe extern "C" fn(data: *mut super::c_void) -> *mut super::c_void>,
+        pub(super) video_get_color_space: Option<
+            unsafe extern "C" fn(
+                data: *mut super::c_void,
+                count: sys::size_t,
+                preferred: *const u32,
+            ) -> u32,
+        >,
     }
 
     pub(super) const OBS_SOURCE_SRGB: u32 = 1 << 15;
@@ -80,7 +86,10 @@ mod later {
         pub(super) fn gs_set_linear_srgb(linear_srgb: bool) -> bool;
         pub(super) fn gs_enable_framebuffer_srgb(enable: bool);
         pub(super) fn gs_framebuffer_srgb_enabled() -> bool;
-        pub(super) fn gs_effect_set_texture_srgb(param: *mut sys::gs_eparam_t, val: *mut sys::gs_texture_t);
+        pub(super) fn gs_effect_set_texture_srgb(
+            param: *mut sys::gs_eparam_t,
+            val: *mut sys::gs_texture_t,
+        );
         pub(super) fn gs_texrender_begin_with_color_space(
             texrender: *mut sys::gs_texrender_t,
             cx: u32,
@@ -125,7 +134,11 @@ fn c_string(text: &str) -> CString {
 /// `text` is null or a string that ends with a zero.
 unsafe fn rust_string(text: *const c_char) -> Option<String> {
     // SAFETY: as the caller says.
-    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+    (!text.is_null()).then(|| {
+        unsafe { CStr::from_ptr(text) }
+            .to_string_lossy()
+            .into_owned()
+    })
 }
 
 // ---------------------------------------------------------------- the module
@@ -309,7 +322,10 @@ unsafe extern "C" fn get_name(_: *mut c_void) -> *const c_char {
     c"Matte".as_ptr()
 }
 
-unsafe extern "C" fn create(settings: *mut sys::obs_data_t, source: *mut sys::obs_source_t) -> *mut c_void {
+unsafe extern "C" fn create(
+    settings: *mut sys::obs_data_t,
+    source: *mut sys::obs_source_t,
+) -> *mut c_void {
     fenced("create", ptr::null_mut(), || {
         let Some(source) = NonNull::new(source).map(Source) else {
             return ptr::null_mut();
@@ -359,7 +375,9 @@ unsafe extern "C" fn get_properties(data: *mut c_void) -> *mut sys::obs_properti
 unsafe extern "C" fn update(data: *mut c_void, settings: *mut sys::obs_data_t) {
     fenced("update", (), || {
         // SAFETY: as `filter_of` says.
-        if let (Some(filter), Some(settings)) = (unsafe { filter_of(data) }, Data::from_raw(settings)) {
+        if let (Some(filter), Some(settings)) =
+            (unsafe { filter_of(data) }, Data::from_raw(settings))
+        {
             filter.update(&settings);
         }
     });
@@ -393,7 +411,11 @@ unsafe extern "C" fn filter_remove(data: *mut c_void, _parent: *mut sys::obs_sou
     });
 }
 
-unsafe extern "C" fn video_get_color_space(data: *mut c_void, _count: sys::size_t, _preferred: *const u32) -> u32 {
+unsafe extern "C" fn video_get_color_space(
+    data: *mut c_void,
+    _count: sys::size_t,
+    _preferred: *const u32,
+) -> u32 {
     fenced("video_get_color_space", ColorSpace::Srgb as u32, || {
         // SAFETY: as `filter_of` says.
         let filter = unsafe { filter_of(data) };
@@ -554,7 +576,11 @@ impl Source {
         let preferred = ColorSpace::ALL.map(|space| space as u32);
         // SAFETY: as above; the array is as long as it says.
         let raw = unsafe {
-            later::obs_source_get_color_space(self.0.as_ptr(), preferred.len() as sys::size_t, preferred.as_ptr())
+            later::obs_source_get_color_space(
+                self.0.as_ptr(),
+                preferred.len() as sys::size_t,
+                preferred.as_ptr(),
+            )
         };
         ColorSpace::from_raw(raw)
     }
@@ -604,7 +630,11 @@ pub(crate) struct Hotkeys {
 
 impl Hotkeys {
     /// Registers a hotkey for every action. `filter` must outlive what is returned.
-    pub(crate) fn register(parent: Source, filter: &Filter, texts: &[(Action, String, String)]) -> Self {
+    pub(crate) fn register(
+        parent: Source,
+        filter: &Filter,
+        texts: &[(Action, String, String)],
+    ) -> Self {
         let data = ptr::from_ref(filter).cast_mut().cast::<c_void>();
         let ids = texts
             .iter()
@@ -656,7 +686,8 @@ impl Data<'_> {
 
     pub(crate) fn string(&self, name: &CStr) -> String {
         // SAFETY: as above; the value is copied at once.
-        unsafe { rust_string(sys::obs_data_get_string(self.0.as_ptr(), name.as_ptr())) }.unwrap_or_default()
+        unsafe { rust_string(sys::obs_data_get_string(self.0.as_ptr(), name.as_ptr())) }
+            .unwrap_or_default()
     }
 
     /// A number that may have been stored as a double, as clients of the websocket do.
@@ -705,7 +736,9 @@ impl Data<'_> {
 
     pub(crate) fn default_int(&self, name: &CStr, value: i64) {
         // SAFETY: as above.
-        unsafe { sys::obs_data_set_default_int(self.0.as_ptr(), name.as_ptr(), value as c_longlong) };
+        unsafe {
+            sys::obs_data_set_default_int(self.0.as_ptr(), name.as_ptr(), value as c_longlong)
+        };
     }
 
     pub(crate) fn default_double(&self, name: &CStr, value: f64) {
@@ -742,7 +775,12 @@ impl Properties {
         raw
     }
 
-    pub(crate) fn list(&self, name: &CStr, label: &str, items: &[(String, String, bool)]) -> Property {
+    pub(crate) fn list(
+        &self,
+        name: &CStr,
+        label: &str,
+        items: &[(String, String, bool)],
+    ) -> Property {
         let label = c_string(label);
         // SAFETY: as above.
         unsafe {
@@ -765,10 +803,18 @@ impl Properties {
     pub(crate) fn bool(&self, name: &CStr, label: &str) -> Property {
         let label = c_string(label);
         // SAFETY: as above.
-        Property(unsafe { sys::obs_properties_add_bool(self.0.as_ptr(), name.as_ptr(), label.as_ptr()) })
+        Property(unsafe {
+            sys::obs_properties_add_bool(self.0.as_ptr(), name.as_ptr(), label.as_ptr())
+        })
     }
 
-    pub(crate) fn int(&self, name: &CStr, label: &str, (low, high): (i32, i32), suffix: &str) -> Property {
+    pub(crate) fn int(
+        &self,
+        name: &CStr,
+        label: &str,
+        (low, high): (i32, i32),
+        suffix: &str,
+    ) -> Property {
         let (label, suffix) = (c_string(label), c_string(suffix));
         // SAFETY: as above.
         unsafe {
@@ -785,12 +831,24 @@ impl Properties {
         }
     }
 
-    pub(crate) fn slider(&self, name: &CStr, label: &str, (low, high, step): (f64, f64, f64), suffix: &str) -> Property {
+    pub(crate) fn slider(
+        &self,
+        name: &CStr,
+        label: &str,
+        (low, high, step): (f64, f64, f64),
+        suffix: &str,
+    ) -> Property {
         let (label, suffix) = (c_string(label), c_string(suffix));
         // SAFETY: as above.
         unsafe {
-            let property =
-                sys::obs_properties_add_float_slider(self.0.as_ptr(), name.as_ptr(), label.as_ptr(), low, high, step);
+            let property = sys::obs_properties_add_float_slider(
+                self.0.as_ptr(),
+                name.as_ptr(),
+                label.as_ptr(),
+                low,
+                high,
+                step,
+            );
             sys::obs_property_float_set_suffix(property, suffix.as_ptr());
             Property(property)
         }
@@ -799,7 +857,9 @@ impl Properties {
     pub(crate) fn color(&self, name: &CStr, label: &str) -> Property {
         let label = c_string(label);
         // SAFETY: as above.
-        Property(unsafe { sys::obs_properties_add_color(self.0.as_ptr(), name.as_ptr(), label.as_ptr()) })
+        Property(unsafe {
+            sys::obs_properties_add_color(self.0.as_ptr(), name.as_ptr(), label.as_ptr())
+        })
     }
 
     pub(crate) fn file(&self, name: &CStr, label: &str, filter: &str) -> Property {
@@ -822,7 +882,12 @@ impl Properties {
         let text = c_string(text);
         // SAFETY: as above.
         Property(unsafe {
-            sys::obs_properties_add_text(self.0.as_ptr(), name.as_ptr(), text.as_ptr(), later::TEXT_INFO)
+            sys::obs_properties_add_text(
+                self.0.as_ptr(),
+                name.as_ptr(),
+                text.as_ptr(),
+                later::TEXT_INFO,
+            )
         })
     }
 
@@ -841,7 +906,12 @@ impl Properties {
         self.add_button(name, label, Some(refreshed))
     }
 
-    fn add_button(&self, name: &CStr, label: &str, callback: sys::obs_property_clicked_t) -> Property {
+    fn add_button(
+        &self,
+        name: &CStr,
+        label: &str,
+        callback: sys::obs_property_clicked_t,
+    ) -> Property {
         let label = c_string(label);
         // SAFETY: as above.
         Property(unsafe {
@@ -894,7 +964,9 @@ impl Property {
     /// Other properties are shown or hidden when this one changes.
     pub(crate) fn decides(self) -> Self {
         // SAFETY: as above.
-        unsafe { sys::obs_property_set_modified_callback2(self.0, Some(setting_changed), ptr::null_mut()) };
+        unsafe {
+            sys::obs_property_set_modified_callback2(self.0, Some(setting_changed), ptr::null_mut())
+        };
         self
     }
 
@@ -1011,7 +1083,10 @@ pub(crate) enum Blend {
 impl TexRender {
     pub(crate) fn new(_graphics: &Graphics, format: Format) -> Option<Self> {
         // SAFETY: the graphics context is held.
-        NonNull::new(unsafe { sys::gs_texrender_create(format.raw(), sys::gs_zstencil_format_GS_ZS_NONE) }).map(Self)
+        NonNull::new(unsafe {
+            sys::gs_texrender_create(format.raw(), sys::gs_zstencil_format_GS_ZS_NONE)
+        })
+        .map(Self)
     }
 
     /// Draws into it with coordinates of its pixels. Returns whether it could.
@@ -1026,7 +1101,12 @@ impl TexRender {
         // SAFETY: the graphics context is held; begin has its end in `Pass`.
         unsafe {
             sys::gs_texrender_reset(self.0.as_ptr());
-            if !later::gs_texrender_begin_with_color_space(self.0.as_ptr(), width, height, space as u32) {
+            if !later::gs_texrender_begin_with_color_space(
+                self.0.as_ptr(),
+                width,
+                height,
+                space as u32,
+            ) {
                 return false;
             }
             sys::gs_blend_state_push();
@@ -1065,7 +1145,14 @@ impl Texture {
     pub(crate) fn new(_graphics: &Graphics, (width, height): (u32, u32)) -> Option<Self> {
         // SAFETY: the graphics context is held; without data it is left unfilled.
         NonNull::new(unsafe {
-            sys::gs_texture_create(width, height, Format::Rgba.raw(), 1, ptr::null_mut(), sys::GS_DYNAMIC)
+            sys::gs_texture_create(
+                width,
+                height,
+                Format::Rgba.raw(),
+                1,
+                ptr::null_mut(),
+                sys::GS_DYNAMIC,
+            )
         })
         .map(Self)
     }
@@ -1095,7 +1182,8 @@ impl StageSurface {
     /// RGBA, 8 bits.
     pub(crate) fn new(_graphics: &Graphics, (width, height): (u32, u32)) -> Option<Self> {
         // SAFETY: the graphics context is held.
-        NonNull::new(unsafe { sys::gs_stagesurface_create(width, height, Format::Rgba.raw()) }).map(Self)
+        NonNull::new(unsafe { sys::gs_stagesurface_create(width, height, Format::Rgba.raw()) })
+            .map(Self)
     }
 
     /// Begins to copy a texture of the same size and format.
@@ -1187,8 +1275,12 @@ impl Effect {
                     continue;
                 }
                 match *value {
-                    Value::Texture(texture) => sys::gs_effect_set_texture(param, texture.0.as_ptr()),
-                    Value::TextureSrgb(texture) => later::gs_effect_set_texture_srgb(param, texture.0.as_ptr()),
+                    Value::Texture(texture) => {
+                        sys::gs_effect_set_texture(param, texture.0.as_ptr())
+                    }
+                    Value::TextureSrgb(texture) => {
+                        later::gs_effect_set_texture_srgb(param, texture.0.as_ptr())
+                    }
                     Value::Float(value) => sys::gs_effect_set_float(param, value),
                     Value::Pair([x, y]) => {
                         let value: [f32; 2] = [x, y];

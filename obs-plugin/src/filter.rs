@@ -81,7 +81,9 @@ impl Filter {
             Action::Freeze => {
                 self.frozen.fetch_xor(true, Ordering::Relaxed);
             }
-            Action::Reseed | Action::SeedMiddle | Action::AddReference => self.worker.shared.act(action),
+            Action::Reseed | Action::SeedMiddle | Action::AddReference => {
+                self.worker.shared.act(action)
+            }
         }
     }
 
@@ -109,7 +111,9 @@ impl Filter {
 
     /// Draws the filter.
     pub(crate) fn render(&self, graphics: &Graphics) {
-        let (Some(parent), Some(target)) = (self.source.filter_parent(), self.source.filter_target()) else {
+        let (Some(parent), Some(target)) =
+            (self.source.filter_parent(), self.source.filter_target())
+        else {
             // Nothing is drawn: the source alone would show the room.
             return;
         };
@@ -126,7 +130,10 @@ impl Filter {
 
     /// The space that the filter draws in: its target's.
     pub(crate) fn color_space(&self) -> ColorSpace {
-        let space = self.source.filter_target().map_or(ColorSpace::Srgb, Source::color_space);
+        let space = self
+            .source
+            .filter_target()
+            .map_or(ColorSpace::Srgb, Source::color_space);
         self.color_space.store(space as u32, Ordering::Relaxed);
         space
     }
@@ -145,6 +152,26 @@ impl Filter {
         self.source.update_properties();
     }
 
+    /// What became of it, in one line for the log.
+    fn summary(&self) -> String {
+        let (worker, render) = (
+            self.worker.shared.status(),
+            self.render_status.lock().clone(),
+        );
+        format!(
+            "{} of {} captured frames matted, inference {:.1} ms (p50) {:.1} ms (p95); on the graphics thread {:.2} ms \
+             (p50) {:.2} ms (p95) {:.2} ms (longest), read-back {:.2} ms (p95)",
+            worker.answers,
+            render.captured,
+            worker.inference_p50_ms,
+            worker.inference_p95_ms,
+            render.own_p50_ms,
+            render.own_p95_ms,
+            render.own_max_ms,
+            render.readback_p95_ms
+        )
+    }
+
     /// The status in words.
     pub(crate) fn status_words(&self) -> String {
         status::words(&self.worker.shared.status(), &self.render_status.lock())
@@ -157,5 +184,11 @@ impl Filter {
             render: &self.render_status.lock().clone(),
         };
         serde_json::to_string(&status).unwrap_or_default()
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        log::info!("{}", self.summary());
     }
 }

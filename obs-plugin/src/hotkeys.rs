@@ -52,7 +52,10 @@ pub(crate) fn register(parent: Source, filter: &Filter, filter_name: &str) -> Ho
         .into_iter()
         .map(|action| {
             let name = format!("Matte.{filter_name}.{}", action.name());
-            let description = format!("{filter_name}: {}", text(&format!("Hotkey.{}", action.name())));
+            let description = format!(
+                "{filter_name}: {}",
+                text(&format!("Hotkey.{}", action.name()))
+            );
             (action, name, description)
         })
         .collect();

@@ -36,7 +36,10 @@ fn find_installation() {
     // The data folder holds `models`; libraries lie beside the plugin, or in the data folder.
     let data = ffi::module_file("matte.effect").and_then(|file| Some(file.parent()?.to_owned()));
     let binary = ffi::module_binary().and_then(|file| Some(file.parent()?.to_owned()));
-    for folder in data.into_iter().chain(binary) {
+    for folder in data
+        .into_iter()
+        .chain(binary.map(|folder| folder.join("obs-matte")))
+    {
         paths::add_installation(folder);
     }
 }

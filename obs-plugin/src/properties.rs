@@ -9,8 +9,8 @@ use crate::ffi::{Built, Data, Properties, Property, text};
 use crate::filter::Filter;
 use crate::hotkeys::Action;
 use crate::settings::{
-    AUTOMATIC_SIZE, BLUR, Background, Choice, DEFAULT_MODEL, EDGE_SHIFT, EDGE_SOFTNESS, Mode, Policy, Seed, View,
-    WORKING_SIDES, keys, range,
+    AUTOMATIC_SIZE, BLUR, Background, Choice, DEFAULT_MODEL, EDGE_SHIFT, EDGE_SOFTNESS, Mode,
+    Policy, Seed, View, WORKING_SIDES, keys, range,
 };
 
 /// Label of a setting.
@@ -51,7 +51,8 @@ fn models() -> Vec<(String, String, bool)> {
             .flatten()
             .filter_map(|entry| {
                 let manifest = Manifest::read(&entry.path().join("manifest.json")).ok()?;
-                (manifest.kind == Kind::Matting).then_some((entry.file_name().to_string_lossy().into_owned(), manifest))
+                (manifest.kind == Kind::Matting)
+                    .then_some((entry.file_name().to_string_lossy().into_owned(), manifest))
             })
             .collect();
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -120,7 +121,12 @@ fn all(filter: Option<&Filter>) -> Option<Properties> {
         .color(keys::BACKGROUND_COLOUR, &label(keys::BACKGROUND_COLOUR))
         .describe(&tip(keys::BACKGROUND_COLOUR));
     picture
-        .slider(keys::BACKGROUND_BLUR, &label(keys::BACKGROUND_BLUR), (BLUR.0, BLUR.1, 0.05), "")
+        .slider(
+            keys::BACKGROUND_BLUR,
+            &label(keys::BACKGROUND_BLUR),
+            (BLUR.0, BLUR.1, 0.05),
+            "",
+        )
         .describe(&tip(keys::BACKGROUND_BLUR));
     choice::<Mode>(&picture, keys::MODE);
     choice::<View>(&picture, keys::VIEW);
@@ -146,17 +152,32 @@ fn all(filter: Option<&Filter>) -> Option<Properties> {
         .button(c"reseed", &text("Button.Reseed"), Action::Reseed)
         .describe(&text("Button.Reseed.Tip"));
     target
-        .button(c"seed_middle", &text("Button.SeedMiddle"), Action::SeedMiddle)
+        .button(
+            c"seed_middle",
+            &text("Button.SeedMiddle"),
+            Action::SeedMiddle,
+        )
         .describe(&text("Button.SeedMiddle.Tip"));
     target
-        .button(c"add_reference", &text("Button.AddReference"), Action::AddReference)
+        .button(
+            c"add_reference",
+            &text("Button.AddReference"),
+            Action::AddReference,
+        )
         .describe(&text("Button.AddReference.Tip"));
     props.group(c"group_target", &text("Group.Target"), target);
 
     let edges = Properties::new()?;
-    edges.bool(keys::REFINE, &label(keys::REFINE)).describe(&tip(keys::REFINE));
     edges
-        .slider(keys::EDGE_SHIFT, &label(keys::EDGE_SHIFT), (EDGE_SHIFT.0, EDGE_SHIFT.1, 0.5), " px")
+        .bool(keys::REFINE, &label(keys::REFINE))
+        .describe(&tip(keys::REFINE));
+    edges
+        .slider(
+            keys::EDGE_SHIFT,
+            &label(keys::EDGE_SHIFT),
+            (EDGE_SHIFT.0, EDGE_SHIFT.1, 0.5),
+            " px",
+        )
         .describe(&tip(keys::EDGE_SHIFT));
     edges
         .slider(
@@ -169,12 +190,18 @@ fn all(filter: Option<&Filter>) -> Option<Properties> {
     props.group(c"group_edges", &text("Group.Edges"), edges);
 
     let engine = Properties::new()?;
-    engine.list(keys::MODEL, &label(keys::MODEL), &models()).describe(&tip(keys::MODEL));
+    engine
+        .list(keys::MODEL, &label(keys::MODEL), &models())
+        .describe(&tip(keys::MODEL));
     engine
         .list(keys::BACKEND, &label(keys::BACKEND), &backends())
         .describe(&tip(keys::BACKEND));
     let mut sizes = vec![(text("Size.Automatic"), AUTOMATIC_SIZE.to_owned(), true)];
-    sizes.extend(WORKING_SIDES.iter().map(|side| (format!("{side} px"), side.to_string(), true)));
+    sizes.extend(
+        WORKING_SIDES
+            .iter()
+            .map(|side| (format!("{side} px"), side.to_string(), true)),
+    );
     engine
         .list(keys::WORKING_SIZE, &label(keys::WORKING_SIZE), &sizes)
         .describe(&tip(keys::WORKING_SIZE));

@@ -4,8 +4,8 @@ use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use crate::ffi::{
-    Blend, ColorSpace, Effect, Format, Graphics, Source, StageSurface, TexRender, Texture, TextureRef, Value,
-    draw_premultiplied, draw_raw, linear_srgb, module_file, video_frame_time,
+    Blend, ColorSpace, Effect, Format, Graphics, Source, StageSurface, TexRender, Texture,
+    TextureRef, Value, draw_premultiplied, draw_raw, linear_srgb, module_file, video_frame_time,
 };
 use crate::ring::{Ring, SLOTS, Shown, Verdict};
 use crate::settings::{Background, Drawing, Mode, Policy, View};
@@ -96,7 +96,11 @@ pub(crate) struct Render {
 }
 
 /// A texrender of this format, made when it is first needed.
-fn ensure<'a>(slot: &'a mut Option<TexRender>, graphics: &Graphics, format: Format) -> Option<&'a mut TexRender> {
+fn ensure<'a>(
+    slot: &'a mut Option<TexRender>,
+    graphics: &Graphics,
+    format: Format,
+) -> Option<&'a mut TexRender> {
     if slot.is_none() {
         *slot = TexRender::new(graphics, format);
     }
@@ -316,7 +320,13 @@ impl Render {
     }
 
     /// The target as it is now, into a slot.
-    fn capture(&mut self, graphics: &Graphics, scene: &Scene, time: u64, clock: &mut Clock) -> Option<(usize, u64)> {
+    fn capture(
+        &mut self,
+        graphics: &Graphics,
+        scene: &Scene,
+        time: u64,
+        clock: &mut Clock,
+    ) -> Option<(usize, u64)> {
         let (slot, id) = match self.mode {
             Mode::Aligned => self.ring.capture(time)?,
             Mode::Low => {
@@ -421,10 +431,19 @@ impl Render {
     }
 
     fn choose_aligned(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
-        let Some(Shown { slot, id, time: captured, verdict }) = self.ring.show() else {
+        let Some(Shown {
+            slot,
+            id,
+            time: captured,
+            verdict,
+        }) = self.ring.show()
+        else {
             self.now = self
                 .newest_slot()
-                .map_or(Now::Nothing, |slot| Now::Without { slot, failed: false });
+                .map_or(Now::Nothing, |slot| Now::Without {
+                    slot,
+                    failed: false,
+                });
             return;
         };
         self.delay_ms = time.saturating_sub(captured) as f64 / 1e6;
@@ -432,15 +451,26 @@ impl Render {
             // Those before it were passed over.
             for answer in self.answers.drain(..=index) {
                 if answer.picture.id == id && verdict == Verdict::Matte {
-                    upload(&mut self.matte, &mut self.uploaded, graphics, &answer.picture, captured);
+                    upload(
+                        &mut self.matte,
+                        &mut self.uploaded,
+                        graphics,
+                        &answer.picture,
+                        captured,
+                    );
                 }
                 shared.give_back(answer.picture.rgba);
             }
         }
         self.now = match verdict {
-            Verdict::Matte if self.uploaded.is_some_and(|(uploaded, ..)| uploaded == id) => Now::Matte { slot },
+            Verdict::Matte if self.uploaded.is_some_and(|(uploaded, ..)| uploaded == id) => {
+                Now::Matte { slot }
+            }
             Verdict::Matte | Verdict::Failed => Now::Without { slot, failed: true },
-            Verdict::BeforeSeed => Now::Without { slot, failed: false },
+            Verdict::BeforeSeed => Now::Without {
+                slot,
+                failed: false,
+            },
         };
     }
 
@@ -448,11 +478,21 @@ impl Render {
         let slot = 0;
         if let Some(answer) = self.answers.pop() {
             let id = answer.picture.id;
-            let captured = self.sent.iter().find(|(sent, _)| *sent == id).map_or(time, |(_, time)| *time);
+            let captured = self
+                .sent
+                .iter()
+                .find(|(sent, _)| *sent == id)
+                .map_or(time, |(_, time)| *time);
             self.sent.retain(|(sent, _)| *sent > id);
             match answer.verdict {
                 Verdict::Matte => {
-                    upload(&mut self.matte, &mut self.uploaded, graphics, &answer.picture, captured);
+                    upload(
+                        &mut self.matte,
+                        &mut self.uploaded,
+                        graphics,
+                        &answer.picture,
+                        captured,
+                    );
                     self.now = Now::Matte { slot };
                 }
                 verdict => {
@@ -475,7 +515,12 @@ impl Render {
                 }
             }
             (_, Now::Without { .. }) => {}
-            _ => self.now = Now::Without { slot, failed: false },
+            _ => {
+                self.now = Now::Without {
+                    slot,
+                    failed: false,
+                }
+            }
         }
     }
 
@@ -491,7 +536,10 @@ impl Render {
             return;
         }
         let unit = [1.0 / self.size.0 as f32, 1.0 / self.size.1 as f32];
-        for (technique, radius) in [(c"Shift", drawing.edge_shift), (c"Soften", drawing.edge_softness)] {
+        for (technique, radius) in [
+            (c"Shift", drawing.edge_shift),
+            (c"Soften", drawing.edge_softness),
+        ] {
             if radius != 0.0 {
                 for direction in [[unit[0], 0.0], [0.0, unit[1]]] {
                     self.along(graphics, effect, technique, direction, radius);
@@ -503,7 +551,13 @@ impl Render {
         }
     }
 
-    fn enlarge(&mut self, graphics: &Graphics, effect: &Effect, drawing: &Drawing, slot: usize) -> bool {
+    fn enlarge(
+        &mut self,
+        graphics: &Graphics,
+        effect: &Effect,
+        drawing: &Drawing,
+        slot: usize,
+    ) -> bool {
         let (size, space) = (self.size, self.space);
         let (Some((_, _, working)), Some(matte)) = (self.uploaded, &self.matte) else {
             return false;
@@ -538,7 +592,14 @@ impl Render {
     }
 
     /// A filter along one axis over the matte at full size.
-    fn along(&mut self, graphics: &Graphics, effect: &Effect, technique: &CStr, direction: [f32; 2], radius: f32) {
+    fn along(
+        &mut self,
+        graphics: &Graphics,
+        effect: &Effect,
+        technique: &CStr,
+        direction: [f32; 2],
+        radius: f32,
+    ) {
         let size = self.size;
         let Some(source) = self.full.as_ref().and_then(TexRender::texture) else {
             return;
@@ -597,11 +658,21 @@ impl Render {
                 size = half(size);
                 let (before, rest) = behind.split_at_mut(level);
                 let values: [(&CStr, Value<'_>); 2] = match before.last().map(TexRender::texture) {
-                    None => [(c"image", light(picture, space)), (c"alpha", Value::Texture(alpha))],
-                    Some(Some(last)) => [(c"behind", Value::Texture(last)), (c"alpha", Value::Texture(alpha))],
+                    None => [
+                        (c"image", light(picture, space)),
+                        (c"alpha", Value::Texture(alpha)),
+                    ],
+                    Some(Some(last)) => [
+                        (c"behind", Value::Texture(last)),
+                        (c"alpha", Value::Texture(alpha)),
+                    ],
                     Some(None) => return,
                 };
-                let technique = if level == 0 { c"BehindFirst" } else { c"BehindHalf" };
+                let technique = if level == 0 {
+                    c"BehindFirst"
+                } else {
+                    c"BehindHalf"
+                };
                 rest[0].draw(graphics, size, ColorSpace::Srgb16F, Blend::Replace, || {
                     effect.draw(graphics, technique, &values, size);
                 });
@@ -609,7 +680,11 @@ impl Render {
             let unit = [1.0 / size.0 as f32, 1.0 / size.1 as f32];
             let last = &mut behind[levels - 1];
             for (direction, there) in [([unit[0], 0.0], true), ([0.0, unit[1]], false)] {
-                let (source, target) = if there { (&mut *last, &mut *spare) } else { (&mut *spare, &mut *last) };
+                let (source, target) = if there {
+                    (&mut *last, &mut *spare)
+                } else {
+                    (&mut *spare, &mut *last)
+                };
                 let Some(texture) = source.texture() else {
                     return;
                 };
@@ -634,20 +709,26 @@ impl Render {
     fn compose(&self, graphics: &Graphics, effect: &Effect, drawing: &Drawing) {
         let linear = linear_srgb(graphics) || self.space != ColorSpace::Srgb;
         let size = self.size;
-        let colour = drawing.background_colour.map(|c| if linear { to_light(c) } else { c });
+        let colour = drawing
+            .background_colour
+            .map(|c| if linear { to_light(c) } else { c });
         let [red, green, blue] = colour;
         let bind = |texture| match linear {
             true => light(texture, self.space),
             false => Value::Texture(texture),
         };
         let draw = |technique: &CStr, values: &[(&CStr, Value<'_>)]| {
-            draw_premultiplied(graphics, linear, || effect.draw(graphics, technique, values, size));
+            draw_premultiplied(graphics, linear, || {
+                effect.draw(graphics, technique, values, size)
+            });
         };
         let picture = |slot: usize| self.captures[slot].as_ref().and_then(TexRender::texture);
         match self.now {
             Now::Matte { slot } => {
-                let (Some(image), Some(alpha)) = (picture(slot), self.full.as_ref().and_then(TexRender::texture))
-                else {
+                let (Some(image), Some(alpha)) = (
+                    picture(slot),
+                    self.full.as_ref().and_then(TexRender::texture),
+                ) else {
                     return;
                 };
                 let technique = match (drawing.view, drawing.background) {
@@ -677,12 +758,19 @@ impl Render {
                         (c"behind", Value::Texture(behind)),
                         (c"image_size", Value::Pair(pair(size))),
                         (c"colour", Value::Vector([red, green, blue, 1.0])),
-                        (c"linear_light", Value::Float(if linear { 1.0 } else { 0.0 })),
+                        (
+                            c"linear_light",
+                            Value::Float(if linear { 1.0 } else { 0.0 }),
+                        ),
                     ],
                 );
             }
             Now::Without { slot, failed } => {
-                let policy = if failed { drawing.on_failure } else { drawing.before_seed };
+                let policy = if failed {
+                    drawing.on_failure
+                } else {
+                    drawing.before_seed
+                };
                 match (policy, drawing.view, drawing.background) {
                     (Policy::Show, View::Result | View::Checkerboard, _) => {
                         if let Some(image) = picture(slot) {
@@ -690,10 +778,16 @@ impl Render {
                         }
                     }
                     (_, View::Matte, _) => {
-                        draw(c"DrawSolid", &[(c"colour", Value::Vector([0.0, 0.0, 0.0, 1.0]))]);
+                        draw(
+                            c"DrawSolid",
+                            &[(c"colour", Value::Vector([0.0, 0.0, 0.0, 1.0]))],
+                        );
                     }
                     (Policy::Hide, View::Result, Background::Colour) => {
-                        draw(c"DrawSolid", &[(c"colour", Value::Vector([red, green, blue, 1.0]))]);
+                        draw(
+                            c"DrawSolid",
+                            &[(c"colour", Value::Vector([red, green, blue, 1.0]))],
+                        );
                     }
                     // A blur of all that is there would show the room.
                     (Policy::Hide, ..) => {}
@@ -745,7 +839,9 @@ fn upload(
         *matte = Texture::new(graphics, picture.size);
     }
     *uploaded = match matte {
-        Some(texture) if texture.fill(graphics, &picture.rgba) => Some((picture.id, captured, picture.size)),
+        Some(texture) if texture.fill(graphics, &picture.rgba) => {
+            Some((picture.id, captured, picture.size))
+        }
         _ => None,
     };
 }
@@ -773,7 +869,8 @@ impl Staging {
         space: ColorSpace,
     ) -> bool {
         let working = self.geometry.working;
-        let too_large = |(w, h): (u32, u32)| w > working.0 * LARGEST_STEP || h > working.1 * LARGEST_STEP;
+        let too_large =
+            |(w, h): (u32, u32)| w > working.0 * LARGEST_STEP || h > working.1 * LARGEST_STEP;
         let technique = match space {
             ColorSpace::Srgb => c"Shrink",
             _ => c"ShrinkLinear",
@@ -799,7 +896,12 @@ impl Staging {
                     return;
                 };
                 rest[0].draw(graphics, next, space, Blend::Replace, || {
-                    effect.draw(graphics, c"BehindHalf", &[(c"behind", Value::Texture(source))], next);
+                    effect.draw(
+                        graphics,
+                        c"BehindHalf",
+                        &[(c"behind", Value::Texture(source))],
+                        next,
+                    );
                 });
                 size = next;
                 used += 1;

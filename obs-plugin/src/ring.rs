@@ -65,7 +65,11 @@ const PATIENCE: u64 = 90;
 impl Ring {
     pub(crate) fn new() -> Self {
         Self {
-            slots: [Slot { id: 0, time: 0, state: State::Free }; SLOTS],
+            slots: [Slot {
+                id: 0,
+                time: 0,
+                state: State::Free,
+            }; SLOTS],
             newest: 0,
             shown: None,
             delay: 0,
@@ -94,7 +98,11 @@ impl Ring {
                 .min_by_key(|i| self.slots[*i].id)?,
         };
         self.newest += 1;
-        self.slots[index] = Slot { id: self.newest, time, state: State::Waiting };
+        self.slots[index] = Slot {
+            id: self.newest,
+            time,
+            state: State::Waiting,
+        };
         Some((index, self.newest))
     }
 
@@ -138,9 +146,16 @@ impl Ring {
         let shown = self.shown.map_or(0, |s| s.id);
         let next = (0..SLOTS)
             .filter_map(|slot| match self.slots[slot] {
-                Slot { id, time, state: State::Answered(verdict) } if id > shown && id <= due => {
-                    Some(Shown { slot, id, time, verdict })
-                }
+                Slot {
+                    id,
+                    time,
+                    state: State::Answered(verdict),
+                } if id > shown && id <= due => Some(Shown {
+                    slot,
+                    id,
+                    time,
+                    verdict,
+                }),
                 _ => None,
             })
             .max_by_key(|s| s.id);
@@ -206,10 +221,20 @@ mod tests {
 
     #[test]
     fn a_network_that_is_slow_at_times_does_not_make_the_picture_stutter() {
-        let shown = play(&mut Ring::new(), 85, |tick| if tick % 10 == 0 { 2 } else { 1 });
-        let steps: Vec<u64> = shown[30..].windows(2).map(|p| p[1].unwrap() - p[0].unwrap()).collect();
+        let shown = play(
+            &mut Ring::new(),
+            85,
+            |tick| if tick % 10 == 0 { 2 } else { 1 },
+        );
+        let steps: Vec<u64> = shown[30..]
+            .windows(2)
+            .map(|p| p[1].unwrap() - p[0].unwrap())
+            .collect();
         assert!(steps.iter().all(|s| *s <= 2), "{steps:?}");
-        assert!(steps.iter().filter(|s| **s != 1).count() <= steps.len() / 4, "{steps:?}");
+        assert!(
+            steps.iter().filter(|s| **s != 1).count() <= steps.len() / 4,
+            "{steps:?}"
+        );
     }
 
     #[test]

@@ -236,7 +236,11 @@ pub(crate) fn migrate(data: &Data<'_>) {
 /// A number within its range; the nearest one, and a line in the log, for one that is not.
 fn within(data: &Data<'_>, key: &CStr, (low, high): (f64, f64)) -> f32 {
     let value = data.double(key);
-    let kept = if value.is_finite() { value.clamp(low, high) } else { low };
+    let kept = if value.is_finite() {
+        value.clamp(low, high)
+    } else {
+        low
+    };
     if (kept - value).abs() > f64::EPSILON || !value.is_finite() {
         log::warn!(
             "setting {}: {value}, but it must be from {low} to {high}; {kept} is used",
@@ -259,7 +263,9 @@ fn working_side(word: &str) -> Option<u32> {
     }
     let side = word.parse().ok().filter(|side| (64..=2048).contains(side));
     if side.is_none() {
-        log::warn!("setting working_size: {word:?} is neither {AUTOMATIC_SIZE:?} nor a side of 64 to 2048 pixels");
+        log::warn!(
+            "setting working_size: {word:?} is neither {AUTOMATIC_SIZE:?} nor a side of 64 to 2048 pixels"
+        );
     }
     side
 }
@@ -290,14 +296,19 @@ impl Settings {
                 edge_softness: within(data, keys::EDGE_SOFTNESS, EDGE_SOFTNESS),
             },
             engine: Engine {
-                model: if model.is_empty() { DEFAULT_MODEL.to_owned() } else { model },
+                model: if model.is_empty() {
+                    DEFAULT_MODEL.to_owned()
+                } else {
+                    model
+                },
                 backend: backend.parse().unwrap_or_else(|e| {
                     log::warn!("{e}; auto is used");
                     Backend::Auto
                 }),
                 working_side: working_side(&data.string(keys::WORKING_SIZE)),
                 seed,
-                mask_file: Some(PathBuf::from(mask_file)).filter(|file| !file.as_os_str().is_empty()),
+                mask_file: Some(PathBuf::from(mask_file))
+                    .filter(|file| !file.as_os_str().is_empty()),
                 options: Options {
                     seed: match seed {
                         Seed::Automatic => SeedMode::Auto,
@@ -324,7 +335,9 @@ impl Engine {
     pub(crate) fn working_size(&self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
         let longer = width.max(height).max(1);
         let side = self.working_side?.min(longer);
-        let scaled = |v: u32| ((f64::from(v) * f64::from(side) / f64::from(longer) / 16.0).round() as u32).max(1) * 16;
+        let scaled = |v: u32| {
+            ((f64::from(v) * f64::from(side) / f64::from(longer) / 16.0).round() as u32).max(1) * 16
+        };
         Some((scaled(width), scaled(height)))
     }
 }
@@ -347,9 +360,18 @@ mod tests {
     #[test]
     fn a_chosen_side_keeps_the_aspect_ratio() {
         assert_eq!(engine(None).working_size((1920, 1080)), None);
-        assert_eq!(engine(Some(512)).working_size((1920, 1080)), Some((512, 288)));
-        assert_eq!(engine(Some(512)).working_size((1080, 1920)), Some((288, 512)));
-        assert_eq!(engine(Some(1024)).working_size((640, 360)), Some((640, 368)));
+        assert_eq!(
+            engine(Some(512)).working_size((1920, 1080)),
+            Some((512, 288))
+        );
+        assert_eq!(
+            engine(Some(512)).working_size((1080, 1920)),
+            Some((288, 512))
+        );
+        assert_eq!(
+            engine(Some(1024)).working_size((640, 360)),
+            Some((640, 368))
+        );
         assert_eq!(engine(Some(256)).working_size((5000, 10)), Some((256, 16)));
     }
 

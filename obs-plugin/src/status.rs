@@ -59,7 +59,10 @@ impl Problem {
             Error::Option { .. } => "Remedy.Option",
             _ => "Remedy.Other",
         };
-        Self { message: error.to_string(), remedy }
+        Self {
+            message: error.to_string(),
+            remedy,
+        }
     }
 }
 
@@ -191,7 +194,8 @@ impl Times {
         if self.micros.len() == WINDOW {
             self.micros.pop_front();
         }
-        self.micros.push_back(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
+        self.micros
+            .push_back(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
         self.longest = self.longest.max(time);
     }
 
@@ -216,17 +220,25 @@ impl Rate {
     const OVER: Duration = Duration::from_secs(2);
 
     pub(crate) fn new() -> Self {
-        Self { times: VecDeque::new() }
+        Self {
+            times: VecDeque::new(),
+        }
     }
 
     /// Counts one and returns the rate.
     pub(crate) fn count(&mut self, now: Instant) -> f64 {
         self.times.push_back(now);
-        while self.times.front().is_some_and(|t| now.duration_since(*t) > Self::OVER) {
+        while self
+            .times
+            .front()
+            .is_some_and(|t| now.duration_since(*t) > Self::OVER)
+        {
             self.times.pop_front();
         }
         match (self.times.front(), self.times.len()) {
-            (Some(first), n) if n > 1 => (n - 1) as f64 / now.duration_since(*first).as_secs_f64().max(1e-6),
+            (Some(first), n) if n > 1 => {
+                (n - 1) as f64 / now.duration_since(*first).as_secs_f64().max(1e-6)
+            }
             _ => 0.0,
         }
     }

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use matte_core::{
-    Error, Frame, Mask, MaskImage, MatteState, Matter, ModelSet, OutputFormat, OutputMut, PixelFormat,
+    Error, Frame, Mask, MaskImage, MatteState, Matter, ModelSet, OutputFormat, OutputMut,
+    PixelFormat,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -208,11 +209,16 @@ impl Worker {
             geometry: Mutex::new(None),
             status: Mutex::new(Status::default()),
         });
-        let thread = std::thread::Builder::new().name("matte".to_owned()).spawn({
-            let shared = Arc::clone(&shared);
-            move || run(&shared)
-        })?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("matte".to_owned())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || run(&shared)
+            })?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -368,7 +374,8 @@ impl Desk<'_> {
         if *open.settings == *settings {
             return;
         }
-        let target_changes = open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
+        let target_changes =
+            open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
         let before = open.matter.is_seeded();
         let mut options = settings.options.clone();
         options.working_size = open.matter.options().working_size;
@@ -403,7 +410,11 @@ impl Desk<'_> {
             Ok(matter) => {
                 let (stats, working) = (matter.stats(), matter.working_size());
                 self.times = Times::new();
-                self.open = Some(Open { matter, settings, source });
+                self.open = Some(Open {
+                    matter,
+                    settings,
+                    source,
+                });
                 self.status(|s| {
                     s.backend = stats.backend;
                     s.model = stats.model;
@@ -435,7 +446,10 @@ impl Desk<'_> {
         }
         let problem = match (open.settings.seed, &open.settings.mask_file) {
             (Seed::Automatic, _) if !open.matter.can_seed_automatically() => Some(Problem {
-                message: format!("no person can be found: the package {} is missing", ModelSet::SEGMENTATION),
+                message: format!(
+                    "no person can be found: the package {} is missing",
+                    ModelSet::SEGMENTATION
+                ),
                 remedy: "Remedy.Segmentation",
             }),
             (Seed::Automatic | Seed::Middle, _) => None,
@@ -520,7 +534,12 @@ impl Desk<'_> {
             return Verdict::Failed;
         };
         let started = Instant::now();
-        let done = matte_frame(&mut open.matter, picture, &mut self.alpha, std::mem::take(&mut self.seed_middle));
+        let done = matte_frame(
+            &mut open.matter,
+            picture,
+            &mut self.alpha,
+            std::mem::take(&mut self.seed_middle),
+        );
         let took = started.elapsed();
         let state = match done {
             Ok(state) => state,
@@ -528,7 +547,9 @@ impl Desk<'_> {
                 let problem = Problem::of(&e);
                 // A mask that does not fit is no failure of the network: there is no target, as before.
                 let verdict = match e {
-                    Error::MaskAspect { .. } | Error::MaskEmpty { .. } | Error::NotSeeded => Verdict::BeforeSeed,
+                    Error::MaskAspect { .. } | Error::MaskEmpty { .. } | Error::NotSeeded => {
+                        Verdict::BeforeSeed
+                    }
                     _ => Verdict::Failed,
                 };
                 self.alpha.fill(0);
@@ -555,7 +576,12 @@ impl Desk<'_> {
                     s.seeds += 1;
                     s.problem = None;
                 }
-                MatteState::Failed(message) => s.problem = Some(Problem { message, remedy: "Remedy.Other" }),
+                MatteState::Failed(message) => {
+                    s.problem = Some(Problem {
+                        message,
+                        remedy: "Remedy.Other",
+                    })
+                }
                 _ => {}
             }
         });
@@ -586,7 +612,13 @@ impl Desk<'_> {
 
 fn view(picture: &Picture) -> Result<Frame<'_>, Error> {
     let (width, height) = picture.size;
-    Frame::packed(PixelFormat::Rgba, width, height, &picture.rgba, width as usize * 4)
+    Frame::packed(
+        PixelFormat::Rgba,
+        width,
+        height,
+        &picture.rgba,
+        width as usize * 4,
+    )
 }
 
 fn matte_frame(

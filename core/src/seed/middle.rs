@@ -21,33 +21,51 @@ const BORDER: f32 = 0.06;
 pub fn middle_mask(frame: &Frame<'_>) -> MaskImage {
     let (width, height) = frame.size();
     let (longer, shorter) = (width.max(height), width.min(height));
-    let scale = (f64::from(LONGER) / f64::from(longer)).max(f64::from(SHORTER) / f64::from(shorter)).min(1.0);
+    let scale = (f64::from(LONGER) / f64::from(longer))
+        .max(f64::from(SHORTER) / f64::from(shorter))
+        .min(1.0);
     let side = |v: u32| ((f64::from(v) * scale).round() as usize).max(1);
     let (w, h) = (side(width), side(height));
     let mut rgb = vec![0; w * h * 3];
-    let place = Placement { left: 0, top: 0, row_pixels: w };
+    let place = Placement {
+        left: 0,
+        top: 0,
+        row_pixels: w,
+    };
     let ellipse = |x: usize, y: usize| {
         let u = ((x as f32 + 0.5) / w as f32 - 0.5) / 0.22;
         let v = ((y as f32 + 0.5) / h as f32 - 0.5) / 0.34;
         u * u + v * v
     };
     let positions = || (0..h).flat_map(move |y| (0..w).map(move |x| (x, y)));
-    let fallback = || positions().map(|(x, y)| ellipse(x, y) <= 1.0).collect::<Vec<bool>>();
+    let fallback = || {
+        positions()
+            .map(|(x, y)| ellipse(x, y) <= 1.0)
+            .collect::<Vec<bool>>()
+    };
     Scaler::new().rgb(frame, None, (w, h), &mut rgb, place);
     let inside = by_colour(&rgb, (w, h), &ellipse).unwrap_or_else(fallback);
     MaskImage::from_raw(
         w as u32,
         h as u32,
-        inside.into_iter().map(|v| if v { 255 } else { 0 }).collect(),
+        inside
+            .into_iter()
+            .map(|v| if v { 255 } else { 0 })
+            .collect(),
     )
 }
 
 fn bin(rgb: &[u8]) -> usize {
-    rgb.iter().fold(0, |index, c| index * BINS + usize::from(*c) * BINS / 256)
+    rgb.iter()
+        .fold(0, |index, c| index * BINS + usize::from(*c) * BINS / 256)
 }
 
 /// `None` where the colours do not tell.
-fn by_colour(rgb: &[u8], (w, h): (usize, usize), ellipse: &dyn Fn(usize, usize) -> f32) -> Option<Vec<bool>> {
+fn by_colour(
+    rgb: &[u8],
+    (w, h): (usize, usize),
+    ellipse: &dyn Fn(usize, usize) -> f32,
+) -> Option<Vec<bool>> {
     let edge = |v: usize, n: usize| {
         let v = (v as f32 + 0.5) / n as f32;
         v.min(1.0 - v) < BORDER
@@ -60,7 +78,10 @@ fn by_colour(rgb: &[u8], (w, h): (usize, usize), ellipse: &dyn Fn(usize, usize) 
         })
         .collect();
     let bins: Vec<usize> = rgb.chunks_exact(3).map(bin).collect();
-    let mut share: Vec<f32> = place.iter().map(|l| 1.0 / (1.0 + (-2.0 * l).exp())).collect();
+    let mut share: Vec<f32> = place
+        .iter()
+        .map(|l| 1.0 / (1.0 + (-2.0 * l).exp()))
+        .collect();
     for _ in 0..ROUNDS {
         let (mut target, mut rest) = (vec![0.02f32; BINS.pow(3)], vec![0.02f32; BINS.pow(3)]);
         for (bin, s) in bins.iter().zip(&share) {
@@ -77,7 +98,9 @@ fn by_colour(rgb: &[u8], (w, h): (usize, usize), ellipse: &dyn Fn(usize, usize) 
     let inside: Vec<bool> = share.iter().map(|s| *s >= 0.5).collect();
     let area = connected(&inside, (w, h));
     let covered = area.iter().filter(|v| **v).count() as f32 / area.len() as f32;
-    (0.005..0.75).contains(&covered).then(|| without_holes(&area, (w, h)))
+    (0.005..0.75)
+        .contains(&covered)
+        .then(|| without_holes(&area, (w, h)))
 }
 
 /// Mean over 3×3.
@@ -134,8 +157,12 @@ fn connected(inside: &[bool], (w, h): (usize, usize)) -> Vec<bool> {
 /// What the border cannot reach belongs to it.
 fn without_holes(area: &[bool], (w, h): (usize, usize)) -> Vec<bool> {
     let outside: Vec<bool> = area.iter().map(|v| !v).collect();
-    let border = (0..w * h).filter(|i| i % w == 0 || i % w == w - 1 || i / w == 0 || i / w == h - 1);
-    flood(&outside, (w, h), border).into_iter().map(|v| !v).collect()
+    let border =
+        (0..w * h).filter(|i| i % w == 0 || i % w == w - 1 || i / w == 0 || i / w == h - 1);
+    flood(&outside, (w, h), border)
+        .into_iter()
+        .map(|v| !v)
+        .collect()
 }
 
 #[cfg(test)]
@@ -146,7 +173,9 @@ mod tests {
     fn covered(mask: &MaskImage) -> f32 {
         let mask = mask.as_mask();
         let (w, h) = mask.size();
-        let inside = (0..h as usize).map(|y| mask.row(y).iter().filter(|v| **v > 0).count()).sum::<usize>();
+        let inside = (0..h as usize)
+            .map(|y| mask.row(y).iter().filter(|v| **v > 0).count())
+            .sum::<usize>();
         inside as f32 / (w * h) as f32
     }
 
@@ -185,7 +214,11 @@ mod tests {
         let mask = middle_mask(&frame);
         let share = covered(&mask);
         assert!((0.05..0.5).contains(&share), "{share}");
-        assert_eq!(mask.as_mask().row(mask.as_mask().size().1 as usize / 2)[mask.as_mask().size().0 as usize / 2], 255);
+        assert_eq!(
+            mask.as_mask().row(mask.as_mask().size().1 as usize / 2)
+                [mask.as_mask().size().0 as usize / 2],
+            255
+        );
         assert_eq!(mask.as_mask().row(0)[0], 0);
     }
 

@@ -5,5 +5,5 @@ mod mask;
 mod middle;
 
 pub(crate) use automatic::Segmenter;
-pub use middle::middle_mask;
 pub(crate) use mask::prepare;
+pub use middle::middle_mask;
