@@ -26,6 +26,7 @@
 
 mod error;
 pub mod frame;
+#[cfg(feature = "import")]
 pub mod import;
 mod matter;
 mod memory;

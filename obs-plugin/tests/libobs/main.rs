@@ -9,6 +9,7 @@
 )]
 
 mod ffi;
+mod reference;
 mod tests;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,12 @@ const INSIDE: &str = "MATTE_OBS_TEST_INSIDE";
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|a| a == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    if let [first, rest @ ..] = args.as_slice()
+        && first == "--reference"
+    {
+        reference::main(rest);
         return ExitCode::SUCCESS;
     }
     let filter = args

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Test;
 use crate::ffi::{Obs, Picture, Source, hotkeys, press_hotkey, resident, wait};
+use crate::{Test, reference};
 
 macro_rules! tests {
     ($($name:ident),+ $(,)?) => {
@@ -896,4 +896,62 @@ pub(crate) fn end_while_a_model_is_being_opened(obs: &Obs) {
     });
 }
 
-fn syn05_is_matted_as_by_the_program(_obs: &Obs) {}
+/// Mean absolute difference of two planes of bytes, 0 to 1.
+fn mad(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let sum: u64 = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| u64::from(a.abs_diff(*b)))
+        .sum();
+    sum as f64 / 255.0 / a.len() as f64
+}
+
+fn syn05_is_matted_as_by_the_program(obs: &Obs) {
+    let size = (640, 360);
+    let Some(clip) = reference::Clip::read("synthetic/syn05_webcam_lowres_man", size, 60) else {
+        return;
+    };
+    let by_the_engine = clip.matte_with_the_engine();
+    let frames = clip.frames();
+    let source = obs.source(frames[0].clone());
+    let filter = obs.filter(
+        "Matte",
+        &[("model", "lite"), ("view", "matte"), ("backend", "cpu")],
+    );
+    source.add(&filter);
+    let computed = |filter: &Source| filter.status()["worker"]["frames"].as_u64().unwrap_or(0);
+    let (mut ours, mut theirs) = (0.0, 0.0);
+    for (n, frame) in frames.iter().enumerate() {
+        source.show(frame.clone());
+        wait(LIMIT, || {
+            source.grab(size, 0);
+            std::thread::sleep(Duration::from_millis(17));
+            computed(&filter) > n as u64
+        });
+        assert_eq!(
+            computed(&filter),
+            n as u64 + 1,
+            "every frame is computed once"
+        );
+        source.grab(size, 0);
+        std::thread::sleep(Duration::from_millis(17));
+        let grab = source.grab(size, 0);
+        let matte: Vec<u8> = grab.data.chunks_exact(4).map(|p| p[0]).collect();
+        ours += mad(&matte, clip.truth(n));
+        theirs += mad(&by_the_engine[n], clip.truth(n));
+        if n == frames.len() - 1
+            && let Some(folder) = std::env::var_os("MATTE_OBS_PICTURES")
+        {
+            let picture = image::GrayImage::from_raw(size.0, size.1, matte).expect("a whole matte");
+            let _ = picture.save(std::path::Path::new(&folder).join("syn05-matte.png"));
+        }
+    }
+    let n = frames.len() as f64;
+    println!(
+        "  syn05, {n} frames: MAD x 1000 {:.2}, of the engine alone {:.2}",
+        ours / n * 1e3,
+        theirs / n * 1e3
+    );
+    assert!(ours <= theirs * 1.15, "{ours} against {theirs}");
+}
