@@ -838,12 +838,10 @@ fn upload(
     if matte.is_none() {
         *matte = Texture::new(graphics, picture.size);
     }
-    *uploaded = match matte {
-        Some(texture) if texture.fill(graphics, &picture.rgba) => {
-            Some((picture.id, captured, picture.size))
-        }
-        _ => None,
-    };
+    let filled = matte
+        .as_mut()
+        .is_some_and(|texture| texture.fill(graphics, &picture.rgba));
+    *uploaded = filled.then_some((picture.id, captured, picture.size));
 }
 
 impl Staging {
