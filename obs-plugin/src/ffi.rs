@@ -11,7 +11,7 @@
 //! * Graphics calls take a [`Graphics`]: the proof that this thread holds the graphics context.
 #![allow(unsafe_code, reason = "this is the module that may")]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long, c_longlong, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -206,13 +206,13 @@ pub(crate) fn module_binary() -> Option<PathBuf> {
 
 /// Called by OBS with the module, before everything else.
 #[unsafe(no_mangle)]
-pub extern "C" fn obs_module_set_pointer(module: *mut sys::obs_module_t) {
+pub(crate) extern "C" fn obs_module_set_pointer(module: *mut sys::obs_module_t) {
     MODULE.store(module, Ordering::Release);
 }
 
 /// Called by OBS: which libobs the plugin was made for.
 #[unsafe(no_mangle)]
-pub extern "C" fn obs_module_ver() -> u32 {
+pub(crate) extern "C" fn obs_module_ver() -> u32 {
     OLDEST_LIBOBS
 }
 
@@ -221,7 +221,7 @@ pub extern "C" fn obs_module_ver() -> u32 {
 /// # Safety
 /// `locale` is a string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn obs_module_set_locale(locale: *const c_char) {
+pub(crate) unsafe extern "C" fn obs_module_set_locale(locale: *const c_char) {
     fenced("obs_module_set_locale", (), || {
         let module = MODULE.load(Ordering::Acquire);
         if module.is_null() {
@@ -235,25 +235,25 @@ pub unsafe extern "C" fn obs_module_set_locale(locale: *const c_char) {
 
 /// Called by OBS when the texts are not needed any more.
 #[unsafe(no_mangle)]
-pub extern "C" fn obs_module_free_locale() {
+pub(crate) extern "C" fn obs_module_free_locale() {
     fenced("obs_module_free_locale", (), || *LOOKUP.lock() = None);
 }
 
 /// Called by OBS: name of the module in its list.
 #[unsafe(no_mangle)]
-pub extern "C" fn obs_module_name() -> *const c_char {
+pub(crate) extern "C" fn obs_module_name() -> *const c_char {
     c"Matte".as_ptr()
 }
 
 /// Called by OBS: what the module is.
 #[unsafe(no_mangle)]
-pub extern "C" fn obs_module_description() -> *const c_char {
+pub(crate) extern "C" fn obs_module_description() -> *const c_char {
     c"Cuts a person or an object out of live video".as_ptr()
 }
 
 /// Called by OBS: registers the filter.
 #[unsafe(no_mangle)]
-pub extern "C" fn obs_module_load() -> bool {
+pub(crate) extern "C" fn obs_module_load() -> bool {
     fenced("obs_module_load", false, || {
         // Another plugin in Rust has a log of its own: this is that of our copy of the crate `log`.
         let _ = obs_wrapper::log::Logger::new()
@@ -274,7 +274,7 @@ pub extern "C" fn obs_module_load() -> bool {
 
 /// Called by OBS at its end, after the last filter was destroyed.
 #[unsafe(no_mangle)]
-pub extern "C" fn obs_module_unload() {
+pub(crate) extern "C" fn obs_module_unload() {
     fenced("obs_module_unload", (), worker::wait_for_retired);
 }
 
@@ -712,20 +712,9 @@ impl Data<'_> {
         unsafe { sys::obs_data_has_user_value(self.0.as_ptr(), name.as_ptr()) }
     }
 
-    pub(crate) fn set_string(&self, name: &CStr, value: &str) {
-        let value = c_string(value);
-        // SAFETY: as above.
-        unsafe { sys::obs_data_set_string(self.0.as_ptr(), name.as_ptr(), value.as_ptr()) };
-    }
-
     pub(crate) fn set_int(&self, name: &CStr, value: i64) {
         // SAFETY: as above.
         unsafe { sys::obs_data_set_int(self.0.as_ptr(), name.as_ptr(), value as c_longlong) };
-    }
-
-    pub(crate) fn unset(&self, name: &CStr) {
-        // SAFETY: as above.
-        unsafe { sys::obs_data_unset_user_value(self.0.as_ptr(), name.as_ptr()) };
     }
 
     pub(crate) fn default_string(&self, name: &CStr, value: &str) {
@@ -967,12 +956,6 @@ impl Property {
         unsafe {
             sys::obs_property_set_modified_callback2(self.0, Some(setting_changed), ptr::null_mut())
         };
-        self
-    }
-
-    pub(crate) fn visible(self, visible: bool) -> Self {
-        // SAFETY: as above.
-        unsafe { sys::obs_property_set_visible(self.0, visible) };
         self
     }
 }
@@ -1360,11 +1343,4 @@ pub(crate) fn draw_raw(_graphics: &Graphics, body: impl FnOnce()) {
         body();
         drop(state);
     }
-}
-
-/// Blocks of memory that libobs has given out: for leak tests.
-#[cfg(test)]
-pub(crate) fn allocations() -> c_long {
-    // SAFETY: it only reads a counter.
-    unsafe { sys::bnum_allocs() }
 }

@@ -1,7 +1,7 @@
 //! One filter: what its callbacks do.
 
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -30,7 +30,7 @@ pub(crate) struct Filter {
     hotkeys: Mutex<Option<Hotkeys>>,
     /// Set when the filter left its parent: no hotkeys any more.
     gone: AtomicBool,
-    color_space: AtomicU32,
+    ticks: AtomicU64,
     /// What the properties last showed, so that they are built anew when that changes.
     shown_phase: Mutex<Phase>,
     created: Instant,
@@ -58,7 +58,7 @@ impl Filter {
             frozen: AtomicBool::new(false),
             hotkeys: Mutex::new(None),
             gone: AtomicBool::new(false),
-            color_space: AtomicU32::new(ColorSpace::Srgb as u32),
+            ticks: AtomicU64::new(0),
             shown_phase: Mutex::new(Phase::Waiting),
             created: Instant::now(),
             touched: AtomicU64::new(0),
@@ -89,6 +89,7 @@ impl Filter {
 
     /// Before every frame, without the graphics context.
     pub(crate) fn tick(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
         if !self.gone.load(Ordering::Relaxed) {
             let mut registered = self.hotkeys.lock();
             // A filter has no parent yet when it is made, and OBS 28 and 29 do not tell when it gets one.
@@ -122,6 +123,7 @@ impl Filter {
             target,
             drawing: *self.drawing.lock(),
             frozen: self.frozen.load(Ordering::Relaxed),
+            tick: self.ticks.load(Ordering::Relaxed),
         };
         let mut render = self.render.lock();
         render.draw(graphics, &scene, &self.worker.shared);
@@ -130,12 +132,9 @@ impl Filter {
 
     /// The space that the filter draws in: its target's.
     pub(crate) fn color_space(&self) -> ColorSpace {
-        let space = self
-            .source
+        self.source
             .filter_target()
-            .map_or(ColorSpace::Srgb, Source::color_space);
-        self.color_space.store(space as u32, Ordering::Relaxed);
-        space
+            .map_or(ColorSpace::Srgb, Source::color_space)
     }
 
     /// The filter is taken off its parent.

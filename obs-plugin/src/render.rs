@@ -19,10 +19,13 @@ pub(crate) struct Scene {
     pub(crate) target: Source,
     pub(crate) drawing: Drawing,
     pub(crate) frozen: bool,
+    /// Ticks of OBS so far.
+    pub(crate) tick: u64,
 }
 
-/// A picture that was not rendered for so long was hidden: what was known of it is out of date.
-const GAP: u64 = 500_000_000;
+/// A picture that was not rendered for so many ticks of OBS was hidden, or the filter was off: what was known of it is
+/// out of date. Ticks are counted, not time, because OBS itself may be late.
+const GAP: u64 = 8;
 /// In lowest latency, a matte older than this is not drawn any more: the target has moved on, and the room would show.
 const STALE: f64 = 1_000_000_000.0;
 /// How many frames may wait for the network.
@@ -81,6 +84,7 @@ pub(crate) struct Render {
     blurred: Option<usize>,
     wanted: Option<(u32, u32)>,
     last_frame: u64,
+    last_tick: u64,
     mode: Mode,
     /// When the frames were captured that the network has not answered, for lowest latency: number, time.
     sent: Vec<(u64, u64)>,
@@ -156,6 +160,7 @@ impl Render {
             blurred: None,
             wanted: None,
             last_frame: 0,
+            last_tick: 0,
             mode: Mode::Low,
             sent: Vec::with_capacity(SLOTS),
             counter: 0,
@@ -241,8 +246,8 @@ impl Render {
         time: u64,
         clock: &mut Clock,
     ) {
-        let gap = time.saturating_sub(self.last_frame) > GAP;
-        self.last_frame = time;
+        let gap = scene.tick.saturating_sub(self.last_tick) > GAP;
+        (self.last_frame, self.last_tick) = (time, scene.tick);
         self.frozen = scene.frozen;
         if scene.frozen && self.now != Now::Nothing {
             return;

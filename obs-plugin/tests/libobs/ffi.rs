@@ -332,6 +332,7 @@ impl Obs {
                 size_of::<sys::obs_source_info>() as sys::size_t,
             );
             sys::obs_add_raw_video_callback(ptr::null(), Some(on_output), ptr::null_mut());
+            sys::obs_hotkey_enable_callback_rerouting(true);
             Ok(Self {
                 display,
                 started: Instant::now(),
@@ -503,7 +504,13 @@ impl Source {
         // SAFETY: libobs is started; OBS takes its own reference to the settings.
         unsafe {
             let settings = data(settings);
-            let source = sys::obs_source_create_private(id.as_ptr(), name.as_ptr(), settings);
+            // Filters are private in OBS as well; a private parent would get no hotkeys.
+            let source = match id == c"matte_filter" {
+                true => sys::obs_source_create_private(id.as_ptr(), name.as_ptr(), settings),
+                false => {
+                    sys::obs_source_create(id.as_ptr(), name.as_ptr(), settings, ptr::null_mut())
+                }
+            };
             sys::obs_data_release(settings);
             Self(NonNull::new(source).expect("a source is made"))
         }
@@ -547,6 +554,10 @@ impl Source {
             sys::obs_source_update(self.0.as_ptr(), settings);
             sys::obs_data_release(settings);
         }
+        // OBS passes them on with the next tick.
+        let count = || lock(&OUTPUT).as_ref().map_or(0, |(n, _)| *n);
+        let start = count();
+        wait(Duration::from_secs(10), || count() >= start + 2);
     }
 
     /// The settings as JSON.
