@@ -108,6 +108,7 @@ impl EngineArgs {
             },
             before_seed: self.before_seed.into(),
             on_failure: self.on_failure.into(),
+            ..Options::default()
         };
         options.validate()?;
         Ok(options)

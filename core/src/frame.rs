@@ -28,11 +28,15 @@ pub enum PixelFormat {
     Nv12,
     /// Planes Y, U and V, chroma at half size, rounded up.
     I420,
+    /// Y, U, Y, V of two pixels in turn; a last odd pixel takes four bytes too.
+    Yuy2,
+    /// U, Y, V, Y of two pixels in turn; likewise.
+    Uyvy,
 }
 
 impl PixelFormat {
     /// All formats.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Rgba,
         Self::Bgra,
         Self::Argb,
@@ -46,6 +50,8 @@ impl PixelFormat {
         Self::Gray8,
         Self::Nv12,
         Self::I420,
+        Self::Yuy2,
+        Self::Uyvy,
     ];
 
     /// Name, as in GStreamer.
@@ -64,6 +70,8 @@ impl PixelFormat {
             Self::Gray8 => "GRAY8",
             Self::Nv12 => "NV12",
             Self::I420 => "I420",
+            Self::Yuy2 => "YUY2",
+            Self::Uyvy => "UYVY",
         }
     }
 
@@ -84,6 +92,7 @@ impl PixelFormat {
             (Self::Gray8 | Self::Nv12 | Self::I420, 0) => (w, h),
             (Self::Nv12, _) => (cw * 2, ch),
             (Self::I420, _) => (cw, ch),
+            (Self::Yuy2 | Self::Uyvy, _) => (cw * 4, h),
             (Self::Rgb | Self::Bgr, _) => (w * 3, h),
             _ => (w * 4, h),
         }
@@ -98,8 +107,22 @@ impl PixelFormat {
             Self::Abgr | Self::Xbgr => ([3, 2, 1], 4),
             Self::Rgb => ([0, 1, 2], 3),
             Self::Bgr => ([2, 1, 0], 3),
-            Self::Gray8 | Self::Nv12 | Self::I420 => return None,
+            Self::Gray8 | Self::Nv12 | Self::I420 | Self::Yuy2 | Self::Uyvy => return None,
         })
+    }
+
+    /// Byte positions of the two luma samples, U and V in four bytes of a packed luma and chroma format.
+    pub(crate) const fn yuv_layout(self) -> Option<[usize; 4]> {
+        match self {
+            Self::Yuy2 => Some([0, 2, 1, 3]),
+            Self::Uyvy => Some([1, 3, 0, 2]),
+            _ => None,
+        }
+    }
+
+    /// Whether the format holds luma and chroma.
+    pub(crate) const fn is_yuv(self) -> bool {
+        matches!(self, Self::Nv12 | Self::I420 | Self::Yuy2 | Self::Uyvy)
     }
 }
 
@@ -287,7 +310,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Layout of what the engine writes. Alpha is straight: colour is not multiplied by it.
+/// Layout of what the engine writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(
@@ -299,13 +322,23 @@ pub enum OutputFormat {
     Bgra,
     Argb,
     Abgr,
+    /// Planes Y, U, V and alpha; chroma at half size, rounded up. The luma and chroma of a frame of the same colorimetry
+    /// are copied where nothing is to be done to its colour.
+    A420,
     /// Alpha alone.
     Gray8,
 }
 
 impl OutputFormat {
     /// All formats.
-    pub const ALL: [Self; 5] = [Self::Rgba, Self::Bgra, Self::Argb, Self::Abgr, Self::Gray8];
+    pub const ALL: [Self; 6] = [
+        Self::Rgba,
+        Self::Bgra,
+        Self::Argb,
+        Self::Abgr,
+        Self::A420,
+        Self::Gray8,
+    ];
 
     /// Name, as in GStreamer.
     pub const fn name(self) -> &'static str {
@@ -314,27 +347,65 @@ impl OutputFormat {
             Self::Bgra => "BGRA",
             Self::Argb => "ARGB",
             Self::Abgr => "ABGR",
+            Self::A420 => "A420",
             Self::Gray8 => "GRAY8",
         }
     }
 
-    /// Bytes of a pixel.
+    /// Bytes of a pixel in the first plane.
     pub const fn bytes_per_pixel(self) -> usize {
         match self {
-            Self::Gray8 => 1,
+            Self::Gray8 | Self::A420 => 1,
             _ => 4,
         }
     }
 
-    /// Byte positions of red, green, blue and alpha in a pixel; `None` for alpha alone.
+    /// Number of planes.
+    pub const fn planes(self) -> usize {
+        match self {
+            Self::A420 => 4,
+            _ => 1,
+        }
+    }
+
+    /// Bytes of a row and number of rows of a plane.
+    pub const fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
+        let (w, h) = (width as usize, height as usize);
+        match (self, plane) {
+            (Self::A420, 1 | 2) => (w.div_ceil(2), h.div_ceil(2)),
+            _ => (w * self.bytes_per_pixel(), h),
+        }
+    }
+
+    /// Byte positions of red, green, blue and alpha in a pixel; `None` for alpha alone and for planes.
     pub(crate) const fn layout(self) -> Option<[usize; 4]> {
         match self {
             Self::Rgba => Some([0, 1, 2, 3]),
             Self::Bgra => Some([2, 1, 0, 3]),
             Self::Argb => Some([1, 2, 3, 0]),
             Self::Abgr => Some([3, 2, 1, 0]),
-            Self::Gray8 => None,
+            Self::A420 | Self::Gray8 => None,
         }
+    }
+}
+
+/// One plane of an [`OutputMut`].
+#[derive(Debug, Default)]
+pub struct PlaneMut<'a> {
+    /// The bytes; the last row need not be padded to the stride.
+    pub data: &'a mut [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+}
+
+impl<'a> PlaneMut<'a> {
+    fn split_at(self, row: usize) -> (Self, Self) {
+        // The last row may end before the stride does.
+        let at = (row * self.stride).min(self.data.len());
+        let (upper, lower) = self.data.split_at_mut(at);
+        let stride = self.stride;
+        let half = |data: &'a mut [u8]| Self { data, stride };
+        (half(upper), half(lower))
     }
 }
 
@@ -344,15 +415,15 @@ pub struct OutputMut<'a> {
     format: OutputFormat,
     width: u32,
     height: u32,
-    data: &'a mut [u8],
-    stride: usize,
+    planes: [PlaneMut<'a>; 4],
+    colorimetry: Colorimetry,
 }
 
 impl<'a> OutputMut<'a> {
-    /// Checks the data against the size and the format.
+    /// An output of one plane.
     ///
     /// # Errors
-    /// [`Error::Size`], [`Error::Stride`] or [`Error::Buffer`] when the view would reach outside its data.
+    /// As [`OutputMut::with_planes`]; always for a format of several planes.
     pub fn new(
         format: OutputFormat,
         width: u32,
@@ -360,22 +431,44 @@ impl<'a> OutputMut<'a> {
         data: &'a mut [u8],
         stride: usize,
     ) -> Result<Self> {
+        let plane = PlaneMut { data, stride };
+        Self::with_planes(format, width, height, [plane], Colorimetry::default())
+    }
+
+    /// Checks the planes against the size and the format. `colorimetry` says what luma and chroma are to mean; the
+    /// other formats ignore it.
+    ///
+    /// # Errors
+    /// [`Error::Size`], [`Error::Stride`] or [`Error::Buffer`] when the view would reach outside its data.
+    pub fn with_planes<const N: usize>(
+        format: OutputFormat,
+        width: u32,
+        height: u32,
+        planes: [PlaneMut<'a>; N],
+        colorimetry: Colorimetry,
+    ) -> Result<Self> {
         check_size("output", width, height)?;
-        let row = width as usize * format.bytes_per_pixel();
-        check_plane(
-            &|| "output".to_owned(),
-            format.name(),
-            (width, height),
-            (row, height as usize),
-            data.len(),
-            stride,
-        )?;
+        let mut given = planes.into_iter();
+        let planes: [PlaneMut<'a>; 4] = std::array::from_fn(|_| given.next().unwrap_or_default());
+        for (i, plane) in planes.iter().enumerate().take(format.planes()) {
+            check_plane(
+                &|| match format.planes() {
+                    1 => "output".to_owned(),
+                    _ => format!("output, plane {i}"),
+                },
+                format.name(),
+                (width, height),
+                format.plane_size(i, width, height),
+                plane.data.len(),
+                plane.stride,
+            )?;
+        }
         Ok(Self {
             format,
             width,
             height,
-            data,
-            stride,
+            planes,
+            colorimetry,
         })
     }
 
@@ -389,10 +482,76 @@ impl<'a> OutputMut<'a> {
         (self.width, self.height)
     }
 
-    /// Row `y`, without the padding behind it.
-    pub(crate) fn row_mut(&mut self, y: usize) -> &mut [u8] {
-        let row = self.width as usize * self.format.bytes_per_pixel();
-        &mut self.data[y * self.stride..][..row]
+    /// Colorimetry of luma and chroma.
+    pub fn colorimetry(&self) -> Colorimetry {
+        self.colorimetry
+    }
+
+    /// Refuses an output of another size than the frame's.
+    pub(crate) fn check_size(&self, (expected_width, expected_height): (u32, u32)) -> Result<()> {
+        if (self.width, self.height) == (expected_width, expected_height) {
+            return Ok(());
+        }
+        Err(Error::FrameSize {
+            what: "output",
+            width: self.width,
+            height: self.height,
+            expected_width,
+            expected_height,
+        })
+    }
+
+    /// The same output, to be consumed by a drawing.
+    pub(crate) fn reborrow(&mut self) -> OutputMut<'_> {
+        OutputMut {
+            format: self.format,
+            width: self.width,
+            height: self.height,
+            planes: self.planes.each_mut().map(|plane| PlaneMut {
+                data: &mut *plane.data,
+                stride: plane.stride,
+            }),
+            colorimetry: self.colorimetry,
+        }
+    }
+
+    /// The rows above `row` and the others; `row` is even, so that chroma can be parted too.
+    pub(crate) fn split_at_row(self, row: usize) -> (Self, Self) {
+        let (format, width) = (self.format, self.width);
+        let none = || std::array::from_fn(|_| PlaneMut::default());
+        let mut halves: ([PlaneMut<'a>; 4], [PlaneMut<'a>; 4]) = (none(), none());
+        for (i, plane) in self.planes.into_iter().enumerate() {
+            let (_, rows) = format.plane_size(i, width, row as u32);
+            (halves.0[i], halves.1[i]) = plane.split_at(rows);
+        }
+        let part = |planes, height| Self {
+            format,
+            width,
+            height,
+            planes,
+            colorimetry: self.colorimetry,
+        };
+        (
+            part(halves.0, row as u32),
+            part(halves.1, self.height - row as u32),
+        )
+    }
+
+    /// Row `y` of a plane, without the padding behind it.
+    pub(crate) fn row_mut(&mut self, plane: usize, y: usize) -> &mut [u8] {
+        let (row, _) = self.format.plane_size(plane, self.width, self.height);
+        let plane = &mut self.planes[plane];
+        &mut plane.data[y * plane.stride..][..row]
+    }
+
+    /// Rows `y` of the planes U and V.
+    pub(crate) fn chroma_rows_mut(&mut self, y: usize) -> (&mut [u8], &mut [u8]) {
+        let (row, _) = self.format.plane_size(1, self.width, self.height);
+        let [_, u, v, _] = &mut self.planes;
+        (
+            &mut u.data[y * u.stride..][..row],
+            &mut v.data[y * v.stride..][..row],
+        )
     }
 }
 

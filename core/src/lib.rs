@@ -18,7 +18,9 @@
 //! ```
 //!
 //! [`Matter`] is the engine, [`ModelSet`] finds the packages that it runs, [`Options`] is what may be set, [`Frame`],
-//! [`Mask`] and [`OutputMut`] are views of the caller's pixels.
+//! [`Mask`] and [`OutputMut`] are views of the caller's pixels. Where drawing must not wait for the network, its two
+//! halves run on threads of their own: [`Matter::predict`] and [`Matter::snapshot`] make a [`Matte`], a [`Renderer`]
+//! draws it.
 //!
 //! # Threads
 //!
@@ -28,6 +30,7 @@ mod error;
 pub mod frame;
 #[cfg(feature = "import")]
 pub mod import;
+mod matte;
 mod matter;
 mod memory;
 mod options;
@@ -39,11 +42,14 @@ pub mod stats;
 
 pub use error::{Error, Result};
 pub use frame::{
-    Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, YuvMatrix,
+    Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, PlaneMut,
+    YuvMatrix,
 };
-pub use matter::{FrameReport, MatteState, Matter, MemoryState};
+pub use matte::Matte;
+pub use matter::{FrameReport, MatteState, Matter, MemoryState, Repair};
 pub use memory::ReferenceId;
-pub use options::{Options, Policy, Refine, SeedMode};
+pub use options::{AlphaMode, Background, Foreground, Options, Policy, Refine, SeedMode};
 pub use runtime::{Backend, Kind, Licence, Manifest, ModelSet, Package};
 pub use seed::middle_mask;
+pub use stages::postprocess::Renderer;
 pub use stats::{Stage, StageStats, Stats};

@@ -1,9 +1,11 @@
 //! The engine: a frame's whole path.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Mask, OutputMut};
+use crate::matte::Matte;
 use crate::memory::{Bank, BankShape, Policy as MemoryPolicy, ReferenceId, State};
 use crate::options::{Options, Policy, SeedMode};
 use crate::pixel::scale::Scaler;
@@ -11,15 +13,51 @@ use crate::runtime::floats::FlushDenormals;
 use crate::runtime::tensor::Tensor;
 use crate::runtime::{Backend, Engine, Graph, ModelSet, Package, Role};
 use crate::seed::{self, Segmenter};
-use crate::stages::postprocess::{Postprocess, pass_through, transparent};
+use crate::stages::postprocess::Renderer;
 use crate::stages::preprocess::{Geometry, automatic_size, preprocess};
 use crate::stats::{Recorder, Stage, Stats};
 
 /// What became of a frame.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FrameReport {
     /// Where its matte comes from.
     pub matte: MatteState,
+    /// The picture has changed altogether since the frame before: a cut. It is looked for with
+    /// [`Options::drift_repair`] alone.
+    pub scene_cut: bool,
+    /// What the drift repair does on this frame.
+    pub repair: Option<Repair>,
+}
+
+impl FrameReport {
+    /// Whether there is a matte for the frame.
+    pub fn has_matte(&self) -> bool {
+        matches!(self.matte, MatteState::Matted | MatteState::Seeded)
+    }
+
+    fn of(matte: MatteState) -> Self {
+        Self {
+            matte,
+            scene_cut: false,
+            repair: None,
+        }
+    }
+}
+
+/// A step of the drift repair.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Repair {
+    /// The target is named anew, by the person segmentation; the frames that follow complete it.
+    Started {
+        /// After a cut, not for a matte that went wrong.
+        after_cut: bool,
+        /// How far matte and segmentation agreed: their intersection over their union, 0 to 1.
+        agreement: f32,
+    },
+    /// The new matte has replaced the old one.
+    Finished,
 }
 
 /// Where the matte of a frame comes from.
@@ -32,6 +70,8 @@ pub enum MatteState {
     Seeded,
     /// There is no target yet: the output shows what [`Options::before_seed`] says.
     BeforeSeed,
+    /// After a cut the target has not been found again so far: the output shows what [`Options::before_seed`] says.
+    Lost,
     /// The network failed, for the reason given: the output shows what [`Options::on_failure`] says.
     Failed(String),
 }
@@ -78,6 +118,10 @@ struct Network {
     keep: Option<Tensor>,
     prior: Option<Tensor>,
     prior_absent: f32,
+    /// The hint may serve for so many frames after the one that it was made for.
+    prior_lasts: u32,
+    /// For how many frames it has served already; `None` where it is none of theirs.
+    prior_age: Option<u32>,
     bank: Bank,
     state: State,
 }
@@ -159,6 +203,7 @@ impl Network {
         };
         let prior = matte.tensor(&allocator, "prior")?;
         let prior_absent = manifest.prior.as_ref().map_or(0.0, |p| p.absent);
+        let prior_lasts = manifest.prior.as_ref().map_or(0, |p| p.interval - 1);
         let mut network = Self {
             frame: of_matte("frame")?,
             alpha: of_matte("alpha")?,
@@ -175,6 +220,8 @@ impl Network {
             },
             prior,
             prior_absent,
+            prior_lasts,
+            prior_age: None,
             bank: Bank::new(&allocator, shape)?,
             state: State::new(&allocator, &matte)?,
             matte,
@@ -192,6 +239,7 @@ impl Network {
     }
 
     fn forget_prior(&mut self) -> Result<()> {
+        self.prior_age = None;
         match &mut self.prior {
             Some(prior) => prior.fill(self.prior_absent),
             None => Ok(()),
@@ -386,7 +434,9 @@ pub struct Matter {
     network: Network,
     segmenter: Option<Segmenter>,
     scaler: Scaler,
-    postprocess: Postprocess,
+    renderer: Renderer,
+    /// What the renderer draws.
+    matte: Matte,
     policy: MemoryPolicy,
     seeded: bool,
     queued_seed: Option<(u32, u32, Vec<u8>)>,
@@ -396,6 +446,9 @@ pub struct Matter {
     frames: u64,
     frames_without_matte: u64,
 }
+
+/// Gives every snapshot a number of its own.
+static MATTES: AtomicU64 = AtomicU64::new(1);
 
 /// The object memory is looked at every so many writes: far more often than its area can double.
 const OBJECT_MEMORY_CHECK: u64 = 256;
@@ -540,7 +593,8 @@ impl Matter {
             network,
             segmenter,
             scaler: Scaler::new(),
-            postprocess: Postprocess::default(),
+            renderer: Renderer::new(options)?,
+            matte: Matte::new(),
             seeded: false,
             queued_seed: None,
             pending: None,
@@ -596,6 +650,7 @@ impl Matter {
                 self.policy
                     .set_interval(Self::interval(&self.models, &options));
             }
+            self.renderer.set_options(&options)?;
             self.options = options;
             return Ok(());
         }
@@ -608,6 +663,7 @@ impl Matter {
         }
         self.engine = engine;
         self.geometry = geometry;
+        self.renderer.set_options(&options)?;
         self.options = options;
         self.forget();
         Ok(())
@@ -677,7 +733,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         self.begin_seed_prepared(&mask)
     }
 
@@ -784,7 +840,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         self.mask_step(&mask, true)
     }
 
@@ -807,7 +863,7 @@ impl Matter {
             &self.geometry,
             &mut self.network.frame,
         )?;
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, 0)?;
         let (slot, id) = self.network.bank.next_reference()?;
         let stored = self.store_reference(&mask, slot);
         if stored.is_err() {
@@ -819,6 +875,8 @@ impl Matter {
 
     fn store_reference(&mut self, mask: &[u8], slot: usize) -> Result<()> {
         let network = &mut self.network;
+        // The reference may come from another place or time, and so does its hint.
+        network.prior_age = None;
         network.run_matte(Read::LastValue)?;
         network.set_alpha(mask, &self.geometry)?;
         // Nothing is committed but the object memory, which is about the target, not about time.
@@ -848,14 +906,21 @@ impl Matter {
         self.network.bank.remove_reference(id)
     }
 
-    fn prepare_prior(&mut self, frame: &Frame<'_>) -> Result<()> {
+    /// The hint for this frame. One made for another, at most `oldest` frames ago, serves as well.
+    fn prepare_prior(&mut self, frame: &Frame<'_>, oldest: u32) -> Result<()> {
         let Some(prior) = &mut self.network.prior else {
             return Ok(());
         };
         match &mut self.segmenter {
             Some(segmenter) if self.options.prior => {
+                if let Some(age) = self.network.prior_age.filter(|age| *age < oldest) {
+                    self.network.prior_age = Some(age + 1);
+                    return Ok(());
+                }
+                self.network.prior_age = None;
                 let start = Instant::now();
                 segmenter.prior(&mut self.scaler, frame, &self.geometry, prior)?;
+                self.network.prior_age = Some(0);
                 self.stats.record(Stage::Prior, start);
                 Ok(())
             }
@@ -874,35 +939,68 @@ impl Matter {
     pub fn process(&mut self, frame: &Frame<'_>, out: &mut OutputMut<'_>) -> Result<FrameReport> {
         self.check_size("frame", frame.size())?;
         self.check_size("output", out.size())?;
-        self.frames += 1;
-        let result = self.predict(frame);
-        let (matte, policy) = match result {
-            Ok(Some(state)) => {
-                let rendered = self.render_matte(frame, out);
-                match rendered {
-                    Ok(()) => return Ok(FrameReport { matte: state }),
-                    Err(e) => (Err(e), self.options.on_failure),
+        let (report, policy) = match self.predict(frame) {
+            Ok(report) if report.has_matte() => match self.render_matte(frame, out) {
+                Ok(()) => return Ok(report),
+                Err(e) => {
+                    self.frames_without_matte += 1;
+                    (Err(e), self.options.on_failure)
                 }
-            }
-            Ok(None) => (Ok(MatteState::BeforeSeed), self.options.before_seed),
+            },
+            Ok(report) => (Ok(report), self.options.before_seed),
             Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) => return Err(e),
             Err(e) => (Err(e), self.options.on_failure),
         };
-        self.frames_without_matte += 1;
-        match policy {
-            Policy::Transparent => transparent(out),
-            Policy::PassThrough => pass_through(frame, out),
-            Policy::Error => return Err(matte.err().unwrap_or(Error::NotSeeded)),
+        if policy == Policy::Error {
+            return Err(report.err().unwrap_or(Error::NotSeeded));
         }
-        let matte = matte.unwrap_or_else(|e| {
+        self.renderer.render_without_matte(policy, frame, out)?;
+        Ok(report.unwrap_or_else(|e| {
             log::error!("{e}");
-            MatteState::Failed(e.to_string())
-        });
-        Ok(FrameReport { matte })
+            FrameReport::of(MatteState::Failed(e.to_string()))
+        }))
+    }
+
+    /// The first half of [`process`](Matter::process): the network's matte of a frame, without drawing it.
+    /// [`snapshot`](Matter::snapshot) gives it, for a [`Renderer`]. The state is never [`MatteState::Failed`]: a failure
+    /// is an error here, and what is shown is the caller's choice.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`]; [`Error::MaskAspect`] or [`Error::MaskEmpty`] for a queued mask, which is dropped;
+    /// [`Error::Ort`] when the network fails.
+    pub fn predict(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
+        self.check_size("frame", frame.size())?;
+        self.frames += 1;
+        let report = match self.step(frame) {
+            Ok(Some(state)) => Ok(FrameReport::of(state)),
+            Ok(None) => Ok(FrameReport::of(MatteState::BeforeSeed)),
+            Err(e) => Err(e),
+        };
+        if !report.as_ref().is_ok_and(FrameReport::has_matte) {
+            self.frames_without_matte += 1;
+        }
+        report
+    }
+
+    /// Copies the matte of the last frame that was seeded, corrected or predicted, with what a [`Renderer`] needs to
+    /// draw it. Once `matte` has been filled, filling it again allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotSeeded`] when there is no matte, [`Error::Ort`] when the device fails; `matte` is then as it was.
+    pub fn snapshot(&mut self, matte: &mut Matte) -> Result<()> {
+        if !self.seeded {
+            return Err(Error::NotSeeded);
+        }
+        let network = &mut self.network;
+        let alpha = network.alpha.read::<f32>()?;
+        let picture = network.frame.host_view::<u8>();
+        let number = MATTES.fetch_add(1, Ordering::Relaxed);
+        matte.fill(&self.geometry, (alpha, picture), number);
+        Ok(())
     }
 
     /// The alpha of a frame at the working size, in the tensor `alpha`; `None` without a target.
-    fn predict(&mut self, frame: &Frame<'_>) -> Result<Option<MatteState>> {
+    fn step(&mut self, frame: &Frame<'_>) -> Result<Option<MatteState>> {
         self.remember()?;
         let _guard = FlushDenormals::new();
         let found = match self.queued_seed.take() {
@@ -930,11 +1028,11 @@ impl Matter {
         )?;
         self.stats.record(Stage::Preprocess, start);
         if let Some(mask) = found {
-            self.prepare_prior(frame)?;
+            self.prepare_prior(frame, 0)?;
             self.seed_prepared(&mask)?;
             return Ok(Some(MatteState::Seeded));
         }
-        self.prepare_prior(frame)?;
+        self.prepare_prior(frame, self.network.prior_lasts)?;
         let start = Instant::now();
         self.network.run_matte(Read::Bank)?;
         self.stats.record(Stage::Matte, start);
@@ -975,16 +1073,12 @@ impl Matter {
 
     fn render_matte(&mut self, frame: &Frame<'_>, out: &mut OutputMut<'_>) -> Result<()> {
         let start = Instant::now();
-        let network = &mut self.network;
-        let alpha = network.alpha.read::<f32>()?;
-        let working = network.frame.host_view::<u8>();
-        self.postprocess.run(
-            frame,
-            (alpha, working),
-            &self.geometry,
-            self.options.refine,
-            out,
-        );
+        let mut matte = std::mem::take(&mut self.matte);
+        let drawn = self
+            .snapshot(&mut matte)
+            .and_then(|()| self.renderer.render(&matte, frame, out));
+        self.matte = matte;
+        drawn?;
         self.stats.record(Stage::Postprocess, start);
         Ok(())
     }

@@ -37,8 +37,45 @@ pub enum Refine {
     Guided,
 }
 
+/// Colour of the pixels that the target covers only partly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Foreground {
+    /// That of the frame. At soft edges it holds some of the old background, which shows over another one.
+    #[default]
+    Source,
+    /// The target's own colour, estimated from its neighbourhood, so that no old background bleeds through.
+    Estimated,
+}
+
+/// How colour relates to alpha in the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AlphaMode {
+    /// Colour is not multiplied by alpha.
+    #[default]
+    Straight,
+    /// Colour is multiplied by alpha: black where nothing is. In a luma and chroma format that is the luma and chroma
+    /// of the multiplied colour.
+    Premultiplied,
+}
+
+/// What lies behind the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Background {
+    /// Nothing: the output's alpha is the matte.
+    #[default]
+    Transparent,
+    /// [`Options::background_colour`]; the output is opaque.
+    Colour,
+    /// The frame, blurred by [`Options::background_blur`]; the output is opaque. It shows the room.
+    Blur,
+}
+
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// The graphs are opened for `working_size`, `memory_frames`, `max_references` and `threads`; all else may change from
+/// frame to frame. From `refine` to `temporal_smoothing` they concern only the drawing of a matte: a
+/// [`Renderer`](crate::Renderer) reads those alone.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Width and height at which the network sees the frame, pixels, from 16 to the package's limit. The frame is
     /// scaled to exactly this and padded to multiples of 16. Default: an area as the package recommends it, with the
@@ -68,6 +105,28 @@ pub struct Options {
     pub threads: u32,
     /// How the matte gets to the size of the frame.
     pub refine: Refine,
+    /// Colour of the pixels that the target covers only partly.
+    pub foreground: Foreground,
+    /// How colour relates to alpha in the output.
+    pub alpha_mode: AlphaMode,
+    /// What lies behind the target. An output of alpha alone holds the matte, whatever this says.
+    pub background: Background,
+    /// Red, green and blue for [`Background::Colour`].
+    pub background_colour: [u8; 3],
+    /// Strength for [`Background::Blur`], 0.05 to 1: the standard deviation in twentieths of the frame's longer side,
+    /// so that it looks the same at every size.
+    pub background_blur: f32,
+    /// Moves the edge of the matte by so many pixels of the frame, −20 to 20: outwards where positive, inwards where
+    /// negative. Soft edges keep their softness.
+    pub edge_shift: f32,
+    /// Softens the edge of the matte over so many pixels of the frame, 0 to 20; 0 leaves it as it is.
+    pub edge_softness: f32,
+    /// How much of the matte before stays where the picture has not changed, 0 to 1; 0 switches it off. Where something
+    /// moves, the matte follows at once.
+    pub temporal_smoothing: f32,
+    /// Compare the matte with the person segmentation every few frames, and name the target anew where they disagree
+    /// for long or after a cut. It needs the segmentation, and a target that it sees as a person.
+    pub drift_repair: bool,
     /// What a frame shows before there is a target.
     pub before_seed: Policy,
     /// What a frame shows when the network fails.
@@ -88,6 +147,15 @@ impl Default for Options {
             prior: true,
             threads: 0,
             refine: Refine::default(),
+            foreground: Foreground::default(),
+            alpha_mode: AlphaMode::default(),
+            background: Background::default(),
+            background_colour: [0, 177, 64],
+            background_blur: 0.5,
+            edge_shift: 0.0,
+            edge_softness: 0.0,
+            temporal_smoothing: 0.0,
+            drift_repair: false,
             before_seed: Policy::default(),
             on_failure: Policy::default(),
         }
@@ -95,7 +163,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Ranges of the numeric options, in the order `(name, lowest, highest)`; adapters take theirs from here.
+    /// Ranges of the integer options, in the order `(name, lowest, highest)`; adapters take theirs from here.
     pub const RANGES: [(&'static str, u32, u32); 7] = [
         ("warm_up", 0, 100),
         ("mask_erode", 0, 64),
@@ -104,6 +172,14 @@ impl Options {
         ("memory_frames", 1, 64),
         ("max_references", 0, 64),
         ("threads", 0, 256),
+    ];
+
+    /// Ranges of the other numeric options, likewise.
+    pub const FLOAT_RANGES: [(&'static str, f32, f32); 4] = [
+        ("background_blur", 0.05, 1.0),
+        ("edge_shift", -20.0, 20.0),
+        ("edge_softness", 0.0, 20.0),
+        ("temporal_smoothing", 0.0, 1.0),
     ];
 
     /// Checks every option against its range.
@@ -122,6 +198,22 @@ impl Options {
         ];
         for ((option, low, high), value) in Self::RANGES.into_iter().zip(values) {
             if let Some(value) = value.filter(|v| !(low..=high).contains(v)) {
+                return Err(Error::Option {
+                    option,
+                    value: value.to_string(),
+                    limit: format!("it must be from {low} to {high}"),
+                });
+            }
+        }
+        let values = [
+            self.background_blur,
+            self.edge_shift,
+            self.edge_softness,
+            self.temporal_smoothing,
+        ];
+        for ((option, low, high), value) in Self::FLOAT_RANGES.into_iter().zip(values) {
+            // What is not a number is in no range.
+            if !(low..=high).contains(&value) {
                 return Err(Error::Option {
                     option,
                     value: value.to_string(),
@@ -151,6 +243,22 @@ mod tests {
         assert_eq!(
             options.validate().unwrap_err().to_string(),
             "option memory_interval: 0, but it must be from 1 to 1000"
+        );
+        let options = Options {
+            edge_shift: -20.5,
+            ..Options::default()
+        };
+        assert_eq!(
+            options.validate().unwrap_err().to_string(),
+            "option edge_shift: -20.5, but it must be from -20 to 20"
+        );
+        let options = Options {
+            temporal_smoothing: f32::NAN,
+            ..Options::default()
+        };
+        assert_eq!(
+            options.validate().unwrap_err().to_string(),
+            "option temporal_smoothing: NaN, but it must be from 0 to 1"
         );
     }
 }

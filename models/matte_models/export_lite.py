@@ -19,12 +19,14 @@ import numpy as np
 import onnx
 import torch
 
-from .network.lite import ABSENT, Lite, LiteConfig, Matte, Value, fold
+from .network.lite import ABSENT, Lite, LiteConfig, Matte, Value, fold, load_lite
 
 OPSET = 17
 # Trained on clips of a few frames, the network drifts when it stores frames and updates its sensory memory often: errors
 # feed themselves. A long interval spreads both (MODEL_CARD.md has the figures).
-MEMORY = {"interval": 60, "temporary_frames": 4, "warm_up": 0}
+MEMORY = {"interval": 60, "temporary_frames": 1, "warm_up": 0}
+# The scores are the same with a hint that is a frame old.
+PRIOR_INTERVAL = 2
 WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [512, 288], "multiple": 16}
 # The largest difference allowed between PyTorch and ONNX Runtime (sums in another order).
 TOLERANCE = 2e-4
@@ -43,7 +45,6 @@ def graph_specs(c: LiteConfig) -> dict:
                 {"name": "frame", "type": "uint8", "shape": [1, "H", "W", 3]},
                 f("bank_keys", "N", c.key_row),
                 f("bank_values", "N", c.value),
-                f("sensory", 1, c.sensory, "h", "w"),
                 f("last_alpha", 1, 1, "h", "w"),
                 f("last_value", 1, c.value, "h", "w"),
                 f("gate"),
@@ -51,7 +52,6 @@ def graph_specs(c: LiteConfig) -> dict:
             ],
             "outputs": [
                 f("alpha", 1, 1, "H", "W"),
-                f("sensory_out", 1, c.sensory, "h", "w"),
                 f("feature", 1, c.c16, "h", "w"),
                 f("key_rows", "hw", c.key_row),
             ],
@@ -137,10 +137,9 @@ def compare(module: torch.nn.Module, model: onnx.ModelProto, spec: dict, dims: d
 
 
 def load_network(checkpoint: Path | None) -> Lite:
-    net = Lite()
-    if checkpoint is not None:
-        net.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
-    return net.eval()
+    if checkpoint is None:
+        return Lite().eval()
+    return load_lite(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]).eval()
 
 
 def export_package(checkpoint: Path | None, out: Path, version: str) -> dict[str, float]:
@@ -170,11 +169,11 @@ def export_package(checkpoint: Path | None, out: Path, version: str) -> dict[str
         "source": "models/matte_models/train (see MODEL_CARD.md)",
         "precision": "fp32",
         "working_size": WORKING_SIZE,
-        "dims": {"stride": 16, "key_row": c.key_row, "valid": c.valid, "value": c.value, "sensory": c.sensory,
+        "dims": {"stride": 16, "key_row": c.key_row, "valid": c.valid, "value": c.value,
                  "feature": c.c16},
         "memory": MEMORY,
         "read": "softmax",
-        "prior": {"absent": ABSENT, "segmentation": "selfie"},
+        "prior": {"absent": ABSENT, "segmentation": "selfie", "interval": PRIOR_INTERVAL},
         "files": {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in blobs.items()},
         "graphs": specs,
     }

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from matte_models import export_lite as export
-from matte_models.network.lite import Lite, Matte, Value, fold, unshuffle_frame
+from matte_models.network.lite import Lite, Matte, Value, fold, load_lite, unshuffle_frame
 from matte_models.train import data, evaluate, loop, losses
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "lite"
@@ -48,6 +48,17 @@ def test_folding_changes_nothing(stage):
     with torch.no_grad():
         for a, b in zip(stage(net)(*tensors), stage(fold(net))(*tensors), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_load_whether_folded_or_not():
+    net = scrambled_lite()
+    pixels = torch.rand(1, 48, 16, 24) * 255
+    with torch.no_grad():
+        expected = net.encode(pixels).f16
+        for state in (net.state_dict(), fold(net).state_dict()):
+            torch.testing.assert_close(load_lite(state).eval().encode(pixels).f16, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(RuntimeError, match="stem.conv.weight"):
+        load_lite({name: w for name, w in net.state_dict().items() if name != "stem.conv.weight"})
 
 
 @pytest.mark.parametrize("size", [(64, 96), (144, 80)])
@@ -107,8 +118,7 @@ def test_driver_agrees_with_training():
     with tempfile.TemporaryDirectory() as folder:
         for name, model in package.items():
             (Path(folder) / f"{name}.onnx").write_bytes(model.SerializeToString())
-        manifest = {"dims": {"key_row": net.config.key_row, "valid": net.config.valid, "value": net.config.value,
-                             "sensory": net.config.sensory}, "memory": {"interval": 2, "temporary_frames": 2, "warm_up": 0}}
+        manifest = {"dims": {"key_row": net.config.key_row, "valid": net.config.valid, "value": net.config.value}, "memory": {"interval": 2, "temporary_frames": 2, "warm_up": 0}}
         (Path(folder) / "manifest.json").write_text(json.dumps(manifest))
         driver = evaluate.Driver(Path(folder), height, width)
         got = [driver.seed(frames[0], mask)] + [driver.step(f) for f in frames[1:]]
@@ -118,6 +128,21 @@ def test_driver_agrees_with_training():
     np.testing.assert_allclose(np.stack(got), expected[0, :, 0].numpy(), atol=5e-4)
     # Frames 2, 4 and 6 went into two slots: the ring is full and has turned.
     assert driver.stored == 3 and (driver.keys[:, net.config.valid] == 0).all()
+
+
+def test_a_leap_takes_the_alpha_of_the_second_frame():
+    net = scrambled_lite()
+    torch.manual_seed(5)
+    frames = torch.randint(0, 256, (1, 4, 3, 64, 64), dtype=torch.uint8)
+    mask, later = (torch.rand(1, 1, 64, 64) > 0.5).float(), (torch.rand(1, 1, 64, 64) > 0.5).float()
+    prior = torch.full((1, 4, 1, 4, 4), -1.0)
+    with torch.no_grad():
+        plain = loop.run_clip(net, frames, mask, prior, 1)
+        leap = loop.run_clip(net, frames, mask, prior, 1, later=later)
+        # Following the second frame and being given what was found there are the same.
+        same = loop.run_clip(net, frames, mask, prior, 1, later=plain[:, 1].clamp(0, 1))
+    assert leap.shape[1] == 3 and torch.equal(leap[:, 0], plain[:, 0]) and not torch.allclose(leap[:, 1], plain[:, 2])
+    torch.testing.assert_close(same, plain[:, [0, 2, 3]])
 
 
 # --- losses ---
@@ -166,6 +191,27 @@ def test_clips_depend_on_seed_and_index_alone():
     assert a.shape == (data.FRAMES, data.HEIGHT, data.WIDTH, 4) and np.array_equal(a, b)
     assert not np.array_equal(a, data.make_clip(5, 4, material))
     assert not np.array_equal(a, data.make_clip(6, 3, material))
+
+
+def test_samples_are_close_in_time_and_leap_once(tmp_path):
+    # Every pixel of a frame is its number; the alpha is half subject, so that no crop is refused.
+    count = data.FRAMES
+    frames = np.zeros((2, count, data.HEIGHT, data.WIDTH, 4), np.uint8)
+    frames[..., :3] = np.arange(count, dtype=np.uint8)[None, :, None, None, None]
+    frames[..., ::2, 3] = 255
+    for name, array in (("frames.u8", frames), ("prior.u8", frames[..., :: data.STRIDE, :: data.STRIDE, 0])):
+        (tmp_path / name).write_bytes(np.ascontiguousarray(array).tobytes())
+    (tmp_path / "done").write_text("2")
+    for ahead in (False, True):
+        loader, gaps = data.Loader([tmp_path], 3), set()
+        for _ in range(60):
+            batch = loader.batch(1, 4, 64, 64, ahead)
+            times = batch.frames[0, :, 0, 0, 0].astype(int)
+            steps = np.abs(np.diff(times))
+            assert batch.frames.shape == (1, 4, 3, 64, 64) and batch.prior.shape == (1, 4, 1, 4, 4)
+            assert len(set(steps[1:])) == 1 and 1 <= steps[1] <= 3 and len(set(np.sign(np.diff(times)))) == 1
+            gaps.add(int(steps[0] - steps[1]))
+        assert (max(gaps) > 5) if ahead else (gaps == {0})
 
 
 def test_masks_stay_masks():

@@ -4,81 +4,12 @@
 
 use multiversion::multiversion;
 
+use super::boxes::box_mean;
+
 /// Radius of the fitting window, working-size pixels.
 pub(crate) const RADIUS: usize = 3;
 /// Luma variance below which a window counts as flat.
 pub(crate) const EPSILON: f32 = 1e-4;
-
-/// Sums over (2r+1)² windows, cut at the border, of pictures with `N` interleaved channels, divided by the number of
-/// pixels in the window.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn box_mean<const N: usize>(
-    data: &mut [[f32; N]],
-    (width, height): (usize, usize),
-    radius: usize,
-    rows: &mut Vec<[f32; N]>,
-) {
-    let inverse_count =
-        |i: usize, n: usize| 1.0 / (i.min(radius) + (n - 1 - i).min(radius) + 1) as f32;
-    // Along the rows, in place through a copy of the row.
-    rows.clear();
-    let kept = 2 * radius + 1;
-    rows.resize(width * (kept + 1), [0.0; N]);
-    for row in data.chunks_exact_mut(width) {
-        let copy = &mut rows[..width];
-        copy.copy_from_slice(row);
-        let mut sum = [0.0f32; N];
-        for value in &copy[..radius.min(width)] {
-            for c in 0..N {
-                sum[c] += value[c];
-            }
-        }
-        for x in 0..width {
-            if let Some(entering) = copy.get(x + radius) {
-                for c in 0..N {
-                    sum[c] += entering[c];
-                }
-            }
-            let scale = inverse_count(x, width);
-            for c in 0..N {
-                row[x][c] = sum[c] * scale;
-            }
-            if x >= radius {
-                for c in 0..N {
-                    sum[c] -= copy[x - radius][c];
-                }
-            }
-        }
-    }
-    // Along the columns: a running sum of rows. The rows that will leave are kept, since they are overwritten.
-    let (sum, rows) = rows.split_at_mut(width);
-    sum.fill([0.0; N]);
-    let add = |sum: &mut [[f32; N]], row: &[[f32; N]], sign: f32| {
-        for (s, r) in sum.iter_mut().zip(row) {
-            for c in 0..N {
-                s[c] += sign * r[c];
-            }
-        }
-    };
-    for y in 0..height + radius {
-        if y < height {
-            let row = &data[y * width..][..width];
-            add(sum, row, 1.0);
-            rows[(y % kept) * width..][..width].copy_from_slice(row);
-        }
-        if let Some(centre) = y.checked_sub(radius) {
-            let scale = inverse_count(centre, height);
-            for (d, s) in data[centre * width..][..width].iter_mut().zip(sum.iter()) {
-                for c in 0..N {
-                    d[c] = s[c] * scale;
-                }
-            }
-            if let Some(leaving) = centre.checked_sub(radius) {
-                add(sum, &rows[(leaving % kept) * width..][..width], -1.0);
-            }
-        }
-    }
-}
 
 /// Brings the matte to full size, with buffers that are kept from frame to frame.
 #[derive(Debug, Default)]
@@ -90,14 +21,38 @@ pub(crate) struct Upsampler {
     low: (usize, usize),
     full: (usize, usize),
     guided: bool,
-    /// For every full-size column the left one of the two that it lies between, and the weight of the right one.
-    columns: Vec<(u32, f32)>,
-    /// Two rows of a and b, spread to the full width, and which rows they are.
-    spread: [(Option<usize>, Vec<f32>, Vec<f32>); 2],
+    columns: Columns,
+}
+
+/// For every full-size column the left one of the two that it lies between, and the weight of the right one.
+pub(crate) type Columns = Vec<(u32, f32)>;
+
+/// Two rows of a and b, spread to the full width, and which rows they are. Every thread has its own.
+#[derive(Debug, Default)]
+pub(crate) struct Spread([(Option<usize>, Vec<f32>, Vec<f32>); 2]);
+
+impl Spread {
+    /// Forgets what it holds: the matte is another one.
+    pub(crate) fn begin(&mut self, width: usize) {
+        for (row, a, b) in &mut self.0 {
+            *row = None;
+            a.resize(width, 0.0);
+            b.resize(width, 0.0);
+        }
+    }
+}
+
+/// Fills the columns for a width.
+pub(crate) fn columns(low: usize, full: usize, out: &mut Columns) {
+    out.clear();
+    out.extend((0..full).map(|x| {
+        let (lower, weight) = position(x, low, full);
+        (lower as u32, weight)
+    }));
 }
 
 /// Position at half-pixel centres, clamped to the edge: lower neighbour and weight of the upper one.
-fn position(i: usize, low: usize, full: usize) -> (usize, f32) {
+pub(crate) fn position(i: usize, low: usize, full: usize) -> (usize, f32) {
     let at = ((i as f32 + 0.5) * (low as f32 / full as f32) - 0.5).clamp(0.0, (low - 1) as f32);
     let lower = (at as usize).min(low.saturating_sub(2));
     (lower, at - lower as f32)
@@ -169,18 +124,7 @@ impl Upsampler {
         self.guided = luma.is_some();
         if (low, full) != (self.low, self.full) {
             (self.low, self.full) = (low, full);
-            self.columns.clear();
-            self.columns.extend((0..full.0).map(|x| {
-                let (lower, weight) = position(x, low.0, full.0);
-                (lower as u32, weight)
-            }));
-            for (_, a, b) in &mut self.spread {
-                a.resize(full.0, 0.0);
-                b.resize(full.0, 0.0);
-            }
-        }
-        for (row, ..) in &mut self.spread {
-            *row = None;
+            columns(low.0, full.0, &mut self.columns);
         }
         self.coefficients.clear();
         let Some(luma) = luma else {
@@ -204,10 +148,15 @@ impl Upsampler {
         );
     }
 
-    fn spread_row(&mut self, row: usize) {
+    /// For every full-size column its place among those of the working size.
+    pub(crate) fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    fn spread_row(&self, row: usize, rows: &mut Spread) {
         let width = self.low.0;
         let low = &self.coefficients[row * width..][..width];
-        let (which, a, b) = &mut self.spread[row % 2];
+        let (which, a, b) = &mut rows.0[row % 2];
         if *which != Some(row) {
             *which = Some(row);
             spread(low, &self.columns, a, b);
@@ -215,13 +164,13 @@ impl Upsampler {
     }
 
     /// Row `y` of the matte at full size, 0 to 255; `luma` is that row of the guide.
-    pub(crate) fn row(&mut self, y: usize, luma: Option<&[f32]>, out: &mut [u8]) {
+    pub(crate) fn row(&self, y: usize, luma: Option<&[f32]>, rows: &mut Spread, out: &mut [u8]) {
         let (upper, weight) = position(y, self.low.1, self.full.1);
         let lower = (upper + 1).min(self.low.1 - 1);
-        self.spread_row(upper);
-        self.spread_row(lower);
-        let (_, a0, b0) = &self.spread[upper % 2];
-        let (_, a1, b1) = &self.spread[lower % 2];
+        self.spread_row(upper, rows);
+        self.spread_row(lower, rows);
+        let (_, a0, b0) = &rows.0[upper % 2];
+        let (_, a1, b1) = &rows.0[lower % 2];
         match luma.filter(|_| self.guided) {
             Some(luma) => apply_guided([a0, b0], [a1, b1], weight, luma, out),
             None => apply_plain(b0, b1, weight, out),
@@ -244,39 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn running_sums_agree_with_plain_ones() {
-        for (w, h, r) in [(1, 1, 2), (5, 3, 1), (17, 9, 4), (3, 20, 6), (40, 31, 3)] {
-            let source = noise(w * h, 7);
-            let mut data: Vec<[f32; 2]> = source.iter().map(|v| [*v, 1.0 - v]).collect();
-            box_mean(&mut data, (w, h), r, &mut Vec::new());
-            for y in 0..h {
-                for x in 0..w {
-                    let (mut sum, mut n) = (0.0, 0.0);
-                    for v in y.saturating_sub(r)..(y + r + 1).min(h) {
-                        for u in x.saturating_sub(r)..(x + r + 1).min(w) {
-                            sum += source[v * w + u];
-                            n += 1.0;
-                        }
-                    }
-                    let got = data[y * w + x];
-                    assert!(
-                        (got[0] - sum / n).abs() < 1e-5 && (got[0] + got[1] - 1.0).abs() < 1e-5,
-                        "{x} {y} {w}x{h}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
     fn without_a_guide_it_is_bilinear_at_half_pixel_centres() {
         let (low, full) = ((4, 3), (9, 7));
         let alpha = noise(12, 3);
         let mut up = Upsampler::default();
         up.prepare(alpha.chunks(low.0), None, low, full);
+        let mut rows = Spread::default();
+        rows.begin(full.0);
         let mut out = vec![0; full.0];
         for y in 0..full.1 {
-            up.row(y, None, &mut out);
+            up.row(y, None, &mut rows, &mut out);
             for (x, got) in out.iter().enumerate() {
                 let at = |i: usize, low: usize, full: usize| {
                     ((i as f64 + 0.5) * low as f64 / full as f64 - 0.5).clamp(0.0, (low - 1) as f64)
@@ -301,9 +227,11 @@ mod tests {
         let alpha: Vec<f32> = (0..=255).map(|v| v as f32 / 255.0).collect();
         let mut up = Upsampler::default();
         up.prepare(alpha.chunks(16), None, (16, 16), (16, 16));
+        let mut rows = Spread::default();
+        rows.begin(16);
         let mut out = vec![0; 16];
         for y in 0..16 {
-            up.row(y, None, &mut out);
+            up.row(y, None, &mut rows, &mut out);
             let wanted: Vec<u8> = (0..16).map(|x| (y * 16 + x) as u8).collect();
             assert_eq!(out, wanted);
         }
@@ -323,8 +251,10 @@ mod tests {
         let error = |guide: bool| {
             let mut up = Upsampler::default();
             up.prepare(alpha.chunks(low.0), guide.then_some(&luma_low), low, full);
+            let mut rows = Spread::default();
+            rows.begin(128);
             let mut out = vec![0; 128];
-            up.row(16, guide.then_some(&luma_full), &mut out);
+            up.row(16, guide.then_some(&luma_full), &mut rows, &mut out);
             out.iter()
                 .enumerate()
                 .map(|(x, a)| (f32::from(*a) / 255.0 - f32::from(u8::from(x >= 70))).abs())
@@ -344,9 +274,11 @@ mod tests {
         for value in [0.0, 1.0] {
             let mut up = Upsampler::default();
             up.prepare([value; 800].chunks(40), Some(&luma), (40, 20), (80, 40));
+            let mut rows = Spread::default();
+            rows.begin(80);
             let mut out = vec![7; 80];
             for y in 0..40 {
-                up.row(y, Some(&noise(80, y as u32)), &mut out);
+                up.row(y, Some(&noise(80, y as u32)), &mut rows, &mut out);
                 assert!(out.iter().all(|a| *a == (value * 255.0) as u8));
             }
         }

@@ -17,14 +17,144 @@ pub(crate) struct YuvToRgb {
 
 const FRACTION: i32 = 14;
 
+/// ITU-R BT.601, BT.709 and BT.2020: luma weights of red and blue.
+fn luma_weights(matrix: YuvMatrix) -> (f64, f64) {
+    match matrix {
+        YuvMatrix::Bt601 => (0.299, 0.114),
+        YuvMatrix::Bt709 => (0.2126, 0.0722),
+        YuvMatrix::Bt2020 => (0.2627, 0.0593),
+    }
+}
+
+/// RGB → YUV in fixed point, 16 bits of fraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RgbToYuv {
+    y_offset: i32,
+    y: [i32; 3],
+    u: [i32; 3],
+    v: [i32; 3],
+}
+
+const FINE: i32 = 16;
+
+impl RgbToYuv {
+    pub(crate) fn new(colorimetry: Colorimetry) -> Self {
+        let (kr, kb) = luma_weights(colorimetry.matrix);
+        let kg = 1.0 - kr - kb;
+        let (luma, chroma, y_offset) = match colorimetry.full_range {
+            true => (1.0, 1.0, 0),
+            false => (219.0 / 255.0, 224.0 / 255.0, 16),
+        };
+        let fixed = |v: f64| (v * f64::from(1 << FINE)).round() as i32;
+        let (cu, cv) = (chroma / (2.0 * (1.0 - kb)), chroma / (2.0 * (1.0 - kr)));
+        // The middle weight is what is left, so that white is exactly white and grey has no colour.
+        let rest = |total: f64, a: i32, b: i32| fixed(total) - a - b;
+        let (yr, yb) = (fixed(kr * luma), fixed(kb * luma));
+        let (ur, ub) = (fixed(-kr * cu), fixed((1.0 - kb) * cu));
+        let (vr, vb) = (fixed((1.0 - kr) * cv), fixed(-kb * cv));
+        debug_assert!((kr + kg + kb - 1.0).abs() < 1e-12);
+        Self {
+            y_offset,
+            y: [yr, rest(luma, yr, yb), yb],
+            u: [ur, rest(0.0, ur, ub), ub],
+            v: [vr, rest(0.0, vr, vb), vb],
+        }
+    }
+}
+
+/// How a guide for edges, 0 to 1, is taken from pixels: the luma of the frame's own matrix, so that a luma plane serves
+/// as it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Guide {
+    /// Weights of red, green and blue, [`FINE`] bits of fraction.
+    weights: [i32; 3],
+    /// Luma plane → guide.
+    scale: f32,
+    offset: f32,
+}
+
+impl Guide {
+    pub(crate) fn new(frame: &Frame<'_>) -> Self {
+        let Colorimetry { matrix, full_range } = frame.colorimetry();
+        let (kr, kb) = luma_weights(matrix);
+        let fixed = |v: f64| (v * f64::from(1 << FINE)).round() as i32;
+        let (r, b) = (fixed(kr), fixed(kb));
+        let (scale, offset) = match full_range || !frame.format().is_yuv() {
+            true => (1.0 / 255.0, 0.0),
+            false => (1.0 / 219.0, -16.0 / 219.0),
+        };
+        Self {
+            weights: [r, (1 << FINE) - r - b, b],
+            scale,
+            offset,
+        }
+    }
+
+    /// A row of packed RGB.
+    pub(crate) fn rgb(self, rgb: &[u8], out: &mut [f32]) {
+        packed_guide(rgb.as_chunks::<3>().0, [0, 1, 2], self.weights, out);
+    }
+
+    /// Row `y` of a frame.
+    pub(crate) fn frame(self, frame: &Frame<'_>, y: usize, out: &mut [f32]) {
+        let row = frame.row(0, y);
+        if let Some((layout, bytes)) = frame.format().rgb_layout() {
+            return match bytes {
+                3 => packed_guide(row.as_chunks::<3>().0, layout, self.weights, out),
+                _ => packed_guide(row.as_chunks::<4>().0, layout, self.weights, out),
+            };
+        }
+        match frame.format().yuv_layout() {
+            Some([first, second, ..]) => {
+                pairs_guide(row.as_chunks::<4>().0, [first, second], self, out);
+            }
+            None => plane_guide(row, self, out),
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn packed_guide<const N: usize>(
+    pixels: &[[u8; N]],
+    at: [usize; 3],
+    weights: [i32; 3],
+    out: &mut [f32],
+) {
+    let n = out.len();
+    let pixels = &pixels[..n];
+    for i in 0..n {
+        let y: i32 = weights[0] * i32::from(pixels[i][at[0]])
+            + weights[1] * i32::from(pixels[i][at[1]])
+            + weights[2] * i32::from(pixels[i][at[2]]);
+        out[i] = y as f32 * (1.0 / (255.0 * 65536.0));
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn plane_guide(luma: &[u8], guide: Guide, out: &mut [f32]) {
+    let n = out.len();
+    let luma = &luma[..n];
+    for i in 0..n {
+        out[i] = f32::from(luma[i]) * guide.scale + guide.offset;
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn pairs_guide(pixels: &[[u8; 4]], at: [usize; 2], guide: Guide, out: &mut [f32]) {
+    let (pairs, rest) = out.as_chunks_mut::<2>();
+    let n = pairs.len();
+    let whole = &pixels[..n];
+    for i in 0..n {
+        pairs[i] = at.map(|c| f32::from(whole[i][c]) * guide.scale + guide.offset);
+    }
+    if let ([last], Some(pixel)) = (rest, pixels.last()) {
+        *last = f32::from(pixel[at[0]]) * guide.scale + guide.offset;
+    }
+}
+
 impl YuvToRgb {
     pub(crate) fn new(colorimetry: Colorimetry) -> Self {
-        // ITU-R BT.601, BT.709 and BT.2020: luma weights of red and blue.
-        let (kr, kb) = match colorimetry.matrix {
-            YuvMatrix::Bt601 => (0.299, 0.114),
-            YuvMatrix::Bt709 => (0.2126, 0.0722),
-            YuvMatrix::Bt2020 => (0.2627, 0.0593),
-        };
+        let (kr, kb) = luma_weights(colorimetry.matrix);
         let kg = 1.0 - kr - kb;
         let (luma, chroma, y_offset) = if colorimetry.full_range {
             (1.0, 1.0, 0)
@@ -43,7 +173,7 @@ impl YuvToRgb {
     }
 
     #[cfg(test)]
-    fn convert(&self, y: u8, u: u8, v: u8) -> [u8; 3] {
+    pub(crate) fn convert(&self, y: u8, u: u8, v: u8) -> [u8; 3] {
         let mut planes = Planes::default();
         planes.resize(1);
         yuv_to_rgb(
@@ -63,6 +193,8 @@ pub(crate) struct Planes {
     pub(crate) r: Vec<u8>,
     pub(crate) g: Vec<u8>,
     pub(crate) b: Vec<u8>,
+    /// Luma, taken out of a packed format.
+    y: Vec<u8>,
     /// Chroma, spread to the width of luma.
     u: Vec<u8>,
     v: Vec<u8>,
@@ -74,6 +206,7 @@ impl Planes {
             &mut self.r,
             &mut self.g,
             &mut self.b,
+            &mut self.y,
             &mut self.u,
             &mut self.v,
         ] {
@@ -156,7 +289,7 @@ pub(crate) fn split_packed(src: &[u8], layout: [usize; 3], bytes: usize, out: &m
 
 /// A row of luma with its chroma, given at full width or half, as RGB.
 pub(crate) fn split_yuv(luma: &[u8], chroma: Chroma<'_>, yuv: YuvToRgb, out: &mut Planes) {
-    let Planes { r, g, b, u, v } = out;
+    let Planes { r, g, b, u, v, .. } = out;
     match chroma {
         Chroma::None => {
             for plane in [r, g, b] {
@@ -205,6 +338,11 @@ pub(crate) fn frame_row(frame: &Frame<'_>, yuv: YuvToRgb, y: usize, out: &mut Pl
     if let Some((layout, bytes)) = frame.format().rgb_layout() {
         return split_packed(row, layout, bytes, out);
     }
+    if let Some(layout) = frame.format().yuv_layout() {
+        let Planes { r, g, b, y, u, v } = out;
+        split_pairs(row.as_chunks::<4>().0, layout, [y, u, v]);
+        return yuv_to_rgb(yuv, [y, u, v], r, g, b);
+    }
     let chroma = match frame.format() {
         PixelFormat::Nv12 => Chroma::HalfPairs(frame.row(1, y / 2)),
         PixelFormat::I420 => Chroma::HalfPlanes(frame.row(1, y / 2), frame.row(2, y / 2)),
@@ -213,18 +351,202 @@ pub(crate) fn frame_row(frame: &Frame<'_>, yuv: YuvToRgb, y: usize, out: &mut Pl
     split_yuv(row, chroma, yuv, out);
 }
 
-/// Luma, 0 to 1, BT.601 weights: a guide for edges, not a colour.
-pub(crate) fn luma_row(planes: &Planes, out: &mut [f32]) {
-    luma(&planes.r, &planes.g, &planes.b, out);
+/// Two pixels in four bytes, taken apart; both take the chroma.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn split_pairs(pixels: &[[u8; 4]], [y0, y1, u, v]: [usize; 4], out: [&mut [u8]; 3]) {
+    let n = out[0].len();
+    let (whole, odd) = (n / 2, n % 2);
+    let [ys, us, vs] = out;
+    {
+        let pixels = &pixels[..whole];
+        let ys = &mut ys.as_chunks_mut::<2>().0[..whole];
+        let us = &mut us.as_chunks_mut::<2>().0[..whole];
+        let vs = &mut vs.as_chunks_mut::<2>().0[..whole];
+        for i in 0..whole {
+            let pixel = pixels[i];
+            ys[i] = [pixel[y0], pixel[y1]];
+            us[i] = [pixel[u]; 2];
+            vs[i] = [pixel[v]; 2];
+        }
+    }
+    if odd == 1 {
+        let pixel = pixels[whole];
+        (ys[n - 1], us[n - 1], vs[n - 1]) = (pixel[y0], pixel[u], pixel[v]);
+    }
+}
+
+/// A packed luma and chroma row as planes; chroma at half width.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+pub(crate) fn split_pairs_half(
+    pixels: &[u8],
+    [y0, y1, u, v]: [usize; 4],
+    ys: &mut [u8],
+    us: &mut [u8],
+    vs: &mut [u8],
+) {
+    let pixels = pixels.as_chunks::<4>().0;
+    let n = us.len();
+    let (pixels, vs) = (&pixels[..n], &mut vs[..n]);
+    for i in 0..n {
+        us[i] = pixels[i][u];
+        vs[i] = pixels[i][v];
+    }
+    let width = ys.len();
+    let pairs = ys.as_chunks_mut::<2>().0;
+    for (pair, pixel) in pairs.iter_mut().zip(pixels) {
+        *pair = [pixel[y0], pixel[y1]];
+    }
+    if width % 2 == 1 {
+        ys[width - 1] = pixels[n - 1][y0];
+    }
+}
+
+/// The mean of two rows, halves rounded up.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+pub(crate) fn average(row: &mut [u8], other: &[u8]) {
+    let n = row.len();
+    let other = &other[..n];
+    for i in 0..n {
+        row[i] = (u16::from(row[i]) + u16::from(other[i])).div_ceil(2) as u8;
+    }
+}
+
+/// Interleaved chroma as planes.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+pub(crate) fn split_chroma(pairs: &[u8], us: &mut [u8], vs: &mut [u8]) {
+    let pairs = pairs.as_chunks::<2>().0;
+    let n = us.len();
+    let (pairs, vs) = (&pairs[..n], &mut vs[..n]);
+    for i in 0..n {
+        us[i] = pairs[i][0];
+        vs[i] = pairs[i][1];
+    }
+}
+
+/// Sums of colour over blocks of two by two pixels, and what becomes of them.
+#[derive(Debug, Default)]
+pub(crate) struct ChromaSums([Vec<u16>; 3]);
+
+impl ChromaSums {
+    /// Takes the upper row of a block, and again or the lower one.
+    pub(crate) fn add(&mut self, planes: &Planes, first: bool) {
+        for (sums, row) in self.0.iter_mut().zip([&planes.r, &planes.g, &planes.b]) {
+            sums.resize(row.len().div_ceil(2), 0);
+            if first {
+                sums.fill(0);
+            }
+            sum_pairs(row, sums);
+        }
+    }
+
+    pub(crate) fn write(&self, m: RgbToYuv, u: &mut [u8], v: &mut [u8]) {
+        let [r, g, b] = &self.0;
+        sums_to_chroma([r, g, b], m, u, v);
+    }
 }
 
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn luma(r: &[u8], g: &[u8], b: &[u8], out: &mut [f32]) {
+fn sum_pairs(row: &[u8], sums: &mut [u16]) {
+    let (pairs, rest) = row.as_chunks::<2>();
+    let n = pairs.len();
+    for i in 0..n.min(sums.len()) {
+        sums[i] += u16::from(pairs[i][0]) + u16::from(pairs[i][1]);
+    }
+    if let ([last], Some(sum)) = (rest, sums.last_mut()) {
+        *sum += 2 * u16::from(*last);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn sums_to_chroma([r, g, b]: [&[u16]; 3], m: RgbToYuv, u: &mut [u8], v: &mut [u8]) {
+    let n = u.len();
+    let (r, g, b, v) = (&r[..n], &g[..n], &b[..n], &mut v[..n]);
+    // Four pixels were summed: two more bits of fraction.
+    const SHIFT: i32 = FINE + 2;
+    let middle = (128 << SHIFT) + (1 << (SHIFT - 1));
+    for i in 0..n {
+        let (r, g, b) = (i32::from(r[i]), i32::from(g[i]), i32::from(b[i]));
+        u[i] = ((m.u[0] * r + m.u[1] * g + m.u[2] * b + middle) >> SHIFT).clamp(0, 255) as u8;
+        v[i] = ((m.v[0] * r + m.v[1] * g + m.v[2] * b + middle) >> SHIFT).clamp(0, 255) as u8;
+    }
+}
+
+/// A row of luma.
+pub(crate) fn write_luma(planes: &Planes, m: RgbToYuv, out: &mut [u8]) {
+    rgb_to_luma(&planes.r, &planes.g, &planes.b, m, out);
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn rgb_to_luma(r: &[u8], g: &[u8], b: &[u8], m: RgbToYuv, out: &mut [u8]) {
     let n = out.len();
     let (r, g, b) = (&r[..n], &g[..n], &b[..n]);
+    let offset = (m.y_offset << FINE) + (1 << (FINE - 1));
     for i in 0..n {
-        let y = 77 * i32::from(r[i]) + 150 * i32::from(g[i]) + 29 * i32::from(b[i]);
-        out[i] = y as f32 * (1.0 / (255.0 * 256.0));
+        let y = m.y[0] * i32::from(r[i]) + m.y[1] * i32::from(g[i]) + m.y[2] * i32::from(b[i]);
+        out[i] = ((y + offset) >> FINE).clamp(0, 255) as u8;
+    }
+}
+
+/// `v / 255`, rounded, for products of two bytes and sums of such that do not exceed 255².
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+fn over_255(v: u16) -> u8 {
+    let v = v + 128;
+    ((v + (v >> 8)) >> 8) as u8
+}
+
+/// Multiplies colour by alpha.
+pub(crate) fn premultiply(planes: &mut Planes, alpha: &[u8]) {
+    for plane in [&mut planes.r, &mut planes.g, &mut planes.b] {
+        multiply(plane, alpha);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn multiply(row: &mut [u8], alpha: &[u8]) {
+    let n = row.len();
+    let alpha = &alpha[..n];
+    for i in 0..n {
+        row[i] = over_255(u16::from(row[i]) * u16::from(alpha[i]));
+    }
+}
+
+/// Puts a row of one colour behind.
+pub(crate) fn over_colour(planes: &mut Planes, alpha: &[u8], colour: [u8; 3]) {
+    let rows = [&mut planes.r, &mut planes.g, &mut planes.b];
+    for (row, colour) in rows.into_iter().zip(colour) {
+        over_one(row, alpha, colour);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn over_one(row: &mut [u8], alpha: &[u8], behind: u8) {
+    let n = row.len();
+    let alpha = &alpha[..n];
+    for i in 0..n {
+        let a = u16::from(alpha[i]);
+        row[i] = over_255(u16::from(row[i]) * a + u16::from(behind) * (255 - a));
+    }
+}
+
+/// Puts a row of another picture behind.
+pub(crate) fn over_row(planes: &mut Planes, alpha: &[u8], behind: &Planes) {
+    let rows = [&mut planes.r, &mut planes.g, &mut planes.b];
+    for (row, behind) in rows.into_iter().zip([&behind.r, &behind.g, &behind.b]) {
+        over(row, alpha, behind);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn over(row: &mut [u8], alpha: &[u8], behind: &[u8]) {
+    let n = row.len();
+    let (alpha, behind) = (&alpha[..n], &behind[..n]);
+    for i in 0..n {
+        let a = u16::from(alpha[i]);
+        row[i] = over_255(u16::from(row[i]) * a + u16::from(behind[i]) * (255 - a));
     }
 }
 
@@ -254,7 +576,7 @@ pub(crate) fn write_rgb(planes: &Planes, out: &mut [u8]) {
     join3(&planes.r, &planes.g, &planes.b, out.as_chunks_mut::<3>().0);
 }
 
-/// Writes a row of colour and alpha in an output format.
+/// Writes a row of colour and alpha in a packed output format.
 pub(crate) fn write_row(planes: &Planes, alpha: &[u8], format: OutputFormat, out: &mut [u8]) {
     let Some(layout) = format.layout() else {
         out.copy_from_slice(alpha);

@@ -3,7 +3,9 @@
 use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::rows::{Chroma, Planes, YuvToRgb, frame_row, split_packed, split_yuv, write_rgb};
+use super::rows::{
+    Chroma, Planes, YuvToRgb, frame_row, split_packed, split_pairs_half, split_yuv, write_rgb,
+};
 use crate::frame::{Frame, Mask, PixelFormat};
 
 /// Scales with buffers that are kept from frame to frame.
@@ -11,6 +13,8 @@ pub(crate) struct Scaler {
     resizer: Resizer,
     /// A plane whose stride is no multiple of its pixel, packed.
     packed: Vec<u8>,
+    /// Planes of a packed luma and chroma format.
+    parted: [Vec<u8>; 3],
     /// Planes at the working size.
     scaled: [Vec<u8>; 3],
     /// A row of the result.
@@ -39,6 +43,7 @@ impl Scaler {
         Self {
             resizer: Resizer::new(),
             packed: Vec::new(),
+            parted: Default::default(),
             scaled: Default::default(),
             planes: Planes::default(),
         }
@@ -80,10 +85,13 @@ impl Scaler {
             }
             return;
         }
+        if let Some(layout) = format.yuv_layout() {
+            self.part(frame, layout);
+        }
         self.plane(frame, 0, PixelType::U8, crop, size);
         match format {
             PixelFormat::Nv12 => self.plane(frame, 1, PixelType::U8x2, crop, size),
-            PixelFormat::I420 => {
+            PixelFormat::I420 | PixelFormat::Yuy2 | PixelFormat::Uyvy => {
                 self.plane(frame, 1, PixelType::U8, crop, size);
                 self.plane(frame, 2, PixelType::U8, crop, size);
             }
@@ -94,11 +102,28 @@ impl Scaler {
             let (from, to) = (y * width, (y + 1) * width);
             let chroma = match format {
                 PixelFormat::Nv12 => Chroma::Pairs(&u[from * 2..to * 2]),
-                PixelFormat::I420 => Chroma::Planes(&u[from..to], &v[from..to]),
+                PixelFormat::I420 | PixelFormat::Yuy2 | PixelFormat::Uyvy => {
+                    Chroma::Planes(&u[from..to], &v[from..to])
+                }
                 _ => Chroma::None,
             };
             split_yuv(&luma[from..to], chroma, yuv, &mut self.planes);
             write_rgb(&self.planes, &mut out[row(y)]);
+        }
+    }
+
+    /// Takes a packed luma and chroma format apart.
+    fn part(&mut self, frame: &Frame<'_>, layout: [usize; 4]) {
+        let (width, height) = (frame.width() as usize, frame.height() as usize);
+        let half = width.div_ceil(2);
+        let [ys, us, vs] = &mut self.parted;
+        ys.resize(width * height, 0);
+        us.resize(half * height, 0);
+        vs.resize(half * height, 0);
+        let rows = ys.chunks_exact_mut(width);
+        let chroma = us.chunks_exact_mut(half).zip(vs.chunks_exact_mut(half));
+        for (y, (luma, (u, v))) in rows.zip(chroma).enumerate() {
+            split_pairs_half(frame.row(0, y), layout, luma, u, v);
         }
     }
 
@@ -111,8 +136,16 @@ impl Scaler {
         crop: Option<Crop>,
         (width, height): (usize, usize),
     ) {
-        let (data, stride, row, rows) = frame.plane(plane);
         let bytes = pixel.size();
+        let parted = frame.format().yuv_layout().is_some();
+        let (data, stride, row, rows) = match parted {
+            false => frame.plane(plane),
+            true => {
+                let (width, height) = (frame.width() as usize, frame.height() as usize);
+                let row = if plane == 0 { width } else { width.div_ceil(2) };
+                (self.parted[plane].as_slice(), row, row, height)
+            }
+        };
         // The crop is in frame pixels; chroma planes have fewer.
         let (fx, fy) = match plane {
             0 => (1.0, 1.0),

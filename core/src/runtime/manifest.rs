@@ -87,6 +87,13 @@ pub(crate) struct Prior {
     pub(crate) absent: f32,
     /// Package whose output the network was trained with.
     pub(crate) segmentation: String,
+    /// The hint is made anew every so many frames, and kept in between.
+    #[serde(default = "every_frame")]
+    pub(crate) interval: u32,
+}
+
+fn every_frame() -> u32 {
+    1
 }
 
 /// One dimension: a number, or the name of a symbol.
@@ -484,6 +491,16 @@ impl Manifest {
         let has_prior = self.graphs["matte"].input("prior").is_some();
         if has_prior && self.prior.is_none() {
             return Err("graph `matte` takes `prior`, but the field `prior` is missing".to_owned());
+        }
+        if let Some(prior) = self
+            .prior
+            .as_ref()
+            .filter(|p| !(1..=60).contains(&p.interval))
+        {
+            return Err(format!(
+                "field `prior`: interval {} must be from 1 to 60",
+                prior.interval
+            ));
         }
         Ok(())
     }

@@ -1,94 +1,496 @@
-//! Matte → full size → output.
+//! Matte → full size → edges → colour → output.
 
-use super::preprocess::Geometry;
-use crate::frame::{Frame, OutputFormat, OutputMut};
-use crate::options::Refine;
-use crate::pixel::guided::Upsampler;
-use crate::pixel::rows::{Planes, YuvToRgb, frame_row, luma_row, split_packed, write_row};
+use std::time::Instant;
 
-/// Brings a matte to the size of the frame and writes it with the frame's colour.
+use crate::error::Result;
+use crate::frame::{Frame, OutputFormat, OutputMut, PixelFormat};
+use crate::matte::Matte;
+use crate::options::{AlphaMode, Background, Foreground, Options, Policy, Refine};
+use crate::pixel::bands::{self, Bytes};
+use crate::pixel::behind::{Blurred, BlurredRows};
+use crate::pixel::edges::{self, EdgeRows, Kernel};
+use crate::pixel::foreground::Estimate;
+use crate::pixel::guided::{Columns, Spread, Upsampler};
+use crate::pixel::rows::{
+    ChromaSums, Guide, Planes, RgbToYuv, YuvToRgb, average, frame_row, over_colour, over_row,
+    premultiply, split_chroma, split_pairs_half, write_luma, write_row,
+};
+use crate::pixel::scale::{Placement, Scaler};
+use crate::pixel::smooth::Smoother;
+use crate::stages::preprocess::Geometry;
+
+/// Longest side at which a frame without a matte is blurred.
+const BLUR_SIDE: u32 = 256;
+
+/// What a thread needs for its rows.
 #[derive(Debug, Default)]
-pub(crate) struct Postprocess {
-    upsampler: Upsampler,
-    low_luma: Vec<f32>,
+struct Strip {
     planes: Planes,
-    luma: Vec<f32>,
-    alpha: Vec<u8>,
+    behind: Planes,
+    guide: Vec<f32>,
+    spread: Spread,
+    edges: EdgeRows,
+    pairs: Vec<[f32; 8]>,
+    blurred: BlurredRows,
+    sums: ChromaSums,
+    /// Luma and chroma that are not wanted.
+    spare: [Vec<u8>; 3],
 }
 
-impl Postprocess {
-    /// `alpha` and `working` are the padded matte and the padded working-size RGB picture.
-    pub(crate) fn run(
+impl AsMut<EdgeRows> for Strip {
+    fn as_mut(&mut self) -> &mut EdgeRows {
+        &mut self.edges
+    }
+}
+
+/// Draws mattes: brings them to the size of the frame, moves and softens their edges, and writes them with the frame's
+/// colour or the target's own, over nothing or over a background.
+///
+/// It owns every buffer that drawing needs and nothing of the network, so a streaming thread can draw each frame with
+/// the newest [`Matte`] while another thread runs [`Matter::predict`](crate::Matter::predict).
+/// [`Matter::process`](crate::Matter::process) has one inside. A renderer belongs to one video, since it remembers the
+/// frame before for the temporal smoothing, and is used by one thread at a time; for the rows of a large frame it takes
+/// up to four threads that all renderers of the process share. After the first frame of a size it allocates nothing.
+#[derive(Debug)]
+pub struct Renderer {
+    options: Options,
+    upsampler: Upsampler,
+    scaler: Scaler,
+    smoother: Smoother,
+    estimate: Estimate,
+    blurred: Blurred,
+    kernel: Kernel,
+    /// The picture at the working size where it is not the matte's own.
+    picture: Vec<u8>,
+    low_luma: Vec<f32>,
+    /// No matte at all, at the size at which a frame without one is blurred.
+    nothing: Vec<f32>,
+    /// The full-size matte as the picture has it, and what moving and softening its edge makes of it.
+    alpha: Vec<u8>,
+    moved: Vec<u8>,
+    soft: Vec<u8>,
+    strips: Vec<Strip>,
+}
+
+/// What the last stage does with a frame.
+struct Job<'a> {
+    frame: &'a Frame<'a>,
+    yuv: YuvToRgb,
+    to_yuv: RgbToYuv,
+    /// The matte of the picture, and the one that is shown.
+    own: &'a [u8],
+    shown: &'a [u8],
+    estimate: Option<(&'a Estimate, &'a Columns)>,
+    background: Background,
+    colour: [u8; 3],
+    blurred: &'a Blurred,
+    premultiplied: bool,
+}
+
+impl Renderer {
+    /// A renderer with the drawing options of `options`.
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) for one outside its range.
+    pub fn new(options: &Options) -> Result<Self> {
+        options.validate()?;
+        Ok(Self {
+            options: options.clone(),
+            upsampler: Upsampler::default(),
+            scaler: Scaler::new(),
+            smoother: Smoother::default(),
+            estimate: Estimate::default(),
+            blurred: Blurred::default(),
+            kernel: Kernel::default(),
+            picture: Vec::new(),
+            low_luma: Vec::new(),
+            nothing: Vec::new(),
+            alpha: Vec::new(),
+            moved: Vec::new(),
+            soft: Vec::new(),
+            strips: Vec::new(),
+        })
+    }
+
+    /// Changes the drawing options; they take effect with the next frame.
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) for one outside its range; all stay as they were.
+    pub fn set_options(&mut self, options: &Options) -> Result<()> {
+        if *options != self.options {
+            options.validate()?;
+            self.options.clone_from(options);
+        }
+        Ok(())
+    }
+
+    /// Forgets the frames before: for a new stream, a seek, another source.
+    pub fn reset(&mut self) {
+        self.smoother.reset();
+    }
+
+    /// Draws a matte onto the frame that it was made from.
+    ///
+    /// # Errors
+    /// [`Error::NotSeeded`](crate::Error::NotSeeded) for an empty matte, [`Error::FrameSize`](crate::Error::FrameSize)
+    /// for a frame or output of another size than the matte was made for.
+    pub fn render(
         &mut self,
+        matte: &Matte,
         frame: &Frame<'_>,
-        (alpha, working): (&[f32], &[u8]),
+        out: &mut OutputMut<'_>,
+    ) -> Result<()> {
+        let geometry = matte.geometry_for(frame, out.size())?;
+        self.draw(matte, &matte.picture, frame, &geometry, out);
+        Ok(())
+    }
+
+    /// Draws a matte onto a later frame: the refinement takes its edges from `frame`, so that the matte of the frame
+    /// before the last still follows a slow movement. With [`Refine::None`] the matte is drawn where it was.
+    ///
+    /// # Errors
+    /// As [`Renderer::render`].
+    pub fn render_newer(
+        &mut self,
+        matte: &Matte,
+        frame: &Frame<'_>,
+        out: &mut OutputMut<'_>,
+    ) -> Result<()> {
+        let geometry = matte.geometry_for(frame, out.size())?;
+        let mut picture = std::mem::take(&mut self.picture);
+        self.scale(frame, geometry.size, &mut picture);
+        self.draw(matte, &picture, frame, &geometry, out);
+        self.picture = picture;
+        Ok(())
+    }
+
+    fn scale(&mut self, frame: &Frame<'_>, size: (usize, usize), picture: &mut Vec<u8>) {
+        picture.resize(size.0 * size.1 * 3, 0);
+        let place = Placement {
+            left: 0,
+            top: 0,
+            row_pixels: size.0,
+        };
+        self.scaler.rgb(frame, None, size, picture, place);
+    }
+
+    /// Writes what a policy shows where there is no matte: with [`Policy::Transparent`] no target, that is black and
+    /// alpha 0, or the background alone; with [`Policy::PassThrough`] the frame as it is, opaque. [`Policy::Error`]
+    /// writes the same as [`Policy::Transparent`]; the error itself is the caller's.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`](crate::Error::FrameSize) for an output of another size than the frame's.
+    pub fn render_without_matte(
+        &mut self,
+        policy: Policy,
+        frame: &Frame<'_>,
+        out: &mut OutputMut<'_>,
+    ) -> Result<()> {
+        out.check_size(frame.size())?;
+        let shown = match policy {
+            Policy::Transparent | Policy::Error => 0,
+            Policy::PassThrough => 255,
+        };
+        if shown == 0 && self.options.background == Background::Transparent {
+            black(out);
+            return Ok(());
+        }
+        let (width, height) = (frame.width() as usize, frame.height() as usize);
+        if shown == 0 && self.options.background == Background::Blur {
+            let longer = frame.width().max(frame.height());
+            let scaled = |side: u32| (side * BLUR_SIDE.min(longer) / longer).max(1) as usize;
+            let size = (scaled(frame.width()), scaled(frame.height()));
+            let mut picture = std::mem::take(&mut self.picture);
+            self.scale(frame, size, &mut picture);
+            self.nothing.clear();
+            self.nothing.resize(size.0 * size.1, 0.0);
+            let strength = self.options.background_blur;
+            self.blurred
+                .prepare(&self.nothing, &picture, size, (width, height), strength);
+            self.picture = picture;
+        }
+        self.alpha.clear();
+        self.alpha.resize(width * height, shown);
+        let mut strips = self.strips((width, height));
+        self.compose(&mut strips, frame, (&self.alpha, &self.alpha), false, out);
+        self.strips = strips;
+        Ok(())
+    }
+
+    /// Scratch for every thread that draws a frame of a size; it is to be put back.
+    fn strips(&mut self, (width, height): (usize, usize)) -> Vec<Strip> {
+        let mut strips = std::mem::take(&mut self.strips);
+        strips.resize_with(bands::count(width * height), Strip::default);
+        for strip in &mut strips {
+            strip.planes.resize(width);
+            strip.behind.resize(width);
+            strip.guide.resize(width, 0.0);
+            strip.spread.begin(width);
+            strip.blurred.begin();
+        }
+        strips
+    }
+
+    /// `picture` is what the refinement takes its edges from, at the working size.
+    fn draw(
+        &mut self,
+        matte: &Matte,
+        picture: &[u8],
+        frame: &Frame<'_>,
         geometry: &Geometry,
-        refine: Refine,
         out: &mut OutputMut<'_>,
     ) {
+        let start = Instant::now();
         let (width, height) = geometry.frame;
+        let size = geometry.size;
+        let mut strips = self.strips(geometry.frame);
+        let options = &self.options;
+        let alpha = match options.temporal_smoothing {
+            s if s > 0.0 => self.smoother.run(matte, size, s),
+            _ => {
+                self.smoother.reset();
+                &matte.alpha
+            }
+        };
+
         // Where nothing is scaled there is nothing to refine: the network saw every pixel.
-        let guided = refine == Refine::Guided && geometry.size != geometry.frame;
-        if guided {
-            let (low_width, low_height) = geometry.size;
-            self.planes.resize(low_width);
-            self.low_luma.resize(low_width * low_height, 0.0);
-            for (row, range) in self
+        let guide =
+            (options.refine == Refine::Guided && size != geometry.frame).then(|| Guide::new(frame));
+        if let Some(guide) = guide {
+            self.low_luma.resize(alpha.len(), 0.0);
+            for (row, rgb) in self
                 .low_luma
-                .chunks_exact_mut(low_width)
-                .zip(geometry.inner_rows())
+                .chunks_exact_mut(size.0)
+                .zip(picture.chunks_exact(size.0 * 3))
             {
-                split_packed(
-                    &working[range.start * 3..range.end * 3],
-                    [0, 1, 2],
-                    3,
-                    &mut self.planes,
-                );
-                luma_row(&self.planes, row);
+                guide.rgb(rgb, row);
             }
         }
-        let luma = guided.then_some(self.low_luma.as_slice());
-        self.upsampler.prepare(
-            geometry.inner_rows().map(|range| &alpha[range]),
-            luma,
-            geometry.size,
-            geometry.frame,
-        );
-
-        self.planes.resize(width);
-        self.luma.resize(width, 0.0);
-        self.alpha.resize(width, 0);
+        let low_luma = guide.map(|_| self.low_luma.as_slice());
+        self.upsampler
+            .prepare(alpha.chunks_exact(size.0), low_luma, size, geometry.frame);
         let colour = out.format() != OutputFormat::Gray8;
-        let yuv = YuvToRgb::new(frame.colorimetry());
+        let estimated = colour && options.foreground == Foreground::Estimated;
+        if estimated {
+            self.estimate.prepare(alpha, picture, size);
+        }
+        if colour && options.background == Background::Blur {
+            let strength = options.background_blur;
+            self.blurred
+                .prepare(alpha, picture, size, geometry.frame, strength);
+        }
+
+        self.alpha.resize(width * height, 0);
+        let upsampler = &self.upsampler;
+        let rows = Bytes {
+            data: &mut self.alpha,
+            width,
+        };
+        bands::each(&mut strips, rows, &|strip: &mut Strip, band, first| {
+            for (y, row) in (first..).zip(band.data.chunks_exact_mut(width)) {
+                let luma = guide.map(|guide| {
+                    guide.frame(frame, y, &mut strip.guide);
+                    strip.guide.as_slice()
+                });
+                upsampler.row(y, luma, &mut strip.spread, row);
+            }
+        });
+
+        let mut shown = &self.alpha;
+        if options.edge_shift.abs() > 0.0 {
+            self.moved.resize(width * height, 0);
+            let by = options.edge_shift;
+            edges::shift(&mut strips, shown, width, by, &mut self.moved);
+            shown = &self.moved;
+        }
+        if options.edge_softness > 0.0 {
+            self.soft.resize(width * height, 0);
+            self.kernel.set(options.edge_softness);
+            edges::soften(&mut strips, shown, width, &self.kernel, &mut self.soft);
+            shown = &self.soft;
+        }
+        self.compose(&mut strips, frame, (&self.alpha, shown), estimated, out);
+        self.strips = strips;
+        log::trace!("drawn in {:?}", start.elapsed());
+    }
+
+    /// Writes the frame's colour with a full-size matte.
+    fn compose(
+        &self,
+        strips: &mut [Strip],
+        frame: &Frame<'_>,
+        (own, shown): (&[u8], &[u8]),
+        estimated: bool,
+        out: &mut OutputMut<'_>,
+    ) {
+        let options = &self.options;
+        let job = Job {
+            frame,
+            yuv: YuvToRgb::new(frame.colorimetry()),
+            to_yuv: RgbToYuv::new(out.colorimetry()),
+            own,
+            shown,
+            estimate: estimated.then(|| (&self.estimate, self.upsampler.columns())),
+            background: options.background,
+            colour: options.background_colour,
+            blurred: &self.blurred,
+            premultiplied: options.alpha_mode == AlphaMode::Premultiplied,
+        };
+        let pass = frame.format().is_yuv()
+            && frame.colorimetry() == out.colorimetry()
+            && job.estimate.is_none()
+            && job.background == Background::Transparent
+            && !job.premultiplied;
+        bands::each(
+            strips,
+            out.reborrow(),
+            &|strip, band, first| match band.format() {
+                OutputFormat::Gray8 => job.alpha_rows(band, first, 0),
+                OutputFormat::A420 if pass => job.copy_rows(strip, band, first),
+                OutputFormat::A420 => job.planar_rows(strip, band, first),
+                _ => job.packed_rows(strip, band, first),
+            },
+        );
+    }
+}
+
+impl Job<'_> {
+    fn shown_row(&self, y: usize) -> &[u8] {
+        let width = self.frame.width() as usize;
+        &self.shown[y * width..][..width]
+    }
+
+    /// The matte alone, into a plane.
+    fn alpha_rows(&self, mut out: OutputMut<'_>, first: usize, plane: usize) {
+        for y in 0..out.size().1 as usize {
+            out.row_mut(plane, y)
+                .copy_from_slice(self.shown_row(first + y));
+        }
+    }
+
+    /// Luma and chroma as they are.
+    fn copy_rows(&self, strip: &mut Strip, mut out: OutputMut<'_>, first: usize) {
+        let (frame, height) = (self.frame, out.size().1 as usize);
+        let format = frame.format();
+        if let Some(layout) = format.yuv_layout() {
+            let width = frame.width() as usize;
+            let [luma, u2, v2] = &mut strip.spare;
+            luma.resize(width, 0);
+            u2.resize(width.div_ceil(2), 0);
+            v2.resize(width.div_ceil(2), 0);
+            for y in 0..height {
+                let source = frame.row(0, first + y);
+                if y % 2 == 0 {
+                    let (u, v) = out.chroma_rows_mut(y / 2);
+                    split_pairs_half(source, layout, luma, u, v);
+                } else {
+                    // Chroma has half the rows: the mean of two.
+                    split_pairs_half(source, layout, luma, u2, v2);
+                    let (u, v) = out.chroma_rows_mut(y / 2);
+                    average(u, u2);
+                    average(v, v2);
+                }
+                out.row_mut(0, y).copy_from_slice(luma);
+            }
+        } else {
+            for y in 0..height {
+                out.row_mut(0, y).copy_from_slice(frame.row(0, first + y));
+            }
+            for y in 0..height.div_ceil(2) {
+                let (u, v) = out.chroma_rows_mut(y);
+                let source = first / 2 + y;
+                if format == PixelFormat::Nv12 {
+                    split_chroma(frame.row(1, source), u, v);
+                } else {
+                    u.copy_from_slice(frame.row(1, source));
+                    v.copy_from_slice(frame.row(2, source));
+                }
+            }
+        }
+        self.alpha_rows(out, first, 3);
+    }
+
+    /// The colour of a row as it is to be written, into `strip.planes`.
+    fn colour_row(&self, strip: &mut Strip, y: usize) {
+        let Strip {
+            planes,
+            behind,
+            pairs,
+            blurred,
+            ..
+        } = strip;
+        frame_row(self.frame, self.yuv, y, planes);
+        let shown = self.shown_row(y);
+        if let Some((estimate, columns)) = self.estimate {
+            let own = &self.own[y * shown.len()..][..shown.len()];
+            let height = self.frame.height() as usize;
+            estimate.row(y, height, columns, (own, shown), pairs, planes);
+        }
+        match self.background {
+            Background::Transparent if self.premultiplied => premultiply(planes, shown),
+            Background::Transparent => {}
+            Background::Colour => over_colour(planes, shown, self.colour),
+            Background::Blur => {
+                self.blurred.row(y, blurred, behind);
+                over_row(planes, shown, behind);
+            }
+        }
+    }
+
+    fn packed_rows(&self, strip: &mut Strip, mut out: OutputMut<'_>, first: usize) {
+        let opaque = self.background != Background::Transparent;
+        if opaque {
+            let [row, ..] = &mut strip.spare;
+            row.resize(self.frame.width() as usize, 255);
+            row.fill(255);
+        }
+        for y in 0..out.size().1 as usize {
+            self.colour_row(strip, first + y);
+            let alpha = match opaque {
+                true => strip.spare[0].as_slice(),
+                false => self.shown_row(first + y),
+            };
+            let format = out.format();
+            write_row(&strip.planes, alpha, format, out.row_mut(0, y));
+        }
+    }
+
+    fn planar_rows(&self, strip: &mut Strip, mut out: OutputMut<'_>, first: usize) {
+        let height = out.size().1 as usize;
         for y in 0..height {
-            if colour || guided {
-                frame_row(frame, yuv, y, &mut self.planes);
+            self.colour_row(strip, first + y);
+            write_luma(&strip.planes, self.to_yuv, out.row_mut(0, y));
+            strip.sums.add(&strip.planes, y % 2 == 0);
+            if y % 2 == 0 && y + 1 == height {
+                // A last row without a partner counts twice.
+                strip.sums.add(&strip.planes, false);
             }
-            if guided {
-                luma_row(&self.planes, &mut self.luma);
+            if y % 2 == 1 || y + 1 == height {
+                let (u, v) = out.chroma_rows_mut(y / 2);
+                strip.sums.write(self.to_yuv, u, v);
             }
-            self.upsampler
-                .row(y, guided.then_some(self.luma.as_slice()), &mut self.alpha);
-            write_row(&self.planes, &self.alpha, out.format(), out.row_mut(y));
+            match self.background {
+                Background::Transparent => {
+                    out.row_mut(3, y).copy_from_slice(self.shown_row(first + y))
+                }
+                _ => out.row_mut(3, y).fill(255),
+            }
         }
     }
 }
 
 /// Nothing at all: black and transparent.
-pub(crate) fn transparent(out: &mut OutputMut<'_>) {
-    for y in 0..out.size().1 as usize {
-        out.row_mut(y).fill(0);
-    }
-}
-
-/// The frame as it is, opaque.
-pub(crate) fn pass_through(frame: &Frame<'_>, out: &mut OutputMut<'_>) {
-    let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let (mut planes, alpha) = (Planes::default(), vec![255; width]);
-    planes.resize(width);
-    let yuv = YuvToRgb::new(frame.colorimetry());
-    for y in 0..height {
-        frame_row(frame, yuv, y, &mut planes);
-        write_row(&planes, &alpha, out.format(), out.row_mut(y));
+fn black(out: &mut OutputMut<'_>) {
+    let (format, (width, height)) = (out.format(), out.size());
+    let luma = if out.colorimetry().full_range { 0 } else { 16 };
+    for plane in 0..format.planes() {
+        let value = match (format, plane) {
+            (OutputFormat::A420, 0) => luma,
+            (OutputFormat::A420, 1 | 2) => 128,
+            _ => 0,
+        };
+        for y in 0..format.plane_size(plane, width, height).1 {
+            out.row_mut(plane, y).fill(value);
+        }
     }
 }

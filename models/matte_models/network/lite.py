@@ -4,8 +4,10 @@ Dense 3×3 convolutions at a quarter of the resolution and below, the picture br
 out by pixel-shuffle: on a CPU this shape runs and trains several times faster, for the same number of operations, than
 the thin depthwise layers of mobile networks. Every normalisation is a BatchNorm, folded into its convolution by `fold`.
 
-The stages are those of the family: `matte` (encode, read the bank, decode) and `value`. It has a sensory memory (updated
-by `matte` on every frame) and no object memory, so there is no `memorize`. Shapes are `[B, C, H, W]`; `h = H/16`.
+The stages are those of the family: `matte` (encode, read the bank, decode) and `value`. It has no object memory, so there
+is no `memorize`, and no sensory memory: what a state like that carries from frame to frame, it carries further than any
+clip that one can train on, and errors feed themselves through it within a hundred frames. The last value and alpha are
+the only short-term memory. Shapes are `[B, C, H, W]`; `h = H/16`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import down, gru_update, up2
+from .blocks import down, up2
 from .read import affinity, key_rows, query_rows, row_width, valid_index
 
 ABSENT = -1.0
@@ -32,7 +34,6 @@ class LiteConfig:
     c16: int = 96
     key: int = 15
     value: int = 64
-    sensory: int = 32
 
     @property
     def key_row(self) -> int:
@@ -44,13 +45,22 @@ class LiteConfig:
 
 
 class ConvNorm(nn.Module):
-    """Convolution and BatchNorm, then, if asked, ReLU."""
+    """Convolution and BatchNorm, then, if asked, ReLU. Folded, it is a convolution with bias."""
 
     def __init__(self, cin: int, cout: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> None:
         super().__init__()
         self.conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(cout)
         self.relu = relu
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        norm, conv = self.norm, self.conv
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        folded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
+        folded.weight.copy_(conv.weight * scale.reshape(-1, 1, 1, 1))
+        folded.bias.copy_(norm.bias - norm.running_mean * scale)
+        self.conv, self.norm = folded, nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
@@ -102,10 +112,8 @@ class Lite(nn.Module):
         self.shrinkage = nn.Conv2d(c.c16, 1, 1)
         self.selection = nn.Conv2d(c.c16, c.key, 1)
         # Memory and picture together.
-        self.mix = ConvNorm(c.c16 + 2 * c.value + c.sensory + 2, c.c16, 1)
+        self.mix = ConvNorm(c.c16 + 2 * c.value + 2, c.c16, 1)
         self.mix16 = nn.Sequential(Residual(c.c16), Residual(c.c16))
-        self.to_sensory = nn.Conv2d(c.c16, c.sensory, 1)
-        self.sensory = nn.Conv2d(2 * c.sensory, 3 * c.sensory, 3, padding=1)
         # Back up to the picture.
         self.up8 = ConvNorm(c.c16, c.c8, 1, relu=False)
         self.skip8 = ConvNorm(c.c8, c.c8, 1, relu=False)
@@ -135,14 +143,12 @@ class Lite(nn.Module):
         shrinkage = self.shrinkage(f16).square() + 1
         return key_rows(key, shrinkage), query_rows(key, torch.sigmoid(self.selection(f16)))
 
-    def decode(self, features: Features, read: Tensor, last_value: Tensor, sensory: Tensor, last_alpha: Tensor,
-               prior: Tensor) -> tuple[Tensor, Tensor]:
-        """Alpha before it is clamped, `[B, 1, H, W]`, and the new sensory memory."""
-        x = self.mix16(self.mix(torch.cat([features.f16, read, last_value, sensory, last_alpha, prior], 1)))
-        gates = self.sensory(torch.cat([F.relu(self.to_sensory(x)), sensory], 1))
+    def decode(self, features: Features, read: Tensor, last_value: Tensor, last_alpha: Tensor, prior: Tensor) -> Tensor:
+        """Alpha before it is clamped, `[B, 1, H, W]`."""
+        x = self.mix16(self.mix(torch.cat([features.f16, read, last_value, last_alpha, prior], 1)))
         y = self.dec8(F.relu(up2(self.up8(x)) + self.skip8(features.f8)))
         y = self.dec4(F.relu(up2(self.up4(y)) + self.skip4(features.f4)))
-        return F.pixel_shuffle(self.out(y), 4), gru_update(gates, sensory)
+        return F.pixel_shuffle(self.out(y), 4)
 
     def value(self, f16: Tensor, alpha: Tensor) -> Tensor:
         """Value of a frame with this alpha, `[B, CV, h, w]`."""
@@ -163,13 +169,13 @@ class Matte(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, frame, bank_keys, bank_values, sensory, last_alpha, last_value, gate, prior):
+    def forward(self, frame, bank_keys, bank_values, last_alpha, last_value, gate, prior):
         features = self.net.encode(unshuffle_frame(frame))
         rows, queries = self.net.rows(features.f16)
         seen = read(queries[0], bank_keys, bank_values, features.f16)
         seen = gate * seen + (1 - gate) * last_value
-        alpha, sensory_out = self.net.decode(features, seen, last_value, sensory, last_alpha, prior)
-        return alpha.clamp(0, 1), sensory_out, features.f16, rows[0]
+        alpha = self.net.decode(features, seen, last_value, last_alpha, prior)
+        return alpha.clamp(0, 1), features.f16, rows[0]
 
 
 class Value(nn.Module):
@@ -184,16 +190,19 @@ class Value(nn.Module):
         return value, value.flatten(2)[0].transpose(0, 1), down(alpha, 16)
 
 
-@torch.no_grad()
 def fold(net: Lite) -> Lite:
     """A copy in which every BatchNorm has gone into its convolution."""
     net = copy.deepcopy(net).eval()
     for module in net.modules():
-        if isinstance(module, ConvNorm):
-            norm, conv = module.norm, module.conv
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            folded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
-            folded.weight.copy_(conv.weight * scale.reshape(-1, 1, 1, 1))
-            folded.bias.copy_(norm.bias - norm.running_mean * scale)
-            module.conv, module.norm = folded, nn.Identity()
+        if isinstance(module, ConvNorm) and not isinstance(module.norm, nn.Identity):
+            module.fold()
+    return net
+
+
+def load_lite(state: dict[str, Tensor]) -> Lite:
+    """The network with these weights, folded if they are those of a folded one."""
+    net = Lite()
+    if not any(".norm." in name for name in state):
+        net = fold(net)
+    net.load_state_dict(state)
     return net

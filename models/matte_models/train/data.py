@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-WIDTH, HEIGHT, FRAMES = 448, 256, 8
+WIDTH, HEIGHT, FRAMES = 448, 256, 24
 STRIDE = 16
 
 # Never seen in training: the measure for unseen subjects and places.
@@ -53,6 +53,7 @@ class Material:
     people: list[Cutout] = field(default_factory=list)
     others: list[Cutout] = field(default_factory=list)
     dancer: list[list[Cutout]] = field(default_factory=list)  # runs of frames in their order
+    rendered: list[Path] = field(default_factory=list)        # clips of synthetic people, from train/people.py
     backgrounds: list[np.ndarray] = field(default_factory=list)
 
 
@@ -79,9 +80,14 @@ def _read_rgba(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 
-def load_material(root: Path, held_out: bool) -> Material:
-    """Reads `cutouts/`, `dancer/` and `backgrounds/` below `root`; either the training part or the held-out one."""
+def load_material(root: Path, held_out: bool, rendered: Path | None = None) -> Material:
+    """Reads `cutouts/`, `dancer/` and `backgrounds/` below `root`; either the training part or the held-out one.
+
+    Of the synthetic people in the folder `rendered` every twentieth is held out.
+    """
     material = Material()
+    if rendered is not None:
+        material.rendered = [p for p in sorted(rendered.glob("*.npz")) if (int(p.stem) % 20 == 0) == held_out]
 
     def wanted(path: Path) -> bool:
         return path.stem not in BROKEN and (path.stem in HELD_OUT) == held_out
@@ -188,7 +194,9 @@ class Run:
         return self.flows[i]
 
     def at(self, t: float, shrink: float) -> np.ndarray:
-        position = np.clip((t + 1) * self.rate, 0, len(self.frames) - 1.001)
+        # To the end and back again.
+        last = len(self.frames) - 1.001
+        position = last - abs(last - max(0.0, (t + 1) * self.rate) % (2 * last))
         i = int(position)
         fraction = position - i
         image = self.frames[i].levels[0]
@@ -199,6 +207,27 @@ class Run:
         x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
         flow = flow * np.float32(fraction)
         return cv2.remap(image, x - flow[..., 0], y - flow[..., 1], cv2.INTER_LINEAR)
+
+
+class Rendered:
+    """A synthetic person in motion: frames that were rendered with exact alpha, to the end and back again."""
+
+    def __init__(self, rng: np.random.Generator, path: Path):
+        with np.load(path) as clip:
+            self.frames = clip["frames"]
+            self.bottom_open = bool(clip["bottom_open"])
+        self.rate = float(rng.choice([0.5, 1.0, 2.0], p=[0.25, 0.6, 0.15]))
+        self.start = int(rng.integers(len(self.frames)))
+        self.size = self.frames.shape[2], self.frames.shape[1]
+
+    def at(self, t: float, shrink: float) -> np.ndarray:
+        last = len(self.frames) - 1
+        index = (self.start + (t + 1) * self.rate) % (2 * last)
+        image = self.frames[round(last - abs(last - index))]
+        if shrink > 1.5:
+            size = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
+            return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return image
 
 
 class Figure:
@@ -344,6 +373,8 @@ class Clip:
         if rng.random() < 0.2:
             background = cv2.GaussianBlur(background, (0, 0), rng.uniform(1, 6))
         self.background = np.ascontiguousarray(background)
+        if rng.random() < 0.35:
+            self._furnish(material)
         h, w = background.shape[:2]
         fit = max(WIDTH / w, HEIGHT / h)
         self.bg_scale = rng.uniform(1.12, 2.0) * fit
@@ -366,20 +397,61 @@ class Clip:
         self.level = rng.normal(0, 10)
         self.grey = rng.random() < 0.03
 
+    def _furnish(self, material: Material) -> None:
+        """Parts of other places before the background: there are few photographs, and this makes many places of them."""
+        rng = self.rng
+        self.background = self.background.copy()
+        h, w = self.background.shape[:2]
+        for _ in range(int(rng.integers(1, 5))):
+            other = material.backgrounds[rng.integers(len(material.backgrounds))]
+            width, height = (int(rng.uniform(0.08, 0.5) * side) for side in (w, h))
+            x, y = int(rng.integers(0, w - width)), int(rng.integers(0, h - height))
+            u = int(rng.integers(0, max(1, other.shape[1] - width)))
+            v = int(rng.integers(0, max(1, other.shape[0] - height)))
+            part = other[v : v + height, u : u + width].astype(np.float32) * np.exp(rng.normal(0, 0.25, 3))
+            shape = np.zeros(part.shape[:2], np.float32)
+            kind = rng.random()
+            if kind < 0.5:
+                shape[:] = 1
+            elif kind < 0.8:
+                centre, axes = (part.shape[1] // 2, part.shape[0] // 2), (part.shape[1] // 2, part.shape[0] // 2)
+                cv2.ellipse(shape, centre, axes, 0, 0, 360, 1, -1, cv2.LINE_AA)
+            else:
+                corners = rng.uniform(0, 1, (int(rng.integers(3, 7)), 2)) * part.shape[1::-1]
+                cv2.fillPoly(shape, [cv2.convexHull(corners.astype(np.int32))], 1, cv2.LINE_AA)
+            if rng.random() < 0.5:
+                shape = cv2.GaussianBlur(shape, (0, 0), rng.uniform(0.5, 4))
+            place = self.background[y : y + part.shape[0], x : x + part.shape[1]]
+            part, shape = part[: place.shape[0], : place.shape[1]], shape[: place.shape[0], : place.shape[1], None]
+            place[:] = np.clip(part * shape + place * (1 - shape), 0, 255)
+
     # Who is in the picture, in the order of depth.
     def _cast(self, material: Material) -> None:
         rng = self.rng
-        kinds = ["person", "run", "figure", "other"]
-        kind = rng.choice(kinds, p=[0.46, 0.2, 0.17, 0.17] if material.dancer else [0.6, 0.0, 0.0, 0.4])
+        weights = {
+            "person": 0.3 if material.rendered else 0.46,
+            "rendered": 0.36 if material.rendered else 0.0,
+            "run": 0.14 if material.dancer else 0.0,
+            "figure": 0.08,
+            "other": 0.12,
+        }
+        kinds, total = list(weights), sum(weights.values())
+        people = [k for k in kinds if k != "other"]
+        human = sum(weights[k] for k in people)
+
+        def somebody() -> str:
+            return str(rng.choice(people, p=[weights[k] / human for k in people]))
+
+        kind = rng.choice(kinds, p=[w / total for w in weights.values()])
         first = self._place(kind, material, True, None)
         layers = [first]
         if rng.random() < 0.1:
-            layers.append(self._place(rng.choice(["person", "other"]), material, True, None))
+            layers.append(self._place(somebody(), material, True, None))
         if rng.random() < 0.4:
-            distractor = self._place(rng.choice(kinds[:3] if material.dancer else ["person"]), material, False, None)
+            distractor = self._place(somebody(), material, False, None)
             layers.insert(0 if rng.random() < 0.6 else len(layers), distractor)
             if rng.random() < 0.25:
-                layers.insert(0, self._place("person", material, False, rng.uniform(0.3, 0.7) * HEIGHT))
+                layers.insert(0, self._place(somebody(), material, False, rng.uniform(0.3, 0.7) * HEIGHT))
         if rng.random() < 0.12:
             occluder = self._place("other", material, False, rng.uniform(0.15, 0.5) * HEIGHT)
             layers.append(occluder)
@@ -389,6 +461,8 @@ class Clip:
         rng = self.rng
         if kind == "run":
             source = Run(rng, material.dancer[rng.integers(len(material.dancer))])
+        elif kind == "rendered":
+            source = Rendered(rng, material.rendered[rng.integers(len(material.rendered))])
         elif kind == "figure":
             source = Figure(rng, material.backgrounds[rng.integers(len(material.backgrounds))])
         else:
@@ -560,40 +634,51 @@ class Batch:
 
 
 class Loader:
-    """Random crops of random clips: flipped, reversed in time, at full or double speed."""
+    """Random crops of random clips: flipped, reversed in time, at full, double or triple speed.
 
-    def __init__(self, folder: Path, seed: int, prior_rate: float = 0.5):
-        self.folder, self.prior_rate = folder, prior_rate
+    With `ahead` the second frame of a sample lies up to so many frames after the first, as far as the clip goes; the
+    others follow it closely.
+    """
+
+    def __init__(self, folders: list[Path], seed: int, prior_rate: float = 0.5):
+        self.folders, self.prior_rate = folders, prior_rate
         self.rng = np.random.default_rng([seed, 7])
         self.refresh()
 
     def refresh(self) -> None:
         """Takes in the clips written since."""
-        self.frames, self.prior = read_folder(self.folder)
+        self.parts = [read_folder(folder) for folder in self.folders]
+        self.counts = np.array([len(frames) for frames, _ in self.parts])
 
-    def batch(self, clips: int, length: int, height: int, width: int) -> Batch:
-        parts = [self._sample(length, height, width) for _ in range(clips)]
+    def batch(self, clips: int, length: int, height: int, width: int, ahead: bool = False) -> Batch:
+        parts = [self._sample(length, height, width, ahead) for _ in range(clips)]
         return Batch(*(np.stack(p) for p in zip(*parts)))
 
-    def _sample(self, length: int, height: int, width: int):
+    def _sample(self, length: int, height: int, width: int, ahead: bool):
         rng = self.rng
         for _ in range(10):
-            clip = int(rng.integers(len(self.frames)))
-            step = 2 if length * 2 <= FRAMES and rng.random() < 0.3 else 1
-            start = int(rng.integers(0, FRAMES - (length - 1) * step))
+            part = int(rng.choice(len(self.parts), p=self.counts / self.counts.sum()))
+            clip = int(rng.integers(self.counts[part]))
+            frames, priors = (array[clip] for array in self.parts[part])
+            step = int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
+            while (length - 1) * step >= FRAMES:
+                step -= 1
+            free = FRAMES - 1 - (length - 1) * step
+            gap = int(rng.integers(0, free + 1)) if ahead else 0
+            start = int(rng.integers(0, free - gap + 1))
             times = start + step * np.arange(length)
+            times[1:] += gap
             if rng.random() < 0.5:
-                times = times[::-1]
+                times = FRAMES - 1 - times
             x = STRIDE * int(rng.integers(0, (WIDTH - width) // STRIDE + 1))
             y = STRIDE * int(rng.integers(0, (HEIGHT - height) // STRIDE + 1))
-            first = self.frames[clip, times[0], y : y + height, x : x + width, 3]
-            share = first.mean() / 255
+            share = frames[times[0], y : y + height, x : x + width, 3].mean() / 255
             # Crops that are all subject or (mostly) none teach little; a few are kept.
             if 0.04 < share < 0.93 or rng.random() < 0.04:
                 break
-        data = np.stack([self.frames[clip, t, y : y + height, x : x + width] for t in times])
+        data = np.stack([frames[t, y : y + height, x : x + width] for t in times])
         grid = np.s_[y // STRIDE : (y + height) // STRIDE, x // STRIDE : (x + width) // STRIDE]
-        prior = np.stack([self.prior[clip, t][grid] for t in times]).astype(np.float32) / 255
+        prior = np.stack([priors[t][grid] for t in times]).astype(np.float32) / 255
         if rng.random() >= self.prior_rate:
             prior[:] = -1
         if rng.random() < 0.5:
@@ -609,6 +694,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--shared", type=Path, default=os.environ.get("MATTE_SHARED"),
                         help="folder with train/ and models/ (default: $MATTE_SHARED)")
+    parser.add_argument("--people", type=Path, help="folder of synthetic people, from matte_models.train.people")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--count", type=int, default=1500)
@@ -617,7 +703,7 @@ def main() -> None:
     if args.shared is None:
         parser.error("--shared or MATTE_SHARED is needed")
     cv2.setNumThreads(1)
-    material = load_material(Path(args.shared) / "train", args.held_out)
+    material = load_material(Path(args.shared) / "train", args.held_out, args.people)
     segmenter = Segmenter(Path(args.shared) / "models/selfie_segmentation_landscape.onnx")
     write_folder(args.out, material, segmenter, args.seed, args.start, args.count)
 

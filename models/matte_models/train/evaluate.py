@@ -112,7 +112,7 @@ def pad16(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 class Driver:
-    """The engine's frame loop (NETWORK.md section 9) for packages without object memory."""
+    """The engine's frame loop (NETWORK.md section 9) for packages without object memory and sensory memory."""
 
     def __init__(self, package: Path, height: int, width: int, warm_up: int | None = None, threads: int = 2):
         manifest = json.loads((package / "manifest.json").read_text())
@@ -129,7 +129,6 @@ class Driver:
         h, w, hw = self.size["h"], self.size["w"], self.size["hw"]
         self.keys = np.zeros((self.slots * hw, self.dims["key_row"]), np.float32)
         self.values = np.zeros((self.slots * hw, self.dims["value"]), np.float32)
-        self.sensory = np.zeros((1, self.dims["sensory"], h, w), np.float32)
         self.last_alpha = np.zeros((1, 1, h, w), np.float32)
         self.last_value = np.zeros((1, self.dims["value"], h, w), np.float32)
         self._empty()
@@ -141,11 +140,11 @@ class Driver:
         self.stored = 0
 
     def _predict(self, frame: np.ndarray, prior: np.ndarray | None, gate: float):
-        inputs = {"frame": frame[None], "bank_keys": self.keys, "bank_values": self.values, "sensory": self.sensory,
+        inputs = {"frame": frame[None], "bank_keys": self.keys, "bank_values": self.values,
                   "last_alpha": self.last_alpha, "last_value": self.last_value, "gate": np.array(gate, np.float32)}
         if self.has_prior:
             inputs["prior"] = np.full_like(self.last_alpha, self.absent) if prior is None else prior[None, None]
-        return self.matte.run(["alpha", "sensory_out", "feature", "key_rows"], inputs)
+        return self.matte.run(["alpha", "feature", "key_rows"], inputs)
 
     def _remember(self, feature: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """Runs `value`; returns its rows."""
@@ -161,18 +160,17 @@ class Driver:
 
     def seed(self, frame: np.ndarray, mask: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
         """First frame (u8, padded) and its mask (float32, padded); returns its alpha."""
-        self.sensory[:] = 0
-        _, _, feature, keys = self._predict(frame, prior, 0.0)
+        _, feature, keys = self._predict(frame, prior, 0.0)
         self._store(0, keys, self._remember(feature, np.ascontiguousarray(mask[None, None], np.float32)))
         for _ in range(self.memory["warm_up"] + 1):
-            alpha, self.sensory, feature, keys = self._predict(frame, prior, 0.0)
+            alpha, feature, keys = self._predict(frame, prior, 0.0)
             self._empty()
             self._store(0, keys, self._remember(feature, alpha))
         self.time = 0
         return alpha[0, 0]
 
     def step(self, frame: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
-        alpha, self.sensory, feature, keys = self._predict(frame, prior, 1.0)
+        alpha, feature, keys = self._predict(frame, prior, 1.0)
         rows = self._remember(feature, alpha)
         self.time += 1
         if self.time % self.memory["interval"] == 0:

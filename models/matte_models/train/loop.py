@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..network.blocks import down
-from ..network.lite import Features, Lite, read
+from ..network.lite import Features, Lite, fold, load_lite, read
 from .data import Loader, read_folder, STRIDE
 from .losses import laplacian, pull, temporal
 
@@ -33,30 +33,32 @@ def to_pixels(frames: Tensor) -> Tensor:
 
 
 def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: int, slots: int = 4,
-             faults: random.Random | None = None) -> Tensor:
+             faults: random.Random | None = None, later: Tensor | None = None) -> Tensor:
     """Unclamped alphas `[B, T, 1, H, W]` of a batch of clips. `slots` temporary frames, one stored every `interval`.
 
-    With `faults`, what is fed back after the first frame is damaged now and then: parts of the alpha lost or added, the
-    sensory memory forgotten. The truth is not, so the network learns to find the subject again through the bank.
+    With `faults`, what is fed back after the first frame is damaged now and then: parts of the alpha lost or added. The
+    truth is not, so the network learns to find the subject again through the bank.
+
+    With `later`, the true alpha `[B, 1, H, W]` of the second frame, that frame is not predicted: its alpha is given (and
+    damaged), as if everything between the first frame and it had been followed. The result then has no second frame.
     """
     b, t = frames.shape[:2]
     every = net.encode(to_pixels(frames))
     per_frame = [Features(*(f.unflatten(0, (b, t))[:, i] for f in every)) for i in range(t)]
-    sensory = mask.new_zeros(b, net.config.sensory, *every.f16.shape[-2:])
     out = []
 
     # The mask step and the first-frame prediction.
     features = per_frame[0]
     value = net.value(features.f16, mask)
-    raw, sensory = net.decode(features, value, value, sensory, down(mask, STRIDE), prior[:, 0])
+    raw = net.decode(features, value, value, down(mask, STRIDE), prior[:, 0])
     out.append(raw)
     keys: list[Tensor] = []
     values: list[Tensor] = []
     for i in range(1, t + 1):
-        alpha = out[-1].detach().clamp(0, 1)
+        given = later is not None and i == 2
+        alpha = later if given else out[-1].detach().clamp(0, 1)
         if faults and i > 1:
             alpha = damage(alpha, faults)
-            sensory = sensory * torch.tensor([float(faults.random() > 0.1) for _ in range(b)]).view(b, 1, 1, 1)
         value = net.value(features.f16, alpha)
         if (i - 1) % interval == 0:
             keys.append(net.rows(features.f16)[0])
@@ -66,10 +68,11 @@ def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: i
         if i == t:
             break
         features = per_frame[i]
+        if later is not None and i == 1:
+            continue
         queries = net.rows(features.f16)[1]
         seen = read(queries, torch.cat(keys, 1), torch.cat(values, 1), features.f16)
-        raw, sensory = net.decode(features, seen, value, sensory, down(alpha, STRIDE), prior[:, i])
-        out.append(raw)
+        out.append(net.decode(features, seen, value, down(alpha, STRIDE), prior[:, i]))
     return torch.stack(out, 1)
 
 
@@ -122,7 +125,7 @@ def loss_of(raw: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, float]]:
 
 
 @torch.no_grad()
-def validate(net: Lite, folder: Path, count: int = 16) -> dict[str, float]:
+def validate(net: Lite, folder: Path, count: int = 12) -> dict[str, float]:
     """MAD and dtSSD (× 1e3, × 1e2) of whole held-out clips, with no prior."""
     frames, prior = read_folder(folder)
     net.eval()
@@ -141,23 +144,18 @@ def validate(net: Lite, folder: Path, count: int = 16) -> dict[str, float]:
     return {"mad": float(np.mean(mads)), "dtssd": float(np.mean(dts))}
 
 
-def freeze_norms(net: Lite) -> None:
-    for m in net.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.eval()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train lite.")
-    parser.add_argument("folder", type=Path, help="clips for training, from matte_models.train.data")
-    parser.add_argument("out", type=Path, help="folder of checkpoints and log")
+    parser.add_argument("folders", type=Path, nargs="+", help="clips for training, from matte_models.train.data")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and log")
     parser.add_argument("--held-out", type=Path, help="clips for validation")
     parser.add_argument("--init", type=Path, help="checkpoint to go on from")
     parser.add_argument("--restart", action="store_true", help="take only the (averaged) weights of --init")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop when these have passed")
     parser.add_argument("--decay", type=int, default=0, help="the last steps, in which the rate falls to a hundredth")
-    parser.add_argument("--freeze-norms", action="store_true", help="run BatchNorm on its stored statistics")
+    parser.add_argument("--fold", action="store_true", help="fold BatchNorm into the convolutions and go on without it")
+    parser.add_argument("--ahead", type=float, default=0.5, help="share of batches that leap ahead after the first frame")
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--height", type=int, default=192)
@@ -183,19 +181,21 @@ def train(rank: int, args: argparse.Namespace) -> None:
         dist.init_process_group("gloo", f"file://{(args.out / 'workers').resolve()}", rank=rank, world_size=args.workers)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    net = Lite().to(memory_format=torch.channels_last)
+    state = torch.load(args.init, map_location="cpu", weights_only=True) if args.init else None
+    net = load_lite(state["average" if args.restart else "net"]) if state else Lite()
+    if args.fold:
+        net = fold(net)
+    net = net.to(memory_format=torch.channels_last)
     average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
     step = 0
-    if args.init:
-        state = torch.load(args.init, map_location="cpu", weights_only=True)
-        net.load_state_dict(state["average" if args.restart else "net"])
-        average.load_state_dict(state["average"])
+    if state:
         step = state["step"]
         if not args.restart:
+            average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
     last = step + args.steps
-    loader = Loader(args.folder, 1000 * args.seed + 10 * step + rank)
+    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank)
     pick = random.Random(1000 * args.seed + 10 * step + rank)
     net.train()
     average.eval()
@@ -203,17 +203,20 @@ def train(rank: int, args: argparse.Namespace) -> None:
     begun, sums, since = time.time(), {}, time.time()
     warm = step if args.restart or not args.init else -100
     while step < last and not over:
-        if args.freeze_norms:
-            freeze_norms(net)
         rate = args.rate * min(1.0, (step - warm + 1) / 100)
         if args.decay and last - step < args.decay:
             rate *= 0.01 ** (1 - (last - step) / args.decay)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        batch = loader.batch(args.clips, args.frames, args.height, args.width)
+        # All workers leap together, so that none waits for another.
+        ahead = random.Random(f"{args.seed} {step}").random() < args.ahead
+        batch = loader.batch(args.clips, args.frames, args.height, args.width, ahead)
         frames, alpha, mask, prior = (torch.from_numpy(x) for x in
                                       (batch.frames, batch.alpha, batch.mask, batch.prior))
-        raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]), faults=pick)
+        later = alpha[:, 1] if ahead else None
+        raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]), faults=pick, later=later)
+        if ahead:
+            alpha = torch.cat([alpha[:, :1], alpha[:, 2:]], 1)
         loss, parts = loss_of(raw, alpha)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -231,7 +234,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
         for k, v in parts.items():
             sums[k] = sums.get(k, 0.0) + v
         if step % 50 == 0:
-            _share([b for b in net.buffers() if b.is_floating_point()])
+            if buffers := [b for b in net.buffers() if b.is_floating_point()]:
+                _share(buffers)
             if args.minutes < 1e9:
                 # Every worker stops at the same step.
                 passed = torch.tensor([(time.time() - begun) / 60])
