@@ -10,7 +10,7 @@ use crate::filter::Filter;
 use crate::hotkeys::Action;
 use crate::settings::{
     AUTOMATIC_SIZE, BLUR, Background, Choice, DEFAULT_MODEL, EDGE_SHIFT, EDGE_SOFTNESS, Mode,
-    Policy, Seed, View, WORKING_SIDES, keys, range,
+    Policy, Seed, TEMPORAL_SMOOTHING, View, WORKING_SIDES, keys, range,
 };
 
 /// Label of a setting.
@@ -149,6 +149,9 @@ fn all(filter: Option<&Filter>) -> Option<Properties> {
     number(&target, keys::MASK_DILATE, None, " px");
     number(&target, keys::MASK_ERODE, None, " px");
     target
+        .bool(keys::DRIFT_REPAIR, &label(keys::DRIFT_REPAIR))
+        .describe(&tip(keys::DRIFT_REPAIR));
+    target
         .button(c"reseed", &text("Button.Reseed"), Action::Reseed)
         .describe(&text("Button.Reseed.Tip"));
     target
@@ -187,6 +190,14 @@ fn all(filter: Option<&Filter>) -> Option<Properties> {
             " px",
         )
         .describe(&tip(keys::EDGE_SOFTNESS));
+    edges
+        .slider(
+            keys::TEMPORAL_SMOOTHING,
+            &label(keys::TEMPORAL_SMOOTHING),
+            (TEMPORAL_SMOOTHING.0, TEMPORAL_SMOOTHING.1, 0.05),
+            "",
+        )
+        .describe(&tip(keys::TEMPORAL_SMOOTHING));
     props.group(c"group_edges", &text("Group.Edges"), edges);
 
     let engine = Properties::new()?;

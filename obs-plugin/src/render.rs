@@ -93,6 +93,7 @@ pub(crate) struct Render {
     /// The drawing that `full` and `behind` were made for.
     prepared: Option<Drawing>,
     own: Times,
+    drawing_calls: Times,
     readback: Times,
     delay_ms: f64,
     captured: u64,
@@ -119,6 +120,8 @@ fn pair((width, height): (u32, u32)) -> [f32; 2] {
 struct Clock {
     started: Instant,
     excluded: Duration,
+    /// Part of what is excluded: calls that draw the filter's passes.
+    drawing: Duration,
 }
 
 impl Clock {
@@ -126,7 +129,16 @@ impl Clock {
         Self {
             started: Instant::now(),
             excluded: Duration::ZERO,
+            drawing: Duration::ZERO,
         }
+    }
+
+    fn drawing<R>(&mut self, body: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let result = body();
+        self.drawing += start.elapsed();
+        self.excluded += start.elapsed();
+        result
     }
 
     fn exclude<R>(&mut self, body: impl FnOnce() -> R) -> R {
@@ -167,6 +179,7 @@ impl Render {
             now: Now::Nothing,
             prepared: None,
             own: Times::new(),
+            drawing_calls: Times::new(),
             readback: Times::new(),
             delay_ms: 0.0,
             captured: 0,
@@ -191,6 +204,7 @@ impl Render {
                 let mut clock = Clock::start();
                 self.frame(graphics, effect, scene, shared, size, time, &mut clock);
                 self.own.add(clock.own());
+                self.drawing_calls.add(clock.drawing);
             }
             if self.prepared != Some(scene.drawing) {
                 self.prepare(graphics, effect, &scene.drawing);
@@ -212,6 +226,7 @@ impl Render {
             captured: self.captured,
             own_p50_ms: self.own.percentile(0.5),
             own_p95_ms: self.own.percentile(0.95),
+            drawing_p95_ms: self.drawing_calls.percentile(0.95),
             own_max_ms: self.own.longest.as_secs_f64() * 1e3,
             readback_p95_ms: self.readback.percentile(0.95),
             frozen: self.frozen,
@@ -286,7 +301,7 @@ impl Render {
             self.send(graphics, effect, shared, slot, id, clock);
         }
         self.choose(graphics, shared, time);
-        self.prepare(graphics, effect, &scene.drawing);
+        clock.drawing(|| self.prepare(graphics, effect, &scene.drawing));
     }
 
     fn drop_mattes(&mut self, shared: &Shared) {
@@ -401,10 +416,11 @@ impl Render {
                 self.ring.dropped(id);
             }
         }
-        if staging.shrink(graphics, effect, picture, self.size, self.space)
+        let (size, space) = (self.size, self.space);
+        if clock.drawing(|| staging.shrink(graphics, effect, picture, size, space))
             && let Some(small) = staging.small.texture()
         {
-            staging.surfaces[staging.next].stage(graphics, small);
+            clock.drawing(|| staging.surfaces[staging.next].stage(graphics, small));
             staging.pending[staging.next] = Some((id, staging.geometry.generation));
             staging.next = previous;
         } else {

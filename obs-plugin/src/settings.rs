@@ -27,6 +27,8 @@ pub(crate) mod keys {
     pub(crate) const REFINE: &CStr = c"refine";
     pub(crate) const EDGE_SHIFT: &CStr = c"edge_shift";
     pub(crate) const EDGE_SOFTNESS: &CStr = c"edge_softness";
+    pub(crate) const TEMPORAL_SMOOTHING: &CStr = c"temporal_smoothing";
+    pub(crate) const DRIFT_REPAIR: &CStr = c"drift_repair";
     pub(crate) const MODEL: &CStr = c"model";
     pub(crate) const BACKEND: &CStr = c"backend";
     pub(crate) const WORKING_SIZE: &CStr = c"working_size";
@@ -175,6 +177,8 @@ pub(crate) const WORKING_SIDES: [u32; 6] = [256, 384, 512, 640, 768, 1024];
 pub(crate) const EDGE_SHIFT: (f64, f64) = (-20.0, 20.0);
 /// As above.
 pub(crate) const EDGE_SOFTNESS: (f64, f64) = (0.0, 20.0);
+/// Share of the matte before that stays where nothing moves.
+pub(crate) const TEMPORAL_SMOOTHING: (f64, f64) = (0.0, 1.0);
 /// Range of the blur.
 pub(crate) const BLUR: (f64, f64) = (0.05, 1.0);
 
@@ -209,6 +213,12 @@ pub(crate) fn defaults(data: &Data<'_>) {
     data.default_bool(keys::REFINE, true);
     data.default_double(keys::EDGE_SHIFT, 0.0);
     data.default_double(keys::EDGE_SOFTNESS, 0.0);
+    data.default_double(
+        keys::TEMPORAL_SMOOTHING,
+        f64::from(options.temporal_smoothing),
+    );
+    // A stream runs for hours, and nobody watches the matte.
+    data.default_bool(keys::DRIFT_REPAIR, true);
     data.default_string(keys::MODEL, DEFAULT_MODEL);
     data.default_string(keys::BACKEND, Backend::default().name());
     data.default_string(keys::WORKING_SIZE, AUTOMATIC_SIZE);
@@ -320,6 +330,8 @@ impl Settings {
                     memory_frames: Some(option(data, keys::MEMORY_FRAMES)).filter(|n| *n > 0),
                     max_references: option(data, keys::MAX_REFERENCES),
                     threads: option(data, keys::THREADS),
+                    temporal_smoothing: within(data, keys::TEMPORAL_SMOOTHING, TEMPORAL_SMOOTHING),
+                    drift_repair: data.bool(keys::DRIFT_REPAIR),
                     // What is matted has the working size already; the shader brings it to full size.
                     refine: matte_core::Refine::None,
                     ..Options::default()

@@ -115,11 +115,13 @@ pub(crate) struct Render {
     pub(crate) delay_ms: f64,
     /// Frames captured.
     pub(crate) captured: u64,
-    /// The filter's own work on the graphics thread in a frame: without what OBS and the driver do to draw the source
-    /// and to finish the copy from the GPU.
+    /// The filter's own work on the graphics thread in a frame, uploads included: without the calls that draw, which with
+    /// software GL do the GPU's work, and without waiting for the copy from the GPU.
     pub(crate) own_p50_ms: f64,
     pub(crate) own_p95_ms: f64,
     pub(crate) own_max_ms: f64,
+    /// The calls that draw the filter's passes; the source's own drawing is not in it.
+    pub(crate) drawing_p95_ms: f64,
     /// Waiting for the copy of the frame before from the GPU.
     pub(crate) readback_p95_ms: f64,
     pub(crate) frozen: bool,

@@ -537,6 +537,8 @@ fn drive(remote: &mut Remote, clip: &Clip) {
         json!({"edge_shift": 0.0, "edge_softness": 0.0}),
         json!({"before_seed": "show", "on_failure": "show"}),
         json!({"before_seed": "hide", "on_failure": "hide"}),
+        json!({"temporal_smoothing": 0.5, "drift_repair": false}),
+        json!({"temporal_smoothing": 0, "drift_repair": true}),
         json!({"threads": 1}),
         json!({"threads": 0}),
         json!({"working_size": "256"}),
