@@ -73,45 +73,45 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A person from the shared media, or colour bars for the probe.
+/// A person: the clip in `MATTE_OBS_CLIP`, or one from the shared media; without both, colour bars for the probe.
 fn clip(folder: &Path) -> Clip {
     let shared =
         std::env::var_os("MATTE_SHARED").map_or_else(|| here().join("../../shared"), PathBuf::from);
-    let person = shared.join("media/synthetic/syn05_webcam_lowres_man/video.mp4");
+    let given = std::env::var_os("MATTE_OBS_CLIP").map(PathBuf::from);
+    let webcam = shared.join("media/synthetic/syn05_webcam_lowres_man/video.mp4");
     let lite = here().join("../models/packages/lite");
     let finds = ModelSet::find(&lite.to_string_lossy()).is_ok_and(|set| set.segmentation.is_some());
-    if person.is_file() && finds {
+    let file = folder.join("clip.mp4");
+    let person = given
+        .filter(|f| f.is_file())
+        .or(Some(webcam).filter(|f| f.is_file()));
+    if let Some(person) = person.filter(|_| finds) {
+        // At a size that software GL can draw at camera rate.
+        encode(
+            &[
+                "filesrc",
+                &format!("location={}", person.display()),
+                "!",
+                "decodebin",
+                "!",
+                "videoconvert",
+                "!",
+                "videoscale",
+            ],
+            &file,
+        );
         return Clip {
-            file: person.canonicalize().expect("the clip is there"),
+            file,
             model: "lite",
-            target: (320, 250),
-            room: (20, 20),
+            target: (290, 190),
+            room: (16, 16),
         };
     }
-    println!(
-        "smoke: colour bars, because the shared media or the person segmentation is not there"
+    println!("smoke: colour bars, because there is no clip of a person or no person segmentation");
+    encode(
+        &["videotestsrc", "pattern=smpte75", "num-buffers=150"],
+        &file,
     );
-    let file = folder.join("bars.mp4");
-    let made = Command::new("gst-launch-1.0")
-        .args([
-            "-q",
-            "videotestsrc",
-            "pattern=smpte75",
-            "num-buffers=150",
-            "!",
-        ])
-        .args([
-            "video/x-raw,width=640,height=360,framerate=30/1",
-            "!",
-            "videoconvert",
-            "!",
-            "x264enc",
-            "!",
-        ])
-        .args(["h264parse", "!", "mp4mux", "!", "filesink"])
-        .arg(format!("location={}", file.display()))
-        .status();
-    assert!(made.is_ok_and(|s| s.success()), "colour bars are encoded");
     // White, yellow, cyan, green, magenta, red, blue: the probe keeps blue and leaves green out.
     Clip {
         file,
@@ -119,6 +119,32 @@ fn clip(folder: &Path) -> Clip {
         target: (600, 100),
         room: (320, 100),
     }
+}
+
+/// Encodes what a pipeline gives, at 640×360.
+fn encode(pipeline: &[&str], file: &Path) {
+    let made = Command::new("gst-launch-1.0")
+        .arg("-q")
+        .args(pipeline)
+        .args([
+            "!",
+            "videorate",
+            "!",
+            "video/x-raw,width=640,height=360,framerate=30/1",
+        ])
+        .args([
+            "!",
+            "videoconvert",
+            "!",
+            "x264enc",
+            "speed-preset=veryfast",
+            "quantizer=18",
+            "pass=quant",
+        ])
+        .args(["!", "h264parse", "!", "mp4mux", "!", "filesink"])
+        .arg(format!("location={}", file.display()))
+        .status();
+    assert!(made.is_ok_and(|s| s.success()), "a clip is encoded");
 }
 
 /// A program that is ended with the test.

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{self, Profile};
-use crate::{setup, system};
+use crate::{demo, setup, system};
 
 /// Folder of the filter.
 pub(crate) fn folder() -> PathBuf {
@@ -48,6 +48,12 @@ pub(crate) fn test(args: setup::Args) -> Result<()> {
     }
     let mut tests = cargo();
     tests.args(["test", "--locked"]);
+    match demo::default_clip(&command::target().join("demo"), args) {
+        Ok(clip) => {
+            tests.env("MATTE_OBS_CLIP", clip);
+        }
+        Err(error) => println!("the smoke test goes without the demonstration's clip: {error:#}"),
+    }
     command::run(&mut tests)
 }
 
