@@ -480,6 +480,10 @@ impl Desk<'_> {
                 } else {
                     self.status(|s| s.problem = None);
                     self.name_target();
+                    self.seed_middle = self
+                        .settings
+                        .as_ref()
+                        .is_some_and(|s| s.seed == Seed::Middle);
                 }
             }
             Action::SeedMiddle => {
