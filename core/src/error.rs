@@ -212,6 +212,7 @@ impl Error {
         }
     }
 
+    #[cfg(feature = "import")]
     pub(crate) fn checkpoint(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
         Self::Checkpoint {
             path: path.as_ref().to_owned(),

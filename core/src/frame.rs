@@ -661,6 +661,16 @@ impl MaskImage {
         })
     }
 
+    /// Takes rows without padding.
+    pub(crate) fn from_raw(width: u32, height: u32, data: Vec<u8>) -> Self {
+        debug_assert_eq!(data.len(), width as usize * height as usize);
+        Self {
+            width,
+            height,
+            data,
+        }
+    }
+
     /// The pixels as a view.
     pub fn as_mask(&self) -> Mask<'_> {
         Mask {

@@ -28,6 +28,7 @@
 
 mod error;
 pub mod frame;
+#[cfg(feature = "import")]
 pub mod import;
 mod matte;
 mod matter;
@@ -52,5 +53,6 @@ pub use memory::ReferenceId;
 pub use multi::{MultiMatter, Show, TargetId};
 pub use options::{AlphaMode, Background, Foreground, Options, Policy, Refine, SeedMode};
 pub use runtime::{Backend, Kind, Licence, Manifest, ModelSet, Package};
+pub use seed::middle_mask;
 pub use stages::postprocess::Renderer;
 pub use stats::{Stage, StageStats, Stats};

@@ -17,7 +17,7 @@ pub(crate) enum Profile {
 
 impl Profile {
     /// Name of its folder under `target`.
-    fn folder(self) -> &'static str {
+    pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Dev => "debug",
             Self::Release => "release",

@@ -65,7 +65,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn default_clip(folder: &Path, setup: setup::Args) -> Result<PathBuf> {
+/// The clip of the astronaut, made in `folder` unless it is there.
+pub(crate) fn default_clip(folder: &Path, setup: setup::Args) -> Result<PathBuf> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let clip = folder.join("astronaut.mp4");
     if !clip.is_file() {
         let photograph = paths::cache_dir().join("sources/scikit-image-0.25.2");

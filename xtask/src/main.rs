@@ -12,6 +12,8 @@ mod astronaut;
 mod command;
 mod deb;
 mod demo;
+mod dist;
+mod obs;
 mod setup;
 mod system;
 mod wheel;
@@ -33,7 +35,7 @@ struct Cli {
 enum Task {
     /// Check or install system packages, ONNX Runtime and the person segmentation.
     Setup(setup::Args),
-    /// Set up, then run all tests.
+    /// Set up, then run all tests; with --obs also those of the OBS filter.
     Test {
         /// Run the Python tests of models/ as well (they need PyTorch).
         #[arg(long)]
@@ -45,6 +47,8 @@ enum Task {
     Demo(demo::Args),
     /// Set up, then make a Debian package: plugin, program, models and ONNX Runtime.
     Deb(deb::Args),
+    /// Set up, then lay the OBS filter out for installation, in target/dist.
+    Dist(dist::Args),
     /// Set up, then measure the shipped model and MatAnyone 2 (with weights made by rule).
     Bench {
         #[command(flatten)]
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Task::Test { models, setup } => test(*models, *setup),
         Task::Demo(args) => demo::run(args),
         Task::Deb(args) => deb::run(args),
+        Task::Dist(args) => dist::run(*args),
         Task::Bench { setup, args } => bench(*setup, args),
     };
     match done {
@@ -75,7 +80,9 @@ fn main() -> ExitCode {
 }
 
 fn test(models: bool, args: setup::Args) -> Result<()> {
-    setup::run(args)?;
+    // Without OBS its tests are skipped, and the rest runs.
+    let obs = args.obs;
+    setup::run(setup::Args { obs: false, ..args })?;
     // gst-launch-1.0 in the tests needs the plugin as a file.
     let built = command::build(command::Profile::Dev)?;
     let mut tests = command::cargo();
@@ -93,6 +100,9 @@ fn test(models: bool, args: setup::Args) -> Result<()> {
             .current_dir(command::root())
             .env("PYTHONPATH", command::root().join("models"));
         command::run(&mut python)?;
+    }
+    if obs {
+        obs::test(args)?;
     }
     Ok(())
 }

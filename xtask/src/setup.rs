@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Fetch ONNX Runtime with CUDA and TensorRT (256 MB).
     #[arg(long)]
     gpu: bool,
+    /// Also what the OBS filter and its tests need (OBS, libobs, libclang, Xvfb).
+    #[arg(id = "obs_packages", long = "obs")]
+    pub(crate) obs: bool,
     /// Fetch nothing: check what is there, and say what the rest would bring.
     #[arg(long)]
     offline: bool,
@@ -26,6 +29,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<()> {
     system::ensure(args.offline)?;
+    if args.obs {
+        system::ensure_obs(args.offline)?;
+    }
     let runtime = onnxruntime(args);
     // The rest is optional: what a failure costs is said, and nothing stops.
     if let Err(error) = openvino(args) {

@@ -19,9 +19,28 @@ struct Need {
 /// Makes sure that every system package is there: installs what is missing where this is Debian or Ubuntu and we are
 /// root, otherwise says what to type.
 pub(crate) fn ensure(offline: bool) -> Result<()> {
-    let missing = missing();
+    provide("system packages", missing, instructions, offline)
+}
+
+/// The same for what the OBS filter and its tests need.
+pub(crate) fn ensure_obs(offline: bool) -> Result<()> {
+    provide(
+        "system packages of the OBS filter",
+        missing_for_obs,
+        obs_instructions,
+        offline,
+    )
+}
+
+fn provide(
+    title: &str,
+    look: fn() -> Vec<Need>,
+    instructions: fn(&[&str]) -> String,
+    offline: bool,
+) -> Result<()> {
+    let missing = look();
     if missing.is_empty() {
-        println!("system packages: all there");
+        println!("{title}: all there");
         return Ok(());
     }
     let names: Vec<&str> = missing.iter().map(|need| need.what.as_str()).collect();
@@ -45,7 +64,7 @@ pub(crate) fn ensure(offline: bool) -> Result<()> {
         );
     }
     println!(
-        "system packages: missing {names}; installing {}",
+        "{title}: missing {names}; installing {}",
         packages.join(" ")
     );
     let apt = |args: &[&str]| {
@@ -59,7 +78,7 @@ pub(crate) fn ensure(offline: bool) -> Result<()> {
         &packages,
     ]
     .concat())?;
-    let still: Vec<String> = self::missing().into_iter().map(|need| need.what).collect();
+    let still: Vec<String> = look().into_iter().map(|need| need.what).collect();
     if !still.is_empty() {
         bail!("still missing after the installation: {}", still.join(", "));
     }
@@ -157,6 +176,69 @@ fn missing() -> Vec<Need> {
         "python3-pip",
     );
     missing
+}
+
+/// Building the filter takes libobs and libclang (for its bindings), testing it OBS, a display without a screen, and
+/// software GL.
+fn missing_for_obs() -> Vec<Need> {
+    let exists = |program: &str| {
+        std::env::var_os("PATH").is_some_and(|path| {
+            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+        })
+    };
+    let library = |folder: &str, beginning: &str| {
+        std::fs::read_dir(folder).is_ok_and(|mut entries| {
+            entries.any(|e| e.is_ok_and(|e| e.file_name().to_string_lossy().starts_with(beginning)))
+        })
+    };
+    let triple = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let in_system = |name: &str| {
+        [triple.as_str(), "/usr/lib64", "/usr/lib"]
+            .iter()
+            .any(|f| library(f, name))
+    };
+    let clang = in_system("libclang")
+        || (11..30).any(|version| library(&format!("/usr/lib/llvm-{version}/lib"), "libclang"));
+    [
+        (in_system("libobs.so"), "libobs with headers", "libobs-dev"),
+        (clang, "libclang", "libclang-dev"),
+        (
+            command::succeeds("pkg-config", &["x11"]),
+            "libX11 with headers",
+            "libx11-dev",
+        ),
+        (exists("obs"), "obs", "obs-studio"),
+        (
+            Path::new("/usr/share/obs/obs-plugins/obs-ffmpeg").is_dir(),
+            "plugins of OBS",
+            "obs-plugins",
+        ),
+        (exists("xvfb-run"), "xvfb-run", "xvfb"),
+        (exists("xauth"), "xauth", "xauth"),
+        (in_system("libEGL.so.1"), "libEGL", "libegl1"),
+        (
+            library(&format!("{triple}/dri"), "swrast") || library("/usr/lib64/dri", "swrast"),
+            "software GL",
+            "libgl1-mesa-dri",
+        ),
+    ]
+    .into_iter()
+    .filter(|(there, ..)| !there)
+    .map(|(_, what, package)| Need {
+        what: what.to_owned(),
+        package,
+    })
+    .collect()
+}
+
+fn obs_instructions(debian: &[&str]) -> String {
+    format!(
+        "  Debian, Ubuntu:  sudo apt-get install {}\n  \
+         Fedora:          sudo dnf install obs-studio obs-studio-devel clang-devel libX11-devel xorg-x11-server-Xvfb \
+         xorg-x11-xauth mesa-libEGL mesa-dri-drivers   (obs-studio: from RPM Fusion)\n  \
+         Arch:            sudo pacman -S obs-studio clang libx11 xorg-server-xvfb xorg-xauth mesa",
+        debian.join(" ")
+    )
 }
 
 fn instructions(debian: &[&str]) -> String {

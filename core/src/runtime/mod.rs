@@ -12,5 +12,6 @@ pub use backend::{Backend, availability};
 pub(crate) use backend::{Engine, Role};
 pub(crate) use graph::Graph;
 pub use manifest::{Kind, Licence, Manifest, MemoryDefaults, WorkingSizes};
+#[cfg(feature = "import")]
 pub(crate) use model_set::hash_file;
 pub use model_set::{ModelSet, Package};

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy as _;
+use parking_lot::Mutex;
 
 /// Version of ONNX Runtime that the engine is built and tested with.
 pub const ONNXRUNTIME_VERSION: &str = "1.31.1";
@@ -72,8 +73,22 @@ fn program_dir() -> Option<PathBuf> {
     env::current_exe().ok()?.parent().map(Path::to_owned)
 }
 
-/// Places where ONNX Runtime's shared library may be, in order: `$MATTE_ONNXRUNTIME` and `$ORT_DYLIB_PATH` (files),
-/// beside the program, the cache (the library with GPU providers first), the system's library directories.
+/// Folders that [`add_installation`] was given.
+static INSTALLATIONS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Names a folder of the installation that this code is part of, for a plugin that is loaded into a program that lies
+/// elsewhere: packages are looked for in `models` in it, libraries in `lib`, before all other places but those that the
+/// environment names.
+pub fn add_installation(folder: impl Into<PathBuf>) {
+    let folder = folder.into();
+    let mut all = INSTALLATIONS.lock();
+    if !all.contains(&folder) {
+        all.push(folder);
+    }
+}
+
+/// Places where ONNX Runtime's shared library may be, in order: `$MATTE_ONNXRUNTIME` and `$ORT_DYLIB_PATH` (files), the
+/// folders of [`add_installation`], beside the program, the cache (the library with GPU providers first), the system's library directories.
 pub fn onnxruntime_candidates() -> Vec<PathBuf> {
     let mut all = Vec::new();
     for name in ["MATTE_ONNXRUNTIME", "ORT_DYLIB_PATH"] {
@@ -83,6 +98,9 @@ pub fn onnxruntime_candidates() -> Vec<PathBuf> {
         }
     }
     let file = onnxruntime_file_name();
+    for dir in INSTALLATIONS.lock().iter() {
+        all.push(dir.join("lib").join(&file));
+    }
     if let Some(dir) = program_dir() {
         all.push(dir.join(&file));
         all.push(dir.join("../lib/matte").join(&file));
@@ -124,12 +142,13 @@ pub fn find_openvino() -> Option<PathBuf> {
         .find(|p| p.is_file())
 }
 
-/// Directories that hold model packages, in order: `$MATTE_MODELS` (a path list), the cache, beside the program, the
-/// system's shared data, the source tree that this was built from.
+/// Directories that hold model packages, in order: `$MATTE_MODELS` (a path list), the folders of [`add_installation`], the
+/// cache, beside the program, the system's shared data, the source tree that this was built from.
 pub fn model_dirs() -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = env::var_os("MATTE_MODELS")
         .map(|list| env::split_paths(&list).collect())
         .unwrap_or_default();
+    all.extend(INSTALLATIONS.lock().iter().map(|dir| dir.join("models")));
     all.push(models_cache());
     if let Some(dir) = program_dir() {
         all.push(dir.join("models"));

@@ -1,0 +1,950 @@
+//! Everything on the GPU. It runs on the graphics thread and waits for nobody.
+
+use std::ffi::CStr;
+use std::time::{Duration, Instant};
+
+use crate::ffi::{
+    Blend, ColorSpace, Effect, Format, Graphics, Source, StageSurface, TexRender, Texture,
+    TextureRef, Value, draw_premultiplied, draw_raw, linear_srgb, module_file, video_frame_time,
+};
+use crate::ring::{Ring, SLOTS, Shown, Verdict};
+use crate::settings::{Background, Drawing, Mode, Policy, View};
+use crate::status::{self, Phase, Times};
+use crate::worker::{Answer, Geometry, Picture, Shared};
+
+/// What is drawn this time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene {
+    pub(crate) parent: Source,
+    pub(crate) target: Source,
+    pub(crate) drawing: Drawing,
+    pub(crate) frozen: bool,
+    /// Ticks of OBS so far.
+    pub(crate) tick: u64,
+}
+
+/// A picture that was not rendered for so many ticks of OBS was hidden, or the filter was off: what was known of it is
+/// out of date. Ticks are counted, not time, because OBS itself may be late.
+const GAP: u64 = 8;
+/// In lowest latency, a matte older than this is not drawn any more: the target has moved on, and the room would show.
+const STALE: f64 = 1_000_000_000.0;
+/// How many frames may wait for the network.
+const WAITING_LOW: usize = 1;
+/// As above; one more than the newest, so that one slow frame does not cost another its turn.
+const WAITING_ALIGNED: usize = 2;
+/// A picture is scaled down at most so much in one go: the shader's taps reach no further.
+const LARGEST_STEP: u32 = 4;
+/// Halvings before the blur.
+const MAX_LEVELS: usize = 7;
+
+/// What the picture shows now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Now {
+    /// The picture in this slot with the matte that lies in `full`.
+    Matte { slot: usize },
+    /// No matte; the policy decides about the picture in this slot.
+    Without { slot: usize, failed: bool },
+    /// Nothing was captured.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Staging {
+    surfaces: [StageSurface; 2],
+    /// Number, generation of the frame that each was filled with last and that was not read.
+    pending: [Option<(u64, u64)>; 2],
+    next: usize,
+    small: TexRender,
+    /// Steps on the way to the small picture, for large ones.
+    steps: Vec<TexRender>,
+    geometry: Geometry,
+}
+
+/// The GPU side of a filter.
+#[derive(Debug)]
+pub(crate) struct Render {
+    effect: Option<Result<Effect, String>>,
+    size: (u32, u32),
+    space: ColorSpace,
+    ring: Ring,
+    captures: [Option<TexRender>; SLOTS],
+    staging: Option<Staging>,
+    /// Mattes that came and are not shown yet.
+    answers: Vec<Answer>,
+    /// The matte that was uploaded: number and time of its frame, size.
+    uploaded: Option<(u64, u64, (u32, u32))>,
+    matte: Option<Texture>,
+    /// The matte at full size.
+    full: Option<TexRender>,
+    /// For filters along one axis after the other.
+    half_way: Option<TexRender>,
+    behind: Vec<TexRender>,
+    behind_spare: Option<TexRender>,
+    /// Which of `behind` holds the finished blur.
+    blurred: Option<usize>,
+    wanted: Option<(u32, u32)>,
+    last_frame: u64,
+    last_tick: u64,
+    mode: Mode,
+    /// When the frames were captured that the network has not answered, for lowest latency: number, time.
+    sent: Vec<(u64, u64)>,
+    counter: u64,
+    now: Now,
+    /// The drawing that `full` and `behind` were made for.
+    prepared: Option<Drawing>,
+    own: Times,
+    drawing_calls: Times,
+    readback: Times,
+    delay_ms: f64,
+    captured: u64,
+    frozen: bool,
+}
+
+/// A texrender of this format, made when it is first needed.
+fn ensure<'a>(
+    slot: &'a mut Option<TexRender>,
+    graphics: &Graphics,
+    format: Format,
+) -> Option<&'a mut TexRender> {
+    if slot.is_none() {
+        *slot = TexRender::new(graphics, format);
+    }
+    slot.as_mut()
+}
+
+fn pair((width, height): (u32, u32)) -> [f32; 2] {
+    [width as f32, height as f32]
+}
+
+/// Stops while something runs that is not the filter's own work.
+struct Clock {
+    started: Instant,
+    excluded: Duration,
+    /// Part of what is excluded: calls that draw the filter's passes.
+    drawing: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            excluded: Duration::ZERO,
+            drawing: Duration::ZERO,
+        }
+    }
+
+    fn drawing<R>(&mut self, body: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let result = body();
+        self.drawing += start.elapsed();
+        self.excluded += start.elapsed();
+        result
+    }
+
+    fn exclude<R>(&mut self, body: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let result = body();
+        self.excluded += start.elapsed();
+        result
+    }
+
+    fn own(&self) -> Duration {
+        self.started.elapsed().saturating_sub(self.excluded)
+    }
+}
+
+impl Render {
+    pub(crate) fn new() -> Self {
+        Self {
+            effect: None,
+            size: (0, 0),
+            space: ColorSpace::Srgb,
+            ring: Ring::new(),
+            captures: [const { None }; SLOTS],
+            staging: None,
+            answers: Vec::with_capacity(SLOTS),
+            uploaded: None,
+            matte: None,
+            full: None,
+            half_way: None,
+            behind: Vec::new(),
+            behind_spare: None,
+            blurred: None,
+            wanted: None,
+            last_frame: 0,
+            last_tick: 0,
+            mode: Mode::Low,
+            sent: Vec::with_capacity(SLOTS),
+            counter: 0,
+            now: Now::Nothing,
+            prepared: None,
+            own: Times::new(),
+            drawing_calls: Times::new(),
+            readback: Times::new(),
+            delay_ms: 0.0,
+            captured: 0,
+            frozen: false,
+        }
+    }
+
+    /// Draws the filter once; the first time in a frame of OBS everything is brought up to date.
+    pub(crate) fn draw(&mut self, graphics: &Graphics, scene: &Scene, shared: &Shared) {
+        let size = scene.target.base_size();
+        if size.0 == 0 || size.1 == 0 {
+            return;
+        }
+        // The effect is taken out while it is used, so that the rest of `self` may change.
+        let effect = match self.effect.take() {
+            None => open_effect(),
+            Some(effect) => effect,
+        };
+        if let Ok(effect) = &effect {
+            let time = video_frame_time();
+            if time != self.last_frame {
+                let mut clock = Clock::start();
+                self.frame(graphics, effect, scene, shared, size, time, &mut clock);
+                self.own.add(clock.own());
+                self.drawing_calls.add(clock.drawing);
+            }
+            if self.prepared != Some(scene.drawing) {
+                self.prepare(graphics, effect, &scene.drawing);
+            }
+            self.compose(graphics, effect, &scene.drawing);
+        }
+        self.effect = Some(effect);
+    }
+
+    /// What the status shows.
+    pub(crate) fn tell(&self, status: &mut status::Render) {
+        // Percentiles sort: not every frame.
+        if !self.captured.is_multiple_of(16) && status.captured != 0 {
+            status.frozen = self.frozen;
+            return;
+        }
+        *status = status::Render {
+            delay_ms: self.delay_ms,
+            captured: self.captured,
+            own_p50_ms: self.own.percentile(0.5),
+            own_p95_ms: self.own.percentile(0.95),
+            drawing_p95_ms: self.drawing_calls.percentile(0.95),
+            own_max_ms: self.own.longest.as_secs_f64() * 1e3,
+            readback_p95_ms: self.readback.percentile(0.95),
+            frozen: self.frozen,
+            problem: match &self.effect {
+                Some(Err(e)) => Some(e.clone()),
+                _ => None,
+            },
+        };
+    }
+
+    fn forget(&mut self, shared: &Shared) {
+        self.ring.clear();
+        self.sent.clear();
+        for answer in self.answers.drain(..) {
+            shared.give_back(answer.picture.rgba);
+        }
+        self.uploaded = None;
+        self.now = Now::Nothing;
+        if let Some(staging) = &mut self.staging {
+            staging.pending = [None; 2];
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all of them are the one frame")]
+    fn frame(
+        &mut self,
+        graphics: &Graphics,
+        effect: &Effect,
+        scene: &Scene,
+        shared: &Shared,
+        size: (u32, u32),
+        time: u64,
+        clock: &mut Clock,
+    ) {
+        let gap = scene.tick.saturating_sub(self.last_tick) > GAP;
+        (self.last_frame, self.last_tick) = (time, scene.tick);
+        self.frozen = scene.frozen;
+        if scene.frozen && self.now != Now::Nothing {
+            return;
+        }
+        let space = scene.target.color_space();
+        if size != self.size || space.format() != self.space.format() {
+            self.captures = [const { None }; SLOTS];
+            (self.full, self.half_way, self.behind_spare) = (None, None, None);
+            self.behind.clear();
+        }
+        if size != self.size || space != self.space || gap || scene.drawing.mode != self.mode {
+            self.forget(shared);
+            (self.size, self.space, self.mode) = (size, space, scene.drawing.mode);
+        }
+        if self.wanted != Some(size) {
+            self.wanted = Some(size);
+            shared.want(size);
+        }
+        let geometry = shared.geometry().filter(|g| g.source == size);
+        if geometry.is_none() {
+            self.staging = None;
+            // Nothing that was made before the model was chosen may be shown.
+            self.drop_mattes(shared);
+        }
+        if let Some(geometry) = geometry
+            && self.staging.as_ref().is_none_or(|s| s.geometry != geometry)
+        {
+            self.drop_mattes(shared);
+            self.staging = Staging::new(graphics, geometry);
+        }
+        self.collect(shared);
+        let captured = self.capture(graphics, scene, time, clock);
+        if let Some((slot, id)) = captured
+            && self.staging.is_some()
+        {
+            self.send(graphics, effect, shared, slot, id, clock);
+        }
+        self.choose(graphics, shared, time);
+        clock.drawing(|| self.prepare(graphics, effect, &scene.drawing));
+    }
+
+    fn drop_mattes(&mut self, shared: &Shared) {
+        self.uploaded = None;
+        for answer in self.answers.drain(..) {
+            shared.give_back(answer.picture.rgba);
+        }
+        if matches!(self.now, Now::Matte { .. }) {
+            self.now = Now::Nothing;
+        }
+        self.ring.clear();
+        self.sent.clear();
+    }
+
+    /// Takes what the worker has finished.
+    fn collect(&mut self, shared: &Shared) {
+        let generation = self.staging.as_ref().map(|s| s.geometry.generation);
+        while let Some(answer) = shared.take_answer() {
+            let id = answer.picture.id;
+            let known = Some(answer.picture.generation) == generation
+                && match self.mode {
+                    Mode::Aligned => self.ring.answered(id, answer.verdict),
+                    Mode::Low => self.sent.iter().any(|(sent, _)| *sent == id),
+                };
+            if !known {
+                shared.give_back(answer.picture.rgba);
+                continue;
+            }
+            if self.mode == Mode::Low {
+                for old in self.answers.drain(..) {
+                    shared.give_back(old.picture.rgba);
+                }
+            }
+            self.answers.push(answer);
+        }
+    }
+
+    /// The target as it is now, into a slot.
+    fn capture(
+        &mut self,
+        graphics: &Graphics,
+        scene: &Scene,
+        time: u64,
+        clock: &mut Clock,
+    ) -> Option<(usize, u64)> {
+        let (slot, id) = match self.mode {
+            Mode::Aligned => self.ring.capture(time)?,
+            Mode::Low => {
+                self.counter += 1;
+                (0, self.counter)
+            }
+        };
+        let (size, space) = (self.size, self.space);
+        let target = ensure(&mut self.captures[slot], graphics, space.format())?;
+        let drawn = clock.exclude(|| {
+            target.draw(graphics, size, space, Blend::Source, || {
+                scene.target.draw_as_target(graphics, scene.parent);
+            })
+        });
+        if !drawn {
+            self.ring.dropped(id);
+            return None;
+        }
+        self.captured += 1;
+        if self.mode == Mode::Low {
+            if self.sent.len() >= SLOTS {
+                self.sent.remove(0);
+            }
+            self.sent.push((id, time));
+        }
+        Some((slot, id))
+    }
+
+    /// Scales the captured picture down and begins to read it back; hands over the one that was begun a frame ago.
+    fn send(
+        &mut self,
+        graphics: &Graphics,
+        effect: &Effect,
+        shared: &Shared,
+        slot: usize,
+        id: u64,
+        clock: &mut Clock,
+    ) {
+        let Some(staging) = &mut self.staging else {
+            return;
+        };
+        let Some(picture) = self.captures[slot].as_ref().and_then(TexRender::texture) else {
+            return;
+        };
+        let previous = 1 - staging.next;
+        if let Some((id, generation)) = staging.pending[previous].take() {
+            let mut rgba = shared.buffer();
+            let start = Instant::now();
+            let read = clock.exclude(|| staging.surfaces[previous].read(graphics, &mut rgba));
+            self.readback.add(start.elapsed());
+            if read {
+                let picture = Picture {
+                    id,
+                    generation,
+                    size: staging.geometry.working,
+                    rgba,
+                };
+                let capacity = match self.mode {
+                    Mode::Low => WAITING_LOW,
+                    Mode::Aligned => WAITING_ALIGNED,
+                };
+                if let Some(replaced) = shared.send(picture, capacity) {
+                    self.ring.dropped(replaced);
+                }
+            } else {
+                shared.give_back(rgba);
+                self.ring.dropped(id);
+            }
+        }
+        let (size, space) = (self.size, self.space);
+        if clock.drawing(|| staging.shrink(graphics, effect, picture, size, space))
+            && let Some(small) = staging.small.texture()
+        {
+            clock.drawing(|| staging.surfaces[staging.next].stage(graphics, small));
+            staging.pending[staging.next] = Some((id, staging.geometry.generation));
+            staging.next = previous;
+        } else {
+            self.ring.dropped(id);
+        }
+    }
+
+    /// Decides what to show and uploads its matte.
+    fn choose(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
+        let failed = shared.phase() == Phase::Failed;
+        if self.staging.is_none() {
+            self.now = match self.newest_slot() {
+                Some(slot) => Now::Without { slot, failed },
+                None => Now::Nothing,
+            };
+            return;
+        }
+        match self.mode {
+            Mode::Aligned => self.choose_aligned(graphics, shared, time),
+            Mode::Low => self.choose_low(graphics, shared, time),
+        }
+    }
+
+    fn newest_slot(&self) -> Option<usize> {
+        match self.mode {
+            Mode::Low => self.captures[0].as_ref().map(|_| 0),
+            Mode::Aligned => self.ring.newest_slot().map(|(slot, _)| slot),
+        }
+    }
+
+    fn choose_aligned(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
+        let Some(Shown {
+            slot,
+            id,
+            time: captured,
+            verdict,
+        }) = self.ring.show()
+        else {
+            self.now = self
+                .newest_slot()
+                .map_or(Now::Nothing, |slot| Now::Without {
+                    slot,
+                    failed: false,
+                });
+            return;
+        };
+        self.delay_ms = time.saturating_sub(captured) as f64 / 1e6;
+        if let Some(index) = self.answers.iter().position(|a| a.picture.id == id) {
+            // Those before it were passed over.
+            for answer in self.answers.drain(..=index) {
+                if answer.picture.id == id && verdict == Verdict::Matte {
+                    upload(
+                        &mut self.matte,
+                        &mut self.uploaded,
+                        graphics,
+                        &answer.picture,
+                        captured,
+                    );
+                }
+                shared.give_back(answer.picture.rgba);
+            }
+        }
+        self.now = match verdict {
+            Verdict::Matte if self.uploaded.is_some_and(|(uploaded, ..)| uploaded == id) => {
+                Now::Matte { slot }
+            }
+            Verdict::Matte | Verdict::Failed => Now::Without { slot, failed: true },
+            Verdict::BeforeSeed => Now::Without {
+                slot,
+                failed: false,
+            },
+        };
+    }
+
+    fn choose_low(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
+        let slot = 0;
+        if let Some(answer) = self.answers.pop() {
+            let id = answer.picture.id;
+            let captured = self
+                .sent
+                .iter()
+                .find(|(sent, _)| *sent == id)
+                .map_or(time, |(_, time)| *time);
+            self.sent.retain(|(sent, _)| *sent > id);
+            match answer.verdict {
+                Verdict::Matte => {
+                    upload(
+                        &mut self.matte,
+                        &mut self.uploaded,
+                        graphics,
+                        &answer.picture,
+                        captured,
+                    );
+                    self.now = Now::Matte { slot };
+                }
+                verdict => {
+                    self.uploaded = None;
+                    self.now = Now::Without {
+                        slot,
+                        failed: verdict == Verdict::Failed,
+                    };
+                }
+            }
+            shared.give_back(answer.picture.rgba);
+        }
+        match (self.uploaded, self.now) {
+            (Some((_, captured, _)), Now::Matte { .. }) => {
+                let age = time.saturating_sub(captured) as f64;
+                self.delay_ms = age / 1e6;
+                if age > STALE.max(4e6 * shared.inference_p95_ms()) {
+                    self.uploaded = None;
+                    self.now = Now::Without { slot, failed: true };
+                }
+            }
+            (_, Now::Without { .. }) => {}
+            _ => {
+                self.now = Now::Without {
+                    slot,
+                    failed: false,
+                }
+            }
+        }
+    }
+
+    /// The matte at full size, its edges, and the blurred background.
+    fn prepare(&mut self, graphics: &Graphics, effect: &Effect, drawing: &Drawing) {
+        self.prepared = Some(*drawing);
+        self.blurred = None;
+        let Now::Matte { slot } = self.now else {
+            return;
+        };
+        if !self.enlarge(graphics, effect, drawing, slot) {
+            self.now = Now::Without { slot, failed: true };
+            return;
+        }
+        let unit = [1.0 / self.size.0 as f32, 1.0 / self.size.1 as f32];
+        for (technique, radius) in [
+            (c"Shift", drawing.edge_shift),
+            (c"Soften", drawing.edge_softness),
+        ] {
+            if radius != 0.0 {
+                for direction in [[unit[0], 0.0], [0.0, unit[1]]] {
+                    self.along(graphics, effect, technique, direction, radius);
+                }
+            }
+        }
+        if drawing.background == Background::Blur && drawing.view == View::Result {
+            self.blur(graphics, effect, drawing, slot);
+        }
+    }
+
+    fn enlarge(
+        &mut self,
+        graphics: &Graphics,
+        effect: &Effect,
+        drawing: &Drawing,
+        slot: usize,
+    ) -> bool {
+        let (size, space) = (self.size, self.space);
+        let (Some((_, _, working)), Some(matte)) = (self.uploaded, &self.matte) else {
+            return false;
+        };
+        let Some(picture) = self.captures[slot].as_ref().and_then(TexRender::texture) else {
+            return false;
+        };
+        let technique = match (drawing.refine, space) {
+            (false, _) => c"Enlarge",
+            (true, ColorSpace::Srgb) => c"Refine",
+            (true, _) => c"RefineLinear",
+        };
+        let Some(full) = ensure(&mut self.full, graphics, Format::R8) else {
+            return false;
+        };
+        let mut drawn = false;
+        draw_raw(graphics, || {
+            drawn = full.draw(graphics, size, ColorSpace::Srgb, Blend::Replace, || {
+                effect.draw(
+                    graphics,
+                    technique,
+                    &[
+                        (c"image", Value::Texture(picture)),
+                        (c"matte", Value::Texture(matte.as_ref())),
+                        (c"matte_size", Value::Pair(pair(working))),
+                    ],
+                    size,
+                );
+            });
+        });
+        drawn
+    }
+
+    /// A filter along one axis over the matte at full size.
+    fn along(
+        &mut self,
+        graphics: &Graphics,
+        effect: &Effect,
+        technique: &CStr,
+        direction: [f32; 2],
+        radius: f32,
+    ) {
+        let size = self.size;
+        let Some(source) = self.full.as_ref().and_then(TexRender::texture) else {
+            return;
+        };
+        let Some(target) = ensure(&mut self.half_way, graphics, Format::R8) else {
+            return;
+        };
+        let mut drawn = false;
+        draw_raw(graphics, || {
+            drawn = target.draw(graphics, size, ColorSpace::Srgb, Blend::Replace, || {
+                effect.draw(
+                    graphics,
+                    technique,
+                    &[
+                        (c"alpha", Value::Texture(source)),
+                        (c"direction", Value::Pair(direction)),
+                        (c"radius", Value::Float(radius)),
+                    ],
+                    size,
+                );
+            });
+        });
+        if drawn {
+            std::mem::swap(&mut self.full, &mut self.half_way);
+        }
+    }
+
+    /// Halves the picture without the target until the blur is a few pixels wide, then blurs.
+    fn blur(&mut self, graphics: &Graphics, effect: &Effect, drawing: &Drawing, slot: usize) {
+        let sigma = drawing.background_blur / 20.0 * self.size.0.max(self.size.1) as f32;
+        let (mut levels, mut scaled) = (1, sigma / 2.0);
+        while scaled > 4.0 && levels < MAX_LEVELS {
+            levels += 1;
+            scaled /= 2.0;
+        }
+        while self.behind.len() < levels {
+            match TexRender::new(graphics, Format::Rgba16F) {
+                Some(target) => self.behind.push(target),
+                None => return,
+            }
+        }
+        let Some(spare) = ensure(&mut self.behind_spare, graphics, Format::Rgba16F) else {
+            return;
+        };
+        let (Some(picture), Some(alpha)) = (
+            self.captures[slot].as_ref().and_then(TexRender::texture),
+            self.full.as_ref().and_then(TexRender::texture),
+        ) else {
+            return;
+        };
+        let (full, space, behind) = (self.size, self.space, &mut self.behind);
+        let half = |(w, h): (u32, u32)| ((w / 2).max(1), (h / 2).max(1));
+        let mut size = full;
+        draw_raw(graphics, || {
+            for level in 0..levels {
+                size = half(size);
+                let (before, rest) = behind.split_at_mut(level);
+                let values: [(&CStr, Value<'_>); 2] = match before.last().map(TexRender::texture) {
+                    None => [
+                        (c"image", light(picture, space)),
+                        (c"alpha", Value::Texture(alpha)),
+                    ],
+                    Some(Some(last)) => [
+                        (c"behind", Value::Texture(last)),
+                        (c"alpha", Value::Texture(alpha)),
+                    ],
+                    Some(None) => return,
+                };
+                let technique = if level == 0 {
+                    c"BehindFirst"
+                } else {
+                    c"BehindHalf"
+                };
+                rest[0].draw(graphics, size, ColorSpace::Srgb16F, Blend::Replace, || {
+                    effect.draw(graphics, technique, &values, size);
+                });
+            }
+            let unit = [1.0 / size.0 as f32, 1.0 / size.1 as f32];
+            let last = &mut behind[levels - 1];
+            for (direction, there) in [([unit[0], 0.0], true), ([0.0, unit[1]], false)] {
+                let (source, target) = if there {
+                    (&mut *last, &mut *spare)
+                } else {
+                    (&mut *spare, &mut *last)
+                };
+                let Some(texture) = source.texture() else {
+                    return;
+                };
+                target.draw(graphics, size, ColorSpace::Srgb16F, Blend::Replace, || {
+                    effect.draw(
+                        graphics,
+                        c"BehindBlur",
+                        &[
+                            (c"behind", Value::Texture(texture)),
+                            (c"direction", Value::Pair(direction)),
+                            (c"radius", Value::Float(scaled.max(0.1))),
+                        ],
+                        size,
+                    );
+                });
+            }
+        });
+        self.blurred = Some(levels - 1);
+    }
+
+    /// Draws what there is onto what OBS renders.
+    fn compose(&self, graphics: &Graphics, effect: &Effect, drawing: &Drawing) {
+        let linear = linear_srgb(graphics) || self.space != ColorSpace::Srgb;
+        let size = self.size;
+        let colour = drawing
+            .background_colour
+            .map(|c| if linear { to_light(c) } else { c });
+        let [red, green, blue] = colour;
+        let bind = |texture| match linear {
+            true => light(texture, self.space),
+            false => Value::Texture(texture),
+        };
+        let draw = |technique: &CStr, values: &[(&CStr, Value<'_>)]| {
+            draw_premultiplied(graphics, linear, || {
+                effect.draw(graphics, technique, values, size)
+            });
+        };
+        let picture = |slot: usize| self.captures[slot].as_ref().and_then(TexRender::texture);
+        match self.now {
+            Now::Matte { slot } => {
+                let (Some(image), Some(alpha)) = (
+                    picture(slot),
+                    self.full.as_ref().and_then(TexRender::texture),
+                ) else {
+                    return;
+                };
+                let technique = match (drawing.view, drawing.background) {
+                    (View::Matte, _) => c"DrawMatte",
+                    (View::Checkerboard, _) => c"DrawChecker",
+                    (View::Result, Background::Transparent) => c"Draw",
+                    (View::Result, Background::Colour) => c"DrawColour",
+                    (View::Result, Background::Blur) => c"DrawBlur",
+                };
+                let behind = match technique == c"DrawBlur" {
+                    true => match self.blurred.and_then(|level| self.behind[level].texture()) {
+                        Some(behind) => behind,
+                        None => return,
+                    },
+                    false => image,
+                };
+                let technique = match technique == c"DrawBlur" && !linear {
+                    // The blur holds light; where OBS does not blend light, it is encoded.
+                    true => c"DrawBlurEncoded",
+                    false => technique,
+                };
+                draw(
+                    technique,
+                    &[
+                        (c"image", bind(image)),
+                        (c"alpha", Value::Texture(alpha)),
+                        (c"behind", Value::Texture(behind)),
+                        (c"image_size", Value::Pair(pair(size))),
+                        (c"colour", Value::Vector([red, green, blue, 1.0])),
+                        (
+                            c"linear_light",
+                            Value::Float(if linear { 1.0 } else { 0.0 }),
+                        ),
+                    ],
+                );
+            }
+            Now::Without { slot, failed } => {
+                let policy = if failed {
+                    drawing.on_failure
+                } else {
+                    drawing.before_seed
+                };
+                match (policy, drawing.view, drawing.background) {
+                    (Policy::Show, View::Result | View::Checkerboard, _) => {
+                        if let Some(image) = picture(slot) {
+                            draw(c"DrawPicture", &[(c"image", bind(image))]);
+                        }
+                    }
+                    (_, View::Matte, _) => {
+                        draw(
+                            c"DrawSolid",
+                            &[(c"colour", Value::Vector([0.0, 0.0, 0.0, 1.0]))],
+                        );
+                    }
+                    (Policy::Hide, View::Result, Background::Colour) => {
+                        draw(
+                            c"DrawSolid",
+                            &[(c"colour", Value::Vector([red, green, blue, 1.0]))],
+                        );
+                    }
+                    // A blur of all that is there would show the room.
+                    (Policy::Hide, ..) => {}
+                }
+            }
+            Now::Nothing => {}
+        }
+    }
+}
+
+fn open_effect() -> Result<Effect, String> {
+    let effect = module_file("matte.effect")
+        .ok_or_else(|| "matte.effect is missing from the plugin's data folder".to_owned())
+        .and_then(|path| Effect::open(&path));
+    if let Err(e) = &effect {
+        log::error!("{e}");
+    }
+    effect
+}
+
+/// A picture bound so that light is sampled.
+fn light(texture: TextureRef<'_>, space: ColorSpace) -> Value<'_> {
+    match space {
+        ColorSpace::Srgb => Value::TextureSrgb(texture),
+        ColorSpace::Srgb16F | ColorSpace::Rec709Extended => Value::Texture(texture),
+    }
+}
+
+/// An encoded value as light.
+fn to_light(value: f32) -> f32 {
+    if value <= 0.04045 {
+        value / 12.92
+    } else {
+        ((value + 0.055) / 1.055).powf(2.4)
+    }
+}
+
+fn upload(
+    matte: &mut Option<Texture>,
+    uploaded: &mut Option<(u64, u64, (u32, u32))>,
+    graphics: &Graphics,
+    picture: &Picture,
+    captured: u64,
+) {
+    if uploaded.is_none_or(|(.., size)| size != picture.size) {
+        *matte = None;
+    }
+    if matte.is_none() {
+        *matte = Texture::new(graphics, picture.size);
+    }
+    let filled = matte
+        .as_mut()
+        .is_some_and(|texture| texture.fill(graphics, &picture.rgba));
+    *uploaded = filled.then_some((picture.id, captured, picture.size));
+}
+
+impl Staging {
+    fn new(graphics: &Graphics, geometry: Geometry) -> Option<Self> {
+        let surface = || StageSurface::new(graphics, geometry.working);
+        Some(Self {
+            surfaces: [surface()?, surface()?],
+            pending: [None; 2],
+            next: 0,
+            small: TexRender::new(graphics, Format::Rgba)?,
+            steps: Vec::new(),
+            geometry,
+        })
+    }
+
+    /// The picture at the working size, encoded, in `small`.
+    fn shrink(
+        &mut self,
+        graphics: &Graphics,
+        effect: &Effect,
+        picture: TextureRef<'_>,
+        mut size: (u32, u32),
+        space: ColorSpace,
+    ) -> bool {
+        let working = self.geometry.working;
+        let too_large =
+            |(w, h): (u32, u32)| w > working.0 * LARGEST_STEP || h > working.1 * LARGEST_STEP;
+        let technique = match space {
+            ColorSpace::Srgb => c"Shrink",
+            _ => c"ShrinkLinear",
+        };
+        let (small, steps) = (&mut self.small, &mut self.steps);
+        let mut drawn = false;
+        draw_raw(graphics, || {
+            let mut used = 0;
+            while too_large(size) {
+                if steps.len() == used {
+                    match TexRender::new(graphics, space.format()) {
+                        Some(step) => steps.push(step),
+                        None => return,
+                    }
+                }
+                let next = (size.0.div_ceil(2), size.1.div_ceil(2));
+                let (before, rest) = steps.split_at_mut(used);
+                let source = match before.last() {
+                    Some(step) => step.texture(),
+                    None => Some(picture),
+                };
+                let Some(source) = source else {
+                    return;
+                };
+                rest[0].draw(graphics, next, space, Blend::Replace, || {
+                    effect.draw(
+                        graphics,
+                        c"BehindHalf",
+                        &[(c"behind", Value::Texture(source))],
+                        next,
+                    );
+                });
+                size = next;
+                used += 1;
+            }
+            let source = match used.checked_sub(1) {
+                Some(last) => steps[last].texture(),
+                None => Some(picture),
+            };
+            let Some(source) = source else {
+                return;
+            };
+            drawn = small.draw(graphics, working, ColorSpace::Srgb, Blend::Replace, || {
+                effect.draw(
+                    graphics,
+                    technique,
+                    &[
+                        (c"image", Value::Texture(source)),
+                        (c"image_size", Value::Pair(pair(size))),
+                        (c"target_size", Value::Pair(pair(working))),
+                    ],
+                    working,
+                );
+            });
+        });
+        drawn
+    }
+}

@@ -1,0 +1,664 @@
+//! The engine on a thread of its own.
+//!
+//! The graphics thread leaves frames in a mailbox that keeps only the newest ones, and takes mattes out of another; each
+//! is locked for a few moves of pointers. Buffers go around: the graphics thread fills one with the network's picture,
+//! the worker writes the matte into its alpha, the graphics thread uploads it and gives it back.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use matte_core::{
+    Error, Frame, Mask, MaskImage, MatteState, Matter, ModelSet, OutputFormat, OutputMut,
+    PixelFormat,
+};
+use parking_lot::{Condvar, Mutex};
+
+use crate::ffi::panic_message;
+use crate::hotkeys::Action;
+use crate::ring::Verdict;
+use crate::settings::{Engine as EngineSettings, Seed};
+use crate::status::{Phase, Problem, Rate, Times, Worker as Status};
+
+/// Sizes that go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// The source, pixels.
+    pub(crate) source: (u32, u32),
+    /// What the network sees, pixels.
+    pub(crate) working: (u32, u32),
+    /// Differs whenever frames sent before make no sense any more.
+    pub(crate) generation: u64,
+}
+
+/// A frame for the network, or with its matte.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    pub(crate) id: u64,
+    pub(crate) generation: u64,
+    pub(crate) size: (u32, u32),
+    /// RGBA, rows without padding. The alpha is the matte once the network has answered.
+    pub(crate) rgba: Vec<u8>,
+}
+
+/// What came of a frame.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) picture: Picture,
+    pub(crate) verdict: Verdict,
+}
+
+/// Answers that wait for the graphics thread: one that does not come for them must not cost memory.
+const MAX_ANSWERS: usize = 8;
+/// Buffers that are kept for later.
+const MAX_SPARE: usize = 8;
+
+#[derive(Debug, Default)]
+struct Mail {
+    quit: bool,
+    settings: Option<Arc<EngineSettings>>,
+    source: Option<(u32, u32)>,
+    actions: Vec<Action>,
+    frames: VecDeque<Picture>,
+}
+
+/// What both threads see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    mail: Mutex<Mail>,
+    wake: Condvar,
+    answers: Mutex<VecDeque<Answer>>,
+    spare: Mutex<Vec<Vec<u8>>>,
+    geometry: Mutex<Option<Geometry>>,
+    status: Mutex<Status>,
+}
+
+impl Shared {
+    /// Sizes for the frames to send; `None` while the model is not open.
+    pub(crate) fn geometry(&self) -> Option<Geometry> {
+        *self.geometry.lock()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.status.lock().phase
+    }
+
+    /// 95th percentile of the inference, ms.
+    pub(crate) fn inference_p95_ms(&self) -> f64 {
+        self.status.lock().inference_p95_ms
+    }
+
+    /// An empty buffer.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        self.spare.lock().pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
+        let mut spare = self.spare.lock();
+        if spare.len() < MAX_SPARE {
+            spare.push(buffer);
+        }
+    }
+
+    /// Leaves a frame for the network; at most `capacity` wait. Returns the number of the one that gave way.
+    pub(crate) fn send(&self, picture: Picture, capacity: usize) -> Option<u64> {
+        let replaced = {
+            let mut mail = self.mail.lock();
+            let replaced = match mail.frames.len() >= capacity.max(1) {
+                true => mail.frames.pop_front(),
+                false => None,
+            };
+            mail.frames.push_back(picture);
+            self.wake.notify_one();
+            replaced
+        };
+        replaced.map(|old| {
+            self.give_back(old.rgba);
+            old.id
+        })
+    }
+
+    /// The oldest answer that was not taken.
+    pub(crate) fn take_answer(&self) -> Option<Answer> {
+        self.answers.lock().pop_front()
+    }
+
+    /// Tells the size of the source.
+    pub(crate) fn want(&self, source: (u32, u32)) {
+        self.mail.lock().source = Some(source);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn set(&self, settings: EngineSettings) {
+        self.mail.lock().settings = Some(Arc::new(settings));
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn act(&self, action: Action) {
+        self.mail.lock().actions.push(action);
+        self.wake.notify_one();
+    }
+
+    fn answer(&self, answer: Answer) {
+        let dropped = {
+            let mut answers = self.answers.lock();
+            answers.push_back(answer);
+            match answers.len() > MAX_ANSWERS {
+                true => answers.pop_front(),
+                false => None,
+            }
+        };
+        if let Some(old) = dropped {
+            self.give_back(old.picture.rgba);
+        }
+    }
+}
+
+/// Handle of the thread. Dropping it ends the thread without waiting for it: a model that is being opened cannot be
+/// interrupted, and whoever removes the filter should not wait for it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Threads whose filter is gone.
+static RETIRED: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// How long the end of OBS may wait for models that are being opened. What takes longer (engines built for a GPU) goes
+/// on until the process ends; the library stays in memory for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for the threads of filters that are gone.
+pub(crate) fn wait_for_retired() {
+    let deadline = Instant::now() + PATIENCE;
+    let threads = std::mem::take(&mut *RETIRED.lock());
+    for thread in threads {
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if thread.is_finished() {
+            let _ = thread.join();
+        } else {
+            log::warn!("a model is still being opened; OBS does not wait for it");
+        }
+    }
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start(settings: EngineSettings) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            mail: Mutex::new(Mail {
+                settings: Some(Arc::new(settings)),
+                ..Mail::default()
+            }),
+            wake: Condvar::new(),
+            answers: Mutex::new(VecDeque::with_capacity(MAX_ANSWERS + 1)),
+            spare: Mutex::new(Vec::with_capacity(MAX_SPARE)),
+            geometry: Mutex::new(None),
+            status: Mutex::new(Status::default()),
+        });
+        let thread = std::thread::Builder::new()
+            .name("matte".to_owned())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || run(&shared)
+            })?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.mail.lock().quit = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let mut retired = RETIRED.lock();
+            retired.retain(|thread| !thread.is_finished());
+            retired.push(thread);
+        }
+    }
+}
+
+/// The engine and what it was opened for.
+#[derive(Debug)]
+struct Open {
+    matter: Matter,
+    settings: Arc<EngineSettings>,
+    source: (u32, u32),
+}
+
+/// What the thread keeps from frame to frame.
+struct Desk<'a> {
+    shared: &'a Shared,
+    settings: Option<Arc<EngineSettings>>,
+    source: Option<(u32, u32)>,
+    open: Option<Open>,
+    /// Opening failed: it is not tried again until something changes.
+    failed: bool,
+    generation: u64,
+    /// What waits for the next frame.
+    seed_middle: bool,
+    add_reference: bool,
+    /// The frame before and its matte: a source that stands still is not computed again.
+    before: Vec<u8>,
+    before_verdict: Option<Verdict>,
+    alpha: Vec<u8>,
+    times: Times,
+    rate: Rate,
+}
+
+fn run(shared: &Shared) {
+    let mut desk = Desk {
+        shared,
+        settings: None,
+        source: None,
+        open: None,
+        failed: false,
+        generation: 0,
+        seed_middle: false,
+        add_reference: false,
+        before: Vec::new(),
+        before_verdict: None,
+        alpha: Vec::new(),
+        times: Times::new(),
+        rate: Rate::new(),
+    };
+    loop {
+        let (actions, frame) = {
+            let mut mail = shared.mail.lock();
+            while !mail.quit
+                && mail.settings.is_none()
+                && mail.source.is_none()
+                && mail.actions.is_empty()
+                && mail.frames.is_empty()
+            {
+                shared.wake.wait(&mut mail);
+            }
+            if mail.quit {
+                return;
+            }
+            if let Some(settings) = mail.settings.take() {
+                desk.settings = Some(settings);
+                desk.failed = false;
+            }
+            if let Some(source) = mail.source.take() {
+                desk.source = Some(source);
+                desk.failed = false;
+            }
+            (std::mem::take(&mut mail.actions), mail.frames.pop_front())
+        };
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            desk.prepare();
+            for action in actions {
+                desk.act(action);
+            }
+            if let Some(frame) = frame {
+                desk.matte(frame);
+            }
+        }));
+        if let Err(panic) = worked {
+            desk.open = None;
+            desk.failed = true;
+            desk.fail(Problem {
+                message: format!("internal error: {}", panic_message(&*panic)),
+                remedy: "Remedy.Other",
+            });
+        }
+    }
+}
+
+impl Desk<'_> {
+    fn status(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.shared.status.lock());
+    }
+
+    fn fail(&self, problem: Problem) {
+        log::error!("{}", problem.message);
+        *self.shared.geometry.lock() = None;
+        self.status(|s| {
+            s.phase = Phase::Failed;
+            s.problem = Some(problem);
+        });
+    }
+
+    fn complain(&self, problem: Problem) {
+        log::warn!("{}", problem.message);
+        self.status(|s| s.problem = Some(problem));
+    }
+
+    /// Frames that were sent before make no sense any more.
+    fn publish(&mut self, geometry: Option<((u32, u32), (u32, u32))>) {
+        self.generation += 1;
+        self.before_verdict = None;
+        *self.shared.geometry.lock() = geometry.map(|(source, working)| Geometry {
+            source,
+            working,
+            generation: self.generation,
+        });
+    }
+
+    /// Brings the engine to what the settings and the source ask for.
+    fn prepare(&mut self) {
+        let (Some(settings), Some(source)) = (self.settings.clone(), self.source) else {
+            return;
+        };
+        if self.failed {
+            return;
+        }
+        let Some(open) = &mut self.open else {
+            self.open(settings, source);
+            return;
+        };
+        let same_model = open.settings.model == settings.model
+            && open.settings.backend == settings.backend
+            && open.settings.working_side == settings.working_side;
+        if !same_model || open.source != source {
+            self.open(settings, source);
+            return;
+        }
+        if *open.settings == *settings {
+            return;
+        }
+        let target_changes =
+            open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
+        let before = open.matter.is_seeded();
+        let mut options = settings.options.clone();
+        options.working_size = open.matter.options().working_size;
+        let changed = open.matter.set_options(options);
+        open.settings = settings;
+        match changed {
+            Err(e) => {
+                self.failed = true;
+                self.open = None;
+                self.fail(Problem::of(&e));
+            }
+            Ok(()) => {
+                let lost = before && !open.matter.is_seeded();
+                self.status(|s| s.problem = None);
+                if target_changes || lost {
+                    self.name_target();
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, settings: Arc<EngineSettings>, source: (u32, u32)) {
+        // Until the new one is open nothing is matted: what the old one made is not what the user asked for.
+        self.publish(None);
+        self.status(|s| {
+            s.phase = Phase::Loading;
+            s.problem = None;
+        });
+        self.open = None;
+        let opened = open_engine(&settings, source);
+        match opened {
+            Ok(matter) => {
+                let (stats, working) = (matter.stats(), matter.working_size());
+                self.times = Times::new();
+                self.open = Some(Open {
+                    matter,
+                    settings,
+                    source,
+                });
+                self.status(|s| {
+                    s.backend = stats.backend;
+                    s.model = stats.model;
+                    s.working_size = working;
+                    s.references = 0;
+                    s.phase = Phase::Searching;
+                });
+                self.name_target();
+                self.publish(Some((source, working)));
+            }
+            Err(e) => {
+                self.failed = true;
+                self.fail(Problem::of(&e));
+            }
+        }
+    }
+
+    /// Forgets the target; the next frames name it as the settings say.
+    fn name_target(&mut self) {
+        self.before_verdict = None;
+        self.seed_middle = false;
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        if let Err(e) = open.matter.reset() {
+            let problem = Problem::of(&e);
+            self.complain(problem);
+            return;
+        }
+        let problem = match (open.settings.seed, &open.settings.mask_file) {
+            (Seed::Automatic, _) if !open.matter.can_seed_automatically() => Some(Problem {
+                message: format!(
+                    "no person can be found: the package {} is missing",
+                    ModelSet::SEGMENTATION
+                ),
+                remedy: "Remedy.Segmentation",
+            }),
+            (Seed::Automatic | Seed::Middle, _) => None,
+            (Seed::MaskFile, None) => Some(Problem {
+                message: "no mask file is set".to_owned(),
+                remedy: "Remedy.ChooseMask",
+            }),
+            (Seed::MaskFile, Some(file)) => match MaskImage::read(file) {
+                Ok(mask) => {
+                    open.matter.queue_seed(&mask.as_mask());
+                    None
+                }
+                Err(e) => Some(Problem::of(&e)),
+            },
+        };
+        self.status(|s| s.phase = Phase::Searching);
+        if let Some(problem) = problem {
+            self.complain(problem);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Reseed => {
+                if self.failed {
+                    self.failed = false;
+                    self.prepare();
+                } else {
+                    self.status(|s| s.problem = None);
+                    self.name_target();
+                    self.seed_middle = self
+                        .settings
+                        .as_ref()
+                        .is_some_and(|s| s.seed == Seed::Middle);
+                }
+            }
+            Action::SeedMiddle => {
+                self.seed_middle = true;
+                self.before_verdict = None;
+            }
+            Action::AddReference => {
+                self.add_reference = true;
+                self.before_verdict = None;
+            }
+            // These are the graphics thread's.
+            Action::Toggle | Action::Freeze => {}
+        }
+    }
+
+    /// Answers for a frame.
+    fn matte(&mut self, mut picture: Picture) {
+        let generation = self.generation;
+        let Some(open) = &mut self.open else {
+            self.shared.give_back(picture.rgba);
+            return;
+        };
+        if picture.generation != generation || picture.size != open.matter.working_size() {
+            self.shared.give_back(picture.rgba);
+            return;
+        }
+        let verdict = match self.before_verdict {
+            Some(verdict) if self.before == picture.rgba => verdict,
+            _ => {
+                self.before.clone_from(&picture.rgba);
+                let verdict = self.compute(&picture);
+                self.before_verdict = Some(verdict);
+                verdict
+            }
+        };
+        for (pixel, alpha) in picture.rgba.chunks_exact_mut(4).zip(&self.alpha) {
+            pixel[3] = *alpha;
+        }
+        self.status(|s| s.answers += 1);
+        self.shared.answer(Answer { picture, verdict });
+        if let Some(open) = &mut self.open
+            && let Err(e) = open.matter.remember()
+        {
+            let problem = Problem::of(&e);
+            self.complain(problem);
+        }
+    }
+
+    /// Runs the engine on a frame; the matte goes to `alpha`.
+    fn compute(&mut self, picture: &Picture) -> Verdict {
+        let Some(open) = &mut self.open else {
+            return Verdict::Failed;
+        };
+        let started = Instant::now();
+        let done = matte_frame(
+            &mut open.matter,
+            picture,
+            &mut self.alpha,
+            std::mem::take(&mut self.seed_middle),
+        );
+        let took = started.elapsed();
+        let state = match done {
+            Ok(state) => state,
+            Err(e) => {
+                let problem = Problem::of(&e);
+                // A mask that does not fit is no failure of the network: there is no target, as before.
+                let verdict = match e {
+                    Error::MaskAspect { .. } | Error::MaskEmpty { .. } | Error::NotSeeded => {
+                        Verdict::BeforeSeed
+                    }
+                    _ => Verdict::Failed,
+                };
+                self.alpha.fill(0);
+                self.complain(problem);
+                return verdict;
+            }
+        };
+        self.times.add(took);
+        let rate = self.rate.count(Instant::now());
+        let (p50, p95) = (self.times.percentile(0.5), self.times.percentile(0.95));
+        let (phase, verdict) = match &state {
+            MatteState::Matted | MatteState::Seeded => (Phase::Matting, Verdict::Matte),
+            MatteState::Failed(_) => (Phase::Failed, Verdict::Failed),
+            _ => (Phase::Searching, Verdict::BeforeSeed),
+        };
+        self.status(|s| {
+            s.phase = phase;
+            s.frames += 1;
+            s.frames_per_second = rate;
+            s.inference_p50_ms = p50;
+            s.inference_p95_ms = p95;
+            match state {
+                MatteState::Seeded => {
+                    s.seeds += 1;
+                    s.problem = None;
+                }
+                MatteState::Failed(message) => {
+                    s.problem = Some(Problem {
+                        message,
+                        remedy: "Remedy.Other",
+                    })
+                }
+                _ => {}
+            }
+        });
+        if verdict == Verdict::Matte && std::mem::take(&mut self.add_reference) {
+            self.reference(picture);
+        }
+        verdict
+    }
+
+    fn reference(&mut self, picture: &Picture) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        let added = view(picture).and_then(|frame| {
+            let (width, height) = picture.size;
+            let mask = Mask::new(width, height, &self.alpha, width as usize)?;
+            open.matter.add_reference(&frame, &mask)
+        });
+        match added {
+            Ok(_) => self.status(|s| s.references += 1),
+            Err(e) => {
+                let problem = Problem::of(&e);
+                self.complain(problem);
+            }
+        }
+    }
+}
+
+fn view(picture: &Picture) -> Result<Frame<'_>, Error> {
+    let (width, height) = picture.size;
+    Frame::packed(
+        PixelFormat::Rgba,
+        width,
+        height,
+        &picture.rgba,
+        width as usize * 4,
+    )
+}
+
+fn matte_frame(
+    matter: &mut Matter,
+    picture: &Picture,
+    alpha: &mut Vec<u8>,
+    seed_middle: bool,
+) -> Result<MatteState, Error> {
+    let (width, height) = picture.size;
+    alpha.resize(width as usize * height as usize, 0);
+    let frame = view(picture)?;
+    if seed_middle {
+        let mask = matte_core::middle_mask(&frame);
+        matter.queue_seed(&mask.as_mask());
+    }
+    let mut out = OutputMut::new(OutputFormat::Gray8, width, height, alpha, width as usize)?;
+    Ok(matter.process(&frame, &mut out)?.matte)
+}
+
+/// Opens the engine for pictures of the working size: the GPU scales them, so the engine is told of no other size.
+fn open_engine(settings: &EngineSettings, source: (u32, u32)) -> Result<Matter, Error> {
+    let models = ModelSet::find(&settings.model)?;
+    let mut options = settings.options.clone();
+    if let Some(working) = settings.working_size(source) {
+        options.working_size = Some(working);
+        return Matter::open(&models, settings.backend, options, working);
+    }
+    let mut matter = Matter::open(&models, settings.backend, options, source)?;
+    let working = matter.working_size();
+    if working != source {
+        matter.resize(working)?;
+    }
+    if matter.working_size() != working {
+        let mut options = settings.options.clone();
+        options.working_size = Some(working);
+        return Matter::open(&models, settings.backend, options, working);
+    }
+    Ok(matter)
+}
