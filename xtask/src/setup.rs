@@ -24,7 +24,7 @@ pub(crate) struct Args {
     pub(crate) obs: bool,
     /// Fetch nothing: check what is there, and say what the rest would bring.
     #[arg(long)]
-    offline: bool,
+    pub(crate) offline: bool,
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
