@@ -403,19 +403,16 @@ impl Desk<'_> {
         options.working_size = open.matter.options().working_size;
         let changed = open.matter.set_options(options);
         open.settings = settings;
-        match changed {
-            Err(e) => {
-                self.failed = true;
-                self.open = None;
-                self.fail(Problem::of(&e));
-            }
-            Ok(()) => {
-                let lost = before && !open.matter.is_seeded();
-                self.status(|s| s.problem = None);
-                if target_changes || lost {
-                    self.name_target();
-                }
-            }
+        if let Err(e) = changed {
+            self.failed = true;
+            self.open = None;
+            self.fail(Problem::of(&e));
+            return;
+        }
+        let lost = before && !open.matter.is_seeded();
+        self.status(|s| s.problem = None);
+        if target_changes || lost {
+            self.name_target();
         }
     }
 
@@ -605,7 +602,7 @@ impl Desk<'_> {
                     s.problem = Some(Problem {
                         message,
                         remedy: "Remedy.Other",
-                    })
+                    });
                 }
                 _ => {}
             }
