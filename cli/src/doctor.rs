@@ -33,20 +33,21 @@ pub(crate) fn run(args: &Args) {
             path.display(),
             paths::ONNXRUNTIME_VERSION
         ),
-        None => println!(
-            "ONNX Runtime: not found; nothing mattes. `cargo xtask setup` installs it. Looked for:"
-        ),
-    }
-    if paths::find_onnxruntime().is_none() {
-        for path in paths::onnxruntime_candidates() {
-            println!("  {}", path.display());
+        None => {
+            println!(
+                "ONNX Runtime was not found, and nothing runs without it. `cargo xtask setup` installs it. Looked for:"
+            );
+            for path in paths::onnxruntime_candidates() {
+                println!("  {}", path.display());
+            }
         }
     }
-    println!("model packages:");
+    backends(&args.model);
+    println!("Model packages:");
     for (path, package) in Package::list() {
         println!("  {}", package_line(&path, &package));
     }
-    backends(&args.model);
+    outputs();
     gstreamer();
 }
 
@@ -77,43 +78,80 @@ pub(crate) fn package_line(path: &Path, package: &matte_core::Result<Package>) -
     }
 }
 
-/// Opens the engine on every backend that has its files, and then as `auto` would.
+/// Opens the engine as `auto` would and says what that means, then on every other backend, and says why not.
 fn backends(model: &str) {
+    let (width, height) = TRIAL_SIZE;
     let models = match ModelSet::find(model) {
         Ok(models) => models,
         Err(error) => {
-            println!("backends: not tried: {error}");
+            println!("Nothing can be matted: {error}.");
             return;
         }
     };
-    println!(
-        "backends, each tried with model {model} for {}x{} frames:",
-        TRIAL_SIZE.0, TRIAL_SIZE.1
-    );
     let open = |backend| Matter::open(&models, backend, Options::default(), TRIAL_SIZE);
-    for backend in Backend::ALL
-        .into_iter()
-        .filter(|backend| *backend != Backend::Auto)
-    {
-        let outcome = availability(backend).and_then(|_| open(backend));
-        match outcome {
-            Ok(_) => println!("  {backend}: works"),
-            Err(error) => println!("  {backend}: no: {error}"),
-        }
-    }
-    match open(Backend::Auto) {
+    let chosen = match open(Backend::Auto) {
         Ok(matter) => {
             let stats = matter.stats();
-            let (width, height) = stats.working_size;
-            println!("auto uses {}, working size {width}x{height}", stats.backend);
-            if !matter.can_seed_automatically() {
+            println!(
+                "Video of {width}x{height} would be matted with {}, which runs on {} and sees the frames at {}x{}.",
+                stats.model, stats.backend, stats.working_size.0, stats.working_size.1
+            );
+            if matter.can_seed_automatically() {
                 println!(
-                    "automatic first masks: no, the person segmentation is missing; `cargo xtask setup` installs it"
+                    "A person is found without a mask, and found again after a cut (drift repair)."
+                );
+            } else {
+                println!(
+                    "A mask has to be given: people cannot be found, as the person segmentation is missing. `cargo xtask \
+                     setup` installs it."
                 );
             }
+            Some(matter.backend())
         }
-        Err(error) => println!("auto: nothing works: {error}"),
+        Err(error) => {
+            println!("Nothing can be matted: no backend works. The last one said: {error}.");
+            None
+        }
+    };
+    println!("The other backends, each tried with this model:");
+    for backend in Backend::ALL
+        .into_iter()
+        .filter(|backend| *backend != Backend::Auto && Some(*backend) != chosen)
+    {
+        match availability(backend).and_then(|_| open(backend)) {
+            Ok(_) => println!(
+                "  {backend} works; auto prefers what is above. `--backend {backend}` takes it."
+            ),
+            Err(error) => println!("  {backend} cannot be used: {error}."),
+        }
     }
+}
+
+/// What `matte run` can write here.
+fn outputs() {
+    let has = |element: &str| gst::ElementFactory::find(element).is_some();
+    let prores = has("avenc_prores_ks") && has("qtmux");
+    let webm = std::process::Command::new("ffmpeg")
+        .arg("-version")
+        .output()
+        .is_ok();
+    println!("Videos with alpha that `matte run` can write here:");
+    let line = |name: &str, there: bool, lacks: &str| match there {
+        true => println!("  {name}: yes"),
+        false => println!("  {name}: no, {lacks} is missing"),
+    };
+    line(
+        ".mov, ProRes 4444",
+        prores,
+        "GStreamer's avenc_prores_ks (gst-libav)",
+    );
+    line(".webm, VP9", webm, "the program ffmpeg");
+    line(
+        ".mkv, FFV1",
+        has("avenc_ffv1"),
+        "GStreamer's avenc_ffv1 (gst-libav)",
+    );
+    line("PNG files", true, "");
 }
 
 fn gstreamer() {

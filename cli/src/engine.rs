@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, bail};
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt};
 use matte_core::{
-    Backend, Colorimetry, Frame, Options, PixelFormat, Plane, Policy, Refine, SeedMode, YuvMatrix,
+    AlphaMode, Backend, Background, Colorimetry, Foreground, Frame, Options, PixelFormat, Plane,
+    Policy, Refine, SeedMode, YuvMatrix,
 };
 
 use crate::video::Picture;
@@ -50,6 +51,33 @@ pub(crate) struct EngineArgs {
     /// How the matte gets to the size of the frame.
     #[arg(long, value_enum, default_value_t)]
     refine: RefineArg,
+    /// Colour of pixels that the target covers only partly.
+    #[arg(long, value_enum, default_value_t)]
+    foreground: ForegroundArg,
+    /// How colour relates to alpha in the output.
+    #[arg(long, value_enum, default_value_t)]
+    alpha_mode: AlphaModeArg,
+    /// What lies behind the target.
+    #[arg(long, value_enum, default_value_t)]
+    background: BackgroundArg,
+    /// Colour for `--background colour`, RRGGBB.
+    #[arg(long, value_parser = parse_colour, default_value = "00b140")]
+    background_colour: [u8; 3],
+    /// Strength for `--background blur`, 0.05 to 1: the standard deviation in twentieths of the longer side.
+    #[arg(long, default_value_t = Options::default().background_blur)]
+    background_blur: f32,
+    /// Move the edge of the matte by so many pixels, -20 to 20: outwards where positive.
+    #[arg(long, default_value_t = Options::default().edge_shift, allow_hyphen_values = true)]
+    edge_shift: f32,
+    /// Soften the edge of the matte over so many pixels, 0 to 20.
+    #[arg(long, default_value_t = Options::default().edge_softness)]
+    edge_softness: f32,
+    /// How much of the matte before stays where the picture has not changed, 0 to 1.
+    #[arg(long, default_value_t = Options::default().temporal_smoothing)]
+    temporal_smoothing: f32,
+    /// Name the person anew where the matte goes wrong and after cuts.
+    #[arg(long, value_name = "ON", default_value_t = Options::default().drift_repair, action = clap::ArgAction::Set)]
+    drift_repair: bool,
     /// What a frame shows before there is a target.
     #[arg(long, value_enum, default_value_t)]
     before_seed: PolicyArg,
@@ -65,6 +93,35 @@ enum RefineArg {
     /// Edges follow those of the full-size frame.
     #[default]
     Guided,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum ForegroundArg {
+    /// That of the frame, with some of the old background in it.
+    #[default]
+    Source,
+    /// The target's own, estimated.
+    Estimated,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum AlphaModeArg {
+    /// Not multiplied.
+    #[default]
+    Straight,
+    /// Colour is multiplied by alpha.
+    Premultiplied,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum BackgroundArg {
+    /// Nothing: the output has alpha.
+    #[default]
+    Transparent,
+    /// One colour; the output is opaque.
+    Colour,
+    /// The frame, blurred; the output is opaque.
+    Blur,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -108,7 +165,25 @@ impl EngineArgs {
             },
             before_seed: self.before_seed.into(),
             on_failure: self.on_failure.into(),
-            ..Options::default()
+            foreground: match self.foreground {
+                ForegroundArg::Source => Foreground::Source,
+                ForegroundArg::Estimated => Foreground::Estimated,
+            },
+            alpha_mode: match self.alpha_mode {
+                AlphaModeArg::Straight => AlphaMode::Straight,
+                AlphaModeArg::Premultiplied => AlphaMode::Premultiplied,
+            },
+            background: match self.background {
+                BackgroundArg::Transparent => Background::Transparent,
+                BackgroundArg::Colour => Background::Colour,
+                BackgroundArg::Blur => Background::Blur,
+            },
+            background_colour: self.background_colour,
+            background_blur: self.background_blur,
+            edge_shift: self.edge_shift,
+            edge_softness: self.edge_softness,
+            temporal_smoothing: self.temporal_smoothing,
+            drift_repair: self.drift_repair,
         };
         options.validate()?;
         Ok(options)
@@ -121,6 +196,19 @@ pub(crate) fn parse_size(text: &str) -> Result<(u32, u32), String> {
         Some((width.trim().parse().ok()?, height.trim().parse().ok()?))
     });
     parsed.ok_or_else(|| format!("{text:?} is not WIDTHxHEIGHT, such as 640x360"))
+}
+
+/// `00b140` or `#00b140`.
+fn parse_colour(text: &str) -> Result<[u8; 3], String> {
+    let digits = text.strip_prefix('#').unwrap_or(text);
+    let value = (digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        .then(|| u32::from_str_radix(digits, 16).ok())
+        .flatten();
+    let Some(value) = value else {
+        return Err(format!("{text:?} is not RRGGBB, such as 00b140"));
+    };
+    let [_, r, g, b] = value.to_be_bytes();
+    Ok([r, g, b])
 }
 
 /// A decoded picture as the engine sees it.
@@ -143,6 +231,8 @@ pub(crate) fn view(picture: &Picture) -> Result<Frame<'_>> {
             let format = match frame.format() {
                 VideoFormat::I420 => PixelFormat::I420,
                 VideoFormat::Nv12 => PixelFormat::Nv12,
+                VideoFormat::Yuy2 => PixelFormat::Yuy2,
+                VideoFormat::Uyvy => PixelFormat::Uyvy,
                 VideoFormat::Rgba => PixelFormat::Rgba,
                 VideoFormat::Bgra => PixelFormat::Bgra,
                 VideoFormat::Argb => PixelFormat::Argb,
@@ -194,6 +284,15 @@ mod tests {
         assert_eq!(parse_size("640x360"), Ok((640, 360)));
         assert!(parse_size("640").unwrap_err().contains("WIDTHxHEIGHT"));
         assert!(parse_size("-1x2").is_err());
+    }
+
+    #[test]
+    fn colours_are_hexadecimal() {
+        assert_eq!(parse_colour("00b140"), Ok([0, 177, 64]));
+        assert_eq!(parse_colour("#FF0001"), Ok([255, 0, 1]));
+        for wrong in ["", "fff", "00b14g", "+0b140", "00b14000"] {
+            assert!(parse_colour(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Eval(eval::Args),
+    Composite(eval::composite::Args),
     Bench(bench::Args),
     Models(models::Args),
     Doctor(doctor::Args),
@@ -54,6 +55,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Composite(args) => eval::composite::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => {

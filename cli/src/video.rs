@@ -291,8 +291,8 @@ fn wanted_caps(want: Want, has_alpha: bool) -> gst::Caps {
         (Want::Alpha, true) | (Want::Rgba, _) => &["RGBA"],
         (Want::Alpha, false) => &["GRAY8"],
         (Want::Colour, _) => &[
-            "I420", "NV12", "RGBA", "BGRA", "ARGB", "ABGR", "RGBx", "BGRx", "xRGB", "xBGR", "RGB",
-            "BGR",
+            "I420", "NV12", "YUY2", "UYVY", "RGBA", "BGRA", "ARGB", "ABGR", "RGBx", "BGRx", "xRGB",
+            "xBGR", "RGB", "BGR",
         ],
     };
     gst::Caps::builder("video/x-raw")
@@ -300,47 +300,56 @@ fn wanted_caps(want: Want, has_alpha: bool) -> gst::Caps {
         .build()
 }
 
+/// What the pixels that are written hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A single plane: alpha alone.
+    Alpha,
+    /// RGBA.
+    Rgba,
+    /// RGBA whose alpha is 255 everywhere.
+    Opaque,
+}
+
+/// Where a video is written until it is complete: `a.mov` becomes `a.part.mov`, so that players know what it is.
+fn part_of(path: &Path) -> PathBuf {
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    path.with_extension(format!("part.{extension}"))
+}
+
+/// Whether an output has been written to its end. Of a folder that cannot be told.
+pub(crate) fn is_complete(path: &Path) -> bool {
+    path.is_file()
+}
+
 /// A video or a folder of images being written.
 pub(crate) enum Writer {
-    Images {
-        folder: PathBuf,
-        next: u64,
-        gray: bool,
-        size: (u32, u32),
-    },
+    Images(ImageWriter),
     Video(VideoWriter),
+    Ffmpeg(FfmpegWriter),
 }
 
 impl Writer {
-    /// `gray` is a single plane (alpha alone), otherwise RGBA. Without a frame rate a video gets 30 frames a second.
+    /// Without a frame rate a video gets 30 frames a second. With `resume` a folder may hold images already, and only
+    /// those that it lacks are written.
     pub(crate) fn create(
         path: &Path,
-        gray: bool,
-        (width, height): (u32, u32),
+        content: Content,
+        size: (u32, u32),
         frame_rate: Option<gst::Fraction>,
+        resume: bool,
     ) -> Result<Self> {
-        if let Some(encoder) = Encoder::for_path(path, gray)? {
-            return Ok(Self::Video(VideoWriter::create(
-                path,
-                &encoder,
-                gray,
-                (width, height),
-                frame_rate,
-            )?));
+        match Encoder::for_path(path, content)? {
+            Some(Encoder::Pipeline { elements, format }) => Ok(Self::Video(VideoWriter::create(
+                path, elements, format, content, size, frame_rate,
+            )?)),
+            Some(Encoder::Ffmpeg) => {
+                Ok(Self::Ffmpeg(FfmpegWriter::create(path, size, frame_rate)?))
+            }
+            None => Ok(Self::Images(ImageWriter::create(
+                path, content, size, resume,
+            )?)),
         }
-        fs::create_dir_all(path).with_context(|| path.display().to_string())?;
-        let present = image_files(path)?.len();
-        ensure!(
-            present == 0,
-            "{}: {present} images lie in this folder already; give an empty or a new one",
-            path.display()
-        );
-        Ok(Self::Images {
-            folder: path.to_owned(),
-            next: 0,
-            gray,
-            size: (width, height),
-        })
     }
 
     /// Writes one frame, rows packed.
@@ -350,130 +359,323 @@ impl Writer {
         timing: (Option<gst::ClockTime>, Option<gst::ClockTime>),
     ) -> Result<()> {
         match self {
-            Self::Images {
-                folder,
-                next,
-                gray,
-                size,
-            } => {
-                let path = folder.join(format!("{next:06}.png"));
-                let color = if *gray {
-                    image::ColorType::L8
-                } else {
-                    image::ColorType::Rgba8
-                };
-                image::save_buffer(&path, pixels, size.0, size.1, color)
-                    .with_context(|| path.display().to_string())?;
-                *next += 1;
-                Ok(())
-            }
+            Self::Images(images) => images.write(pixels),
             Self::Video(video) => video.write(pixels, timing),
+            Self::Ffmpeg(ffmpeg) => ffmpeg.write(pixels),
         }
     }
 
-    /// Completes the file.
+    /// Completes the file, which then gets its name.
     pub(crate) fn finish(self) -> Result<()> {
         match self {
-            Self::Images { .. } => Ok(()),
-            Self::Video(video) => video.finish(),
+            Self::Images(_) => Ok(()),
+            Self::Video(mut video) => {
+                video.end()?;
+                video.name()
+            }
+            Self::Ffmpeg(mut ffmpeg) => {
+                ffmpeg.end()?;
+                rename(&ffmpeg.part, &ffmpeg.path)
+            }
+        }
+    }
+
+    /// Ends after an error: what was written is completed as far as that goes, and stays. Says what is where.
+    pub(crate) fn salvage(self) -> String {
+        let kept = |ended: Result<()>, written: u64, part: &Path| match ended {
+            Ok(()) => format!(
+                "stopped; the {written} frames before are in {}",
+                part.display()
+            ),
+            Err(_) => format!(
+                "stopped; what was written of {written} frames is in {}, which may not be playable",
+                part.display()
+            ),
+        };
+        match self {
+            Self::Images(images) => format!(
+                "stopped; the {} pictures before are in {}, and --resume goes on from there",
+                images.next,
+                images.folder.display()
+            ),
+            Self::Video(mut video) => {
+                let ended = video.end();
+                kept(ended, video.written, &video.part)
+            }
+            Self::Ffmpeg(mut ffmpeg) => {
+                let ended = ffmpeg.end();
+                kept(ended, ffmpeg.written, &ffmpeg.part)
+            }
         }
     }
 }
 
-/// How a video with alpha is stored.
-struct Encoder {
-    /// Elements between `videoconvert` and the file, in gst-launch syntax.
-    elements: &'static str,
-    format: VideoFormat,
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("{} to {}", from.display(), to.display()))
+}
+
+/// PNG files, numbered from 000000.png.
+pub(crate) struct ImageWriter {
+    folder: PathBuf,
+    next: u64,
+    /// So many are there already.
+    present: u64,
+    color: image::ColorType,
+    size: (u32, u32),
+}
+
+impl ImageWriter {
+    fn create(folder: &Path, content: Content, size: (u32, u32), resume: bool) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let images = image_files(folder)?.len();
+        let name = |number: u64| folder.join(format!("{number:06}.png"));
+        let present = (0..).find(|number| !name(*number).exists()).unwrap_or(0);
+        if resume {
+            ensure!(
+                present == images as u64,
+                "{}: {images} images, but {} is missing: an earlier run writes them without a gap",
+                folder.display(),
+                name(present).display()
+            );
+            if present > 0 {
+                let last = name(present - 1);
+                let before =
+                    image::image_dimensions(&last).with_context(|| last.display().to_string())?;
+                ensure!(
+                    before == size,
+                    "{} is {}x{}, the frames are {}x{}",
+                    last.display(),
+                    before.0,
+                    before.1,
+                    size.0,
+                    size.1
+                );
+            }
+        } else {
+            ensure!(
+                images == 0,
+                "{}: {images} images lie in this folder already; give an empty or a new one, or --resume",
+                folder.display()
+            );
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            next: 0,
+            present,
+            color: match content {
+                Content::Alpha => image::ColorType::L8,
+                Content::Rgba | Content::Opaque => image::ColorType::Rgba8,
+            },
+            size,
+        })
+    }
+
+    fn write(&mut self, pixels: &[u8]) -> Result<()> {
+        if self.next >= self.present {
+            let path = self.folder.join(format!("{:06}.png", self.next));
+            // A picture that is there is a whole one.
+            let part = path.with_extension("part");
+            let (width, height) = self.size;
+            let format = image::ImageFormat::Png;
+            image::save_buffer_with_format(&part, pixels, width, height, self.color, format)
+                .with_context(|| path.display().to_string())?;
+            rename(&part, &path)?;
+        }
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// VP9 with alpha, which GStreamer's encoder cannot write.
+pub(crate) struct FfmpegWriter {
+    path: PathBuf,
+    part: PathBuf,
+    child: std::process::Child,
+    input: Option<std::process::ChildStdin>,
+    written: u64,
+}
+
+impl FfmpegWriter {
+    fn create(
+        path: &Path,
+        (width, height): (u32, u32),
+        frame_rate: Option<gst::Fraction>,
+    ) -> Result<Self> {
+        let rate = frame_rate.unwrap_or_else(|| gst::Fraction::new(30, 1));
+        let part = part_of(path);
+        let mut child = std::process::Command::new("ffmpeg")
+            .args(["-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgba"])
+            .args(["-video_size", &format!("{width}x{height}")])
+            .args(["-framerate", &format!("{}/{}", rate.numer(), rate.denom())])
+            .args(["-i", "-"])
+            .args(["-vf", "scale=out_color_matrix=bt709:out_range=tv"])
+            .args(["-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-auto-alt-ref", "0"])
+            .args(["-crf", "20", "-b:v", "0", "-row-mt", "1", "-deadline", "good", "-cpu-used", "4"])
+            .args(["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"])
+            .arg(format!("file:{}", part.display()))
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .with_context(|| {
+                format!(
+                    "{}: VP9 with alpha is written by ffmpeg, which could not be started; install it, or choose .mov, \
+                     .mkv or a folder",
+                    path.display()
+                )
+            })?;
+        Ok(Self {
+            path: path.to_owned(),
+            part,
+            input: child.stdin.take(),
+            child,
+            written: 0,
+        })
+    }
+
+    fn write(&mut self, pixels: &[u8]) -> Result<()> {
+        use std::io::Write;
+        let Some(input) = &mut self.input else {
+            bail!("{}: has ended already", self.path.display());
+        };
+        if let Err(error) = input.write_all(pixels) {
+            // A broken pipe says only that ffmpeg has ended; why, it says itself.
+            self.end()?;
+            return Err(error).with_context(|| self.path.display().to_string());
+        }
+        self.written += 1;
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        use std::io::Read;
+        self.input = None;
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut said).ok();
+        }
+        let status = self.child.wait()?;
+        let said = said.trim();
+        ensure!(
+            status.success(),
+            "{}: ffmpeg ended with {status}{}",
+            self.path.display(),
+            match said.lines().last() {
+                Some(last) => format!(": {last}"),
+                None => String::new(),
+            }
+        );
+        Ok(())
+    }
+}
+
+impl Drop for FfmpegWriter {
+    fn drop(&mut self) {
+        // Without its input it ends by itself; it must not stay behind as a zombie.
+        self.input = None;
+        self.child.wait().ok();
+    }
+}
+
+/// How a video is stored.
+#[derive(Clone, Copy, Debug)]
+enum Encoder {
+    /// Elements between `videoconvert` and the file, in gst-launch syntax, and the format that they take.
+    Pipeline {
+        elements: &'static str,
+        format: VideoFormat,
+    },
+    /// VP9 with alpha by ffmpeg.
+    Ffmpeg,
 }
 
 impl Encoder {
     /// The encoder that goes with the extension; `None` stands for a folder of images.
-    fn for_path(path: &Path, gray: bool) -> Result<Option<Self>> {
+    fn for_path(path: &Path, content: Content) -> Result<Option<Self>> {
         let Some(extension) = path.extension().and_then(|e| e.to_str()) else {
             return Ok(None);
         };
         if path.is_dir() {
             return Ok(None);
         }
-        let choices: &[Self] = match (extension.to_ascii_lowercase().as_str(), gray) {
-            ("mkv", true) => &[Self {
-                elements: "avenc_ffv1 ! matroskamux",
-                format: VideoFormat::Gray8,
-            }],
-            ("mkv", false) => &[Self {
-                elements: "avenc_ffv1 ! matroskamux",
-                format: VideoFormat::Bgra,
-            }],
-            ("mov", true) => &[Self {
-                elements: "pngenc ! qtmux",
-                format: VideoFormat::Gray8,
-            }],
-            ("mov", false) => &[
-                Self {
-                    elements: "avenc_prores_ks profile=4444 alpha-bits=16 ! qtmux",
-                    format: VideoFormat::A44410le,
-                },
-                Self {
-                    elements: "pngenc ! qtmux",
-                    format: VideoFormat::Rgba,
-                },
+        let choices: &[(&str, VideoFormat)] = match (
+            extension.to_ascii_lowercase().as_str(),
+            content,
+        ) {
+            ("mkv", Content::Alpha) => &[("avenc_ffv1 ! matroskamux", VideoFormat::Gray8)],
+            ("mkv", _) => &[("avenc_ffv1 ! matroskamux", VideoFormat::Bgra)],
+            ("mov", Content::Alpha) => &[("pngenc ! qtmux", VideoFormat::Gray8)],
+            ("mov", _) => &[
+                (
+                    "avenc_prores_ks profile=4444 alpha-bits=16 ! qtmux",
+                    VideoFormat::A44410le,
+                ),
+                ("pngenc ! qtmux", VideoFormat::Rgba),
             ],
-            ("webm", _) => bail!(
-                "{}: GStreamer's VP9 encoder drops the alpha channel; choose .mov (ProRes 4444, or PNG where that \
-                 encoder is missing), .mkv (FFV1, lossless) or a folder (PNG files)",
+            ("webm", Content::Alpha) => bail!(
+                "{}: alpha alone is written as .mkv (FFV1), .mov (PNG) or a folder",
+                path.display()
+            ),
+            ("webm", _) => return Ok(Some(Self::Ffmpeg)),
+            ("mp4", Content::Opaque) => &[(
+                "x264enc speed-preset=medium pass=quant quantizer=18 ! h264parse ! mp4mux",
+                VideoFormat::I420,
+            )],
+            ("mp4", _) => bail!(
+                "{}: .mp4 holds no alpha here; choose .mov, .webm, .mkv or a folder, or a background (--background)",
                 path.display()
             ),
             (other, _) => bail!(
-                "{}: .{other} holds no alpha here; choose .mov, .mkv or a folder (a name without an extension)",
+                "{}: .{other} cannot be written; choose .mov, .webm, .mkv or a folder (a name without an extension)",
                 path.display()
             ),
         };
-        let usable = |encoder: &&Self| {
-            encoder.elements.split('!').all(|element| {
+        let usable = |(elements, _): &&(&str, VideoFormat)| {
+            elements.split('!').all(|element| {
                 let name = element.split_whitespace().next().unwrap_or_default();
                 gst::ElementFactory::find(name).is_some()
             })
         };
-        let found = choices.iter().find(usable).with_context(|| {
-            let wanted: Vec<&str> = choices.iter().map(|choice| choice.elements).collect();
+        let &(elements, format) = choices.iter().find(usable).with_context(|| {
+            let wanted: Vec<&str> = choices.iter().map(|(elements, _)| *elements).collect();
             format!(
                 "{}: GStreamer lacks the elements for this kind of file ({}); `cargo xtask setup` installs them",
                 path.display(),
                 wanted.join(" or ")
             )
         })?;
-        Ok(Some(Self {
-            elements: found.elements,
-            format: found.format,
-        }))
+        Ok(Some(Self::Pipeline { elements, format }))
     }
 }
 
 /// Encodes frames into a video file.
 pub(crate) struct VideoWriter {
     path: PathBuf,
+    part: PathBuf,
     pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
     info: gst_video::VideoInfo,
     frame_time: gst::ClockTime,
     written: u64,
+    /// The pipeline has reported an error: no end of stream will come through it.
+    broken: bool,
 }
 
 impl VideoWriter {
     fn create(
         path: &Path,
-        encoder: &Encoder,
-        gray: bool,
+        elements: &str,
+        encoded: VideoFormat,
+        content: Content,
         (width, height): (u32, u32),
         frame_rate: Option<gst::Fraction>,
     ) -> Result<Self> {
         let rate = frame_rate.unwrap_or_else(|| gst::Fraction::new(30, 1));
-        let format = if gray {
-            VideoFormat::Gray8
-        } else {
-            VideoFormat::Rgba
+        let format = match content {
+            Content::Alpha => VideoFormat::Gray8,
+            Content::Rgba | Content::Opaque => VideoFormat::Rgba,
         };
+        let part = part_of(path);
         let info = gst_video::VideoInfo::builder(format, width, height)
             .fps(rate)
             .build()?;
@@ -485,13 +687,10 @@ impl VideoWriter {
             // A few frames: the engine is slower than the encoder, or must wait for it.
             .max_bytes(4 * info.size() as u64)
             .build();
-        let tail = format!(
-            "videoconvert ! video/x-raw,format={} ! {}",
-            encoder.format, encoder.elements
-        );
+        let tail = format!("videoconvert ! video/x-raw,format={encoded} ! {elements}");
         let tail = gst::parse::bin_from_description(&tail, true).with_context(|| tail.clone())?;
         let sink = element("filesink", |sink| {
-            sink.set_property("location", path.to_string_lossy().as_ref());
+            sink.set_property("location", part.to_string_lossy().as_ref());
         })?;
         pipeline.add_many([source.upcast_ref(), tail.upcast_ref(), &sink])?;
         gst::Element::link_many([source.upcast_ref(), tail.upcast_ref(), &sink])?;
@@ -500,11 +699,13 @@ impl VideoWriter {
             .context("frame rate")?;
         let writer = Self {
             path: path.to_owned(),
+            part,
             pipeline,
             source,
             info,
             frame_time,
             written: 0,
+            broken: false,
         };
         if writer.pipeline.set_state(gst::State::Playing).is_err() {
             return Err(writer.error());
@@ -535,12 +736,29 @@ impl VideoWriter {
                 to[..row].copy_from_slice(from);
             }
         }
+        if self.source.push_buffer(buffer).is_err() {
+            self.broken = true;
+            return Err(self.error());
+        }
         self.written += 1;
-        self.source.push_buffer(buffer).map_err(|_| self.error())?;
-        Ok(())
+        // The encoder runs behind: its error may come with no push.
+        let bus = self.pipeline.bus().context("a pipeline has a bus")?;
+        match bus.pop_filtered(&[gst::MessageType::Error]) {
+            Some(message) => {
+                self.broken = true;
+                Err(bus_error(&message)).with_context(|| self.path.display().to_string())
+            }
+            None => Ok(()),
+        }
     }
 
-    fn finish(self) -> Result<()> {
+    /// Ends the stream and waits until all is in the file.
+    fn end(&mut self) -> Result<()> {
+        ensure!(
+            !self.broken,
+            "{}: the encoder has failed",
+            self.path.display()
+        );
         self.source.end_of_stream().map_err(|_| self.error())?;
         let bus = self.pipeline.bus().context("a pipeline has a bus")?;
         let message = bus.timed_pop_filtered(
@@ -553,6 +771,13 @@ impl VideoWriter {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Gives the complete file its name.
+    fn name(self) -> Result<()> {
+        // Closes the file.
+        self.pipeline.set_state(gst::State::Null).ok();
+        rename(&self.part, &self.path)
     }
 
     /// What the pipeline says after a failure.
@@ -612,7 +837,12 @@ mod tests {
         let (width, height) = (33, 17);
         let written = frames(width, height, if gray { 1 } else { 4 });
         let rate = gst::Fraction::new(25, 1);
-        let mut writer = Writer::create(&path, gray, (width, height), Some(rate)).unwrap();
+        let content = match gray {
+            true => Content::Alpha,
+            false => Content::Rgba,
+        };
+        let mut writer =
+            Writer::create(&path, content, (width, height), Some(rate), false).unwrap();
         for frame in &written {
             writer.write(frame, (None, None)).unwrap();
         }
@@ -655,7 +885,7 @@ mod tests {
         let frame = [[200, 100, 50, 255], [10, 20, 30, 0]]
             .concat()
             .repeat(64 * 32);
-        let mut writer = Writer::create(&path, false, (64, 64), None).unwrap();
+        let mut writer = Writer::create(&path, Content::Rgba, (64, 64), None, false).unwrap();
         writer.write(&frame, (None, None)).unwrap();
         writer.finish().unwrap();
         let mut reader = Reader::open(&path, Want::Alpha).unwrap();
@@ -668,15 +898,137 @@ mod tests {
     fn what_holds_no_alpha_is_refused() {
         gst::init().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let refused = |name: &str| {
-            let writer = Writer::create(&dir.path().join(name), false, (16, 16), None);
+        let refused = |name: &str, content| {
+            let path = dir.path().join(name);
+            let writer = Writer::create(&path, content, (16, 16), None, false);
             writer
                 .err()
                 .map(|error| error.to_string())
                 .unwrap_or_default()
         };
-        assert!(refused("a.webm").contains("drops the alpha channel"));
-        assert!(refused("a.mp4").contains(".mp4 holds no alpha"));
+        assert!(refused("a.webm", Content::Alpha).contains("alpha alone"));
+        assert!(refused("a.mp4", Content::Rgba).contains(".mp4 holds no alpha"));
+        assert!(refused("a.avi", Content::Rgba).contains(".avi cannot be written"));
+    }
+
+    #[test]
+    fn vp9_keeps_alpha() {
+        gst::init().unwrap();
+        if std::process::Command::new("ffmpeg")
+            .arg("-version")
+            .output()
+            .is_err()
+        {
+            println!("skipped: ffmpeg is not installed");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.webm");
+        let frame: Vec<u8> = (0..64 * 48)
+            .flat_map(|i| [180, 90, 40, if i % 64 < 32 { 255 } else { 0 }])
+            .collect();
+        let mut writer = Writer::create(&path, Content::Rgba, (64, 48), None, false).unwrap();
+        for _ in 0..5 {
+            writer.write(&frame, (None, None)).unwrap();
+        }
+        assert!(!path.exists(), "it takes its name when it is complete");
+        writer.finish().unwrap();
+        let mut reader = Reader::open(&path, Want::Rgba).unwrap();
+        let mut frames = 0;
+        while let Some(picture) = reader.read().unwrap() {
+            let got = picture.rgba().unwrap();
+            for (x, alpha) in [(8, 255u8), (56, 0)] {
+                let pixel = &got[(20 * 64 + x) * 4..][..4];
+                assert!(pixel[3].abs_diff(alpha) <= 6, "{pixel:?}");
+                if alpha == 255 {
+                    assert!(
+                        pixel[0].abs_diff(180) < 10 && pixel[2].abs_diff(40) < 10,
+                        "{pixel:?}"
+                    );
+                }
+            }
+            frames += 1;
+        }
+        assert_eq!(frames, 5);
+    }
+
+    #[test]
+    fn an_opaque_picture_becomes_an_mp4() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mp4");
+        let frame = [90, 120, 150, 255].repeat(64 * 48);
+        let mut writer = Writer::create(&path, Content::Opaque, (64, 48), None, false).unwrap();
+        for _ in 0..3 {
+            writer.write(&frame, (None, None)).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut reader = Reader::open(&path, Want::Rgba).unwrap();
+        let got = reader.read().unwrap().unwrap().rgba().unwrap();
+        for (got, wanted) in got.iter().zip(&frame) {
+            assert!(got.abs_diff(*wanted) <= 4, "{got} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_resumed_after_its_last_picture() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pictures");
+        let frames = frames(8, 6, 4);
+        let mut writer = Writer::create(&path, Content::Rgba, (8, 6), None, false).unwrap();
+        writer.write(&frames[0], (None, None)).unwrap();
+        assert!(writer.salvage().contains("the 1 pictures before are in"));
+        let refused = Writer::create(&path, Content::Rgba, (8, 6), None, false);
+        assert!(refused.err().unwrap().to_string().contains("--resume"));
+        let resized = Writer::create(&path, Content::Rgba, (9, 6), None, true);
+        assert!(
+            resized
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("is 8x6, the frames are 9x6")
+        );
+
+        let first = path.join("000000.png");
+        let before = fs::metadata(&first).unwrap().modified().unwrap();
+        let mut writer = Writer::create(&path, Content::Rgba, (8, 6), None, true).unwrap();
+        for frame in &frames {
+            writer.write(frame, (None, None)).unwrap();
+        }
+        writer.finish().unwrap();
+        assert_eq!(fs::metadata(&first).unwrap().modified().unwrap(), before);
+        assert_eq!(image_files(&path).unwrap().len(), 3);
+        let last = image::open(path.join("000002.png")).unwrap().into_rgba8();
+        assert!(last.into_raw() == frames[2]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_named_and_the_old_output_stays() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mkv");
+        fs::write(&path, b"from an earlier run").unwrap();
+        std::os::unix::fs::symlink("/dev/full", part_of(&path)).unwrap();
+        let size = (256, 256);
+        let frame: Vec<u8> = (0..256 * 256 * 4u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        let mut writer = Writer::create(&path, Content::Rgba, size, None, false).unwrap();
+        let failed = (0..50).find_map(|_| writer.write(&frame, (None, None)).err());
+        let error = match failed {
+            Some(error) => {
+                assert!(writer.salvage().starts_with("stopped; what was written"));
+                error
+            }
+            None => writer.finish().unwrap_err(),
+        };
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("a.mkv") && error.contains("No space left"),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"from an earlier run");
     }
 
     #[test]

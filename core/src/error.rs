@@ -131,6 +131,14 @@ pub enum Error {
         /// What there is.
         known: Vec<u64>,
     },
+    /// A target that does not exist (any more).
+    #[error("there is no target {id}; known are {known:?}")]
+    UnknownTarget {
+        /// What was asked for.
+        id: u64,
+        /// What there is.
+        known: Vec<u64>,
+    },
     /// ONNX Runtime's shared library was not found or could not be loaded.
     #[error("ONNX Runtime: {reason}. Looked for: {looked}. `cargo xtask setup` installs it")]
     Runtime {

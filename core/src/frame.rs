@@ -592,6 +592,20 @@ impl<'a> Mask<'a> {
         (self.width, self.height)
     }
 
+    /// Refuses a mask of another size than the frame's.
+    pub(crate) fn check_size(&self, (expected_width, expected_height): (u32, u32)) -> Result<()> {
+        if (self.width, self.height) == (expected_width, expected_height) {
+            return Ok(());
+        }
+        Err(Error::FrameSize {
+            what: "mask",
+            width: self.width,
+            height: self.height,
+            expected_width,
+            expected_height,
+        })
+    }
+
     pub(crate) fn row(&self, y: usize) -> &'a [u8] {
         &self.data[y * self.stride..][..self.width as usize]
     }

@@ -33,8 +33,10 @@ pub mod import;
 mod matte;
 mod matter;
 mod memory;
+mod multi;
 mod options;
 mod pixel;
+mod repair;
 pub mod runtime;
 mod seed;
 mod stages;
@@ -48,6 +50,7 @@ pub use frame::{
 pub use matte::Matte;
 pub use matter::{FrameReport, MatteState, Matter, MemoryState, Repair};
 pub use memory::ReferenceId;
+pub use multi::{MultiMatter, Show, TargetId};
 pub use options::{AlphaMode, Background, Foreground, Options, Policy, Refine, SeedMode};
 pub use runtime::{Backend, Kind, Licence, Manifest, ModelSet, Package};
 pub use seed::middle_mask;

@@ -1,6 +1,5 @@
 //! The engine: a frame's whole path.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
@@ -9,12 +8,15 @@ use crate::matte::Matte;
 use crate::memory::{Bank, BankShape, Policy as MemoryPolicy, ReferenceId, State};
 use crate::options::{Options, Policy, SeedMode};
 use crate::pixel::scale::Scaler;
+use crate::pixel::smooth::Fader;
+use crate::repair::{self, Watch};
 use crate::runtime::floats::FlushDenormals;
+use crate::runtime::manifest::Element;
 use crate::runtime::tensor::Tensor;
 use crate::runtime::{Backend, Engine, Graph, ModelSet, Package, Role};
 use crate::seed::{self, Segmenter};
 use crate::stages::postprocess::Renderer;
-use crate::stages::preprocess::{Geometry, automatic_size, preprocess};
+use crate::stages::preprocess::{Geometry, STRIDE, automatic_size, preprocess};
 use crate::stats::{Recorder, Stage, Stats};
 
 /// What became of a frame.
@@ -36,7 +38,7 @@ impl FrameReport {
         matches!(self.matte, MatteState::Matted | MatteState::Seeded)
     }
 
-    fn of(matte: MatteState) -> Self {
+    pub(crate) fn of(matte: MatteState) -> Self {
         Self {
             matte,
             scene_cut: false,
@@ -414,6 +416,15 @@ enum Which {
     Other,
 }
 
+/// A mask that waits for the next frame.
+#[derive(Debug)]
+enum QueuedSeed {
+    /// Width, height and pixels of the caller's.
+    Given(u32, u32, Vec<u8>),
+    /// At the working size.
+    Found(Vec<u8>),
+}
+
 /// What [`Matter::remember`] still has to do.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
@@ -439,16 +450,25 @@ pub struct Matter {
     matte: Matte,
     policy: MemoryPolicy,
     seeded: bool,
-    queued_seed: Option<(u32, u32, Vec<u8>)>,
+    queued_seed: Option<QueuedSeed>,
     pending: Option<Pending>,
     memory_writes: u64,
+    watch: Watch,
+    fader: Fader,
+    /// First-frame predictions that a repair has still to make.
+    warming: u32,
+    repairing: bool,
+    /// The matte on the token grid.
+    cells: Vec<f32>,
+    /// The person segmentation on the token grid, where the network does not read it.
+    persons: Option<([usize; 4], Tensor)>,
     stats: Recorder,
     frames: u64,
     frames_without_matte: u64,
 }
 
-/// Gives every snapshot a number of its own.
-static MATTES: AtomicU64 = AtomicU64::new(1);
+/// Agreement from which a matte is taken to be right after all.
+const AGREES: f32 = 0.6;
 
 /// The object memory is looked at every so many writes: far more often than its area can double.
 const OBJECT_MEMORY_CHECK: u64 = 256;
@@ -599,6 +619,12 @@ impl Matter {
             queued_seed: None,
             pending: None,
             memory_writes: 0,
+            watch: Watch::default(),
+            fader: Fader::default(),
+            warming: 0,
+            repairing: false,
+            cells: Vec::new(),
+            persons: None,
             stats: Recorder::new(),
             frames: 0,
             frames_without_matte: 0,
@@ -623,9 +649,18 @@ impl Matter {
                 Self::slots(&self.models, &self.options),
             )?;
             self.forget();
+            self.queued_seed
+                .take_if(|seed| matches!(seed, QueuedSeed::Found(_)));
         }
         self.geometry = geometry;
         Ok(())
+    }
+
+    /// Working size for frames of another size; `None` where [`resize`](Matter::resize) would refuse them. Where it is
+    /// [`working_size`](Matter::working_size), resizing is quick and loses nothing.
+    pub fn working_size_for(&self, frame_size: (u32, u32)) -> Option<(u32, u32)> {
+        let geometry = Self::geometry(&self.models, &self.options, frame_size).ok()?;
+        Some((geometry.size.0 as u32, geometry.size.1 as u32))
     }
 
     /// Changes options. What the graphs were opened with (working size, threads, number of memory frames and
@@ -672,6 +707,8 @@ impl Matter {
     fn forget(&mut self) {
         self.seeded = false;
         self.pending = None;
+        self.fader.stop();
+        (self.warming, self.repairing, self.watch.lost) = (0, false, false);
         self.policy = MemoryPolicy::new(Self::interval(&self.models, &self.options));
     }
 
@@ -681,6 +718,8 @@ impl Matter {
     /// [`Error::Ort`] when the device cannot be reached.
     pub fn reset(&mut self) -> Result<()> {
         self.forget();
+        self.watch = Watch::default();
+        self.renderer.reset();
         self.queued_seed = None;
         self.stats.clear();
         (self.frames, self.frames_without_matte) = (0, 0);
@@ -734,7 +773,9 @@ impl Matter {
             &mut self.network.frame,
         )?;
         self.prepare_prior(frame, 0)?;
-        self.begin_seed_prepared(&mask)
+        self.begin_seed_prepared(&mask)?;
+        self.watch.named(false);
+        Ok(())
     }
 
     /// One more prediction of the frame that was seeded last, from its own value: soft edges grow out of the mask. It
@@ -764,7 +805,27 @@ impl Matter {
         let data = (0..height as usize)
             .flat_map(|y| mask.row(y).iter().copied())
             .collect();
-        self.queued_seed = Some((width, height, data));
+        self.queued_seed = Some(QueuedSeed::Given(width, height, data));
+    }
+
+    /// Names who is at a place of a frame, in pixels, as the target of the next [`process`](Matter::process) or
+    /// [`predict`](Matter::predict), which should be of that frame: their mask is queued as by
+    /// [`queue_seed`](Matter::queue_seed). Returns whether there is anybody; without the person segmentation there never
+    /// is. People who touch each other are taken together.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`], and [`Error::Ort`] when the segmentation fails.
+    pub fn queue_seed_at(&mut self, frame: &Frame<'_>, (x, y): (f64, f64)) -> Result<bool> {
+        self.check_size("frame", frame.size())?;
+        let Some(segmenter) = &mut self.segmenter else {
+            return Ok(false);
+        };
+        let place = (x / f64::from(frame.width()), y / f64::from(frame.height()));
+        let Some(mask) = segmenter.mask_at(&mut self.scaler, frame, &self.geometry, place)? else {
+            return Ok(false);
+        };
+        self.queued_seed = Some(QueuedSeed::Found(mask));
+        Ok(true)
     }
 
     /// Mask step and first-frame predictions on what lies in the tensor `frame`.
@@ -971,11 +1032,7 @@ impl Matter {
     pub fn predict(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
         self.check_size("frame", frame.size())?;
         self.frames += 1;
-        let report = match self.step(frame) {
-            Ok(Some(state)) => Ok(FrameReport::of(state)),
-            Ok(None) => Ok(FrameReport::of(MatteState::BeforeSeed)),
-            Err(e) => Err(e),
-        };
+        let report = self.step(frame);
         if !report.as_ref().is_ok_and(FrameReport::has_matte) {
             self.frames_without_matte += 1;
         }
@@ -994,17 +1051,18 @@ impl Matter {
         let network = &mut self.network;
         let alpha = network.alpha.read::<f32>()?;
         let picture = network.frame.host_view::<u8>();
-        let number = MATTES.fetch_add(1, Ordering::Relaxed);
-        matte.fill(&self.geometry, (alpha, picture), number);
+        matte.fill(&self.geometry, (alpha, picture));
+        self.fader.mix(matte);
         Ok(())
     }
 
     /// The alpha of a frame at the working size, in the tensor `alpha`; `None` without a target.
-    fn step(&mut self, frame: &Frame<'_>) -> Result<Option<MatteState>> {
+    fn step(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
         self.remember()?;
         let _guard = FlushDenormals::new();
-        let found = match self.queued_seed.take() {
-            Some((width, height, data)) => {
+        let queued = match self.queued_seed.take() {
+            Some(QueuedSeed::Found(mask)) => Some(mask),
+            Some(QueuedSeed::Given(width, height, data)) => {
                 let view = Mask::new(width, height, &data, width as usize)?;
                 Some(seed::prepare(
                     &mut self.scaler,
@@ -1013,10 +1071,16 @@ impl Matter {
                     &self.options,
                 )?)
             }
+            None => None,
+        };
+        let by_segmentation = queued.is_none();
+        let found = match queued {
+            Some(mask) => Some(mask),
             None if self.seeded => None,
             None => match self.find_target(frame)? {
                 Some(mask) => Some(mask),
-                None => return Ok(None),
+                None if self.watch.lost => return Ok(FrameReport::of(MatteState::Lost)),
+                None => return Ok(FrameReport::of(MatteState::BeforeSeed)),
             },
         };
         let start = Instant::now();
@@ -1027,34 +1091,186 @@ impl Matter {
             &mut self.network.frame,
         )?;
         self.stats.record(Stage::Preprocess, start);
+        let mut report = FrameReport::of(MatteState::Matted);
+        report.scene_cut = self.sees_a_cut();
         if let Some(mask) = found {
             self.prepare_prior(frame, 0)?;
+            if by_segmentation && self.watch.lost {
+                return self.name_anew(&mask, true, 0.0, report);
+            }
             self.seed_prepared(&mask)?;
-            return Ok(Some(MatteState::Seeded));
+            self.watch.named(by_segmentation);
+            report.matte = MatteState::Seeded;
+            return Ok(report);
+        }
+        if report.scene_cut && self.watch.is_person() {
+            let Some(mask) = self.find_person(frame)? else {
+                self.forget();
+                self.watch.lost = true;
+                report.matte = MatteState::Lost;
+                return Ok(report);
+            };
+            self.prepare_prior(frame, 0)?;
+            return self.name_anew(&mask, true, 0.0, report);
         }
         self.prepare_prior(frame, self.network.prior_lasts)?;
-        let start = Instant::now();
-        self.network.run_matte(Read::Bank)?;
-        self.stats.record(Stage::Matte, start);
-        let step = self.policy.advance();
-        let state = &mut self.network.state;
-        state.feature.swap();
-        if step.sensory {
-            state.sensory.swap();
+        if self.warming > 0 {
+            self.warming -= 1;
+            self.first_frame_step()?;
+        } else {
+            let start = Instant::now();
+            self.network.run_matte(Read::Bank)?;
+            self.stats.record(Stage::Matte, start);
+            let step = self.policy.advance();
+            let state = &mut self.network.state;
+            state.feature.swap();
+            if step.sensory {
+                state.sensory.swap();
+            }
+            self.pending = Some(Pending {
+                memorize: step.memorize,
+            });
         }
-        self.pending = Some(Pending {
-            memorize: step.memorize,
+        let faded = self.fader.advance();
+        let complete = self.warming == 0 && !self.fader.is_fading();
+        if self.repairing && complete {
+            self.repairing = false;
+            report.repair = Some(Repair::Finished);
+        } else if faded {
+            log::debug!("the old matte has gone");
+        }
+        if self.options.drift_repair && !self.repairing && self.watch.due() {
+            return self.repair_drift(frame, report);
+        }
+        Ok(report)
+    }
+
+    /// Whether the frame that has been scaled shows something else than the one before.
+    fn sees_a_cut(&mut self) -> bool {
+        if !self.options.drift_repair || self.segmenter.is_none() {
+            self.watch.forget_picture();
+            return false;
+        }
+        let picture = self.network.frame.host_view::<u8>();
+        let rows = self.geometry.inner_rows().map(|range| range.start);
+        let cut = self.watch.cut(picture, self.geometry.size, rows);
+        cut && self.seeded
+    }
+
+    /// Compares the matte with the person segmentation and, where they have disagreed for long, names the target anew.
+    fn repair_drift(&mut self, frame: &Frame<'_>, report: FrameReport) -> Result<FrameReport> {
+        let Some(agreement) = self.agreement(frame)? else {
+            return Ok(report);
+        };
+        if !self.watch.compare(agreement) {
+            return Ok(report);
+        }
+        // The hint is coarse; a mask that has been looked for closely decides.
+        let Some(mask) = self.find_person(frame)? else {
+            self.watch.in_vain();
+            return Ok(report);
+        };
+        let alpha = self.network.alpha.read::<f32>()?;
+        let picture = self.network.frame.host_view::<u8>();
+        let geometry = self.geometry;
+        let found: Vec<f32> = mask.iter().map(|m| f32::from(*m) / 255.0).collect();
+        let shown: Vec<f32> = geometry
+            .inner_rows()
+            .flat_map(|row| alpha[row].iter().copied())
+            .collect();
+        let agreement = repair::agreement(&shown, &found).unwrap_or(0.0);
+        if agreement >= AGREES {
+            self.watch.in_vain();
+            return Ok(report);
+        }
+        self.fader
+            .begin(|old| old.fill(&geometry, (alpha, picture)));
+        self.name_anew(&mask, false, agreement, report)
+    }
+
+    /// How far the matte of the last frame and the person segmentation agree, on the token grid; none without a
+    /// segmentation.
+    fn agreement(&mut self, frame: &Frame<'_>) -> Result<Option<Option<f32>>> {
+        let Some(segmenter) = &mut self.segmenter else {
+            return Ok(None);
+        };
+        let network = &mut self.network;
+        let (columns, rows) = self.geometry.grid();
+        let persons = match &network.prior {
+            Some(prior) if self.options.prior => prior,
+            _ => {
+                let shape = [1, 1, rows, columns];
+                if self.persons.as_ref().is_none_or(|(s, _)| *s != shape) {
+                    let host = ort::memory::Allocator::default();
+                    let tensor = Tensor::new(&host, Element::Float32, &shape)?;
+                    self.persons = Some((shape, tensor));
+                }
+                let Some((_, tensor)) = &mut self.persons else {
+                    return Ok(None);
+                };
+                segmenter.prior(&mut self.scaler, frame, &self.geometry, tensor)?;
+                &*tensor
+            }
+        };
+        let persons = persons.host_view::<f32>();
+        self.cells.clear();
+        self.cells.resize(columns * rows, 0.0);
+        let width = self.geometry.padded.0;
+        let alpha = network.alpha.read::<f32>()?;
+        for (y, row) in alpha.chunks_exact(width).enumerate() {
+            let cells = &mut self.cells[y / STRIDE * columns..][..columns];
+            for (cell, part) in cells.iter_mut().zip(row.chunks_exact(STRIDE)) {
+                *cell += part.iter().sum::<f32>() / (STRIDE * STRIDE) as f32;
+            }
+        }
+        Ok(Some(repair::agreement(&self.cells, persons)))
+    }
+
+    /// Names the same target anew, by a mask that the segmentation has found on the frame in the tensor `frame`.
+    /// References stay; the warm-up is spread over the frames that follow.
+    fn name_anew(
+        &mut self,
+        mask: &[u8],
+        after_cut: bool,
+        agreement: f32,
+        mut report: FrameReport,
+    ) -> Result<FrameReport> {
+        if after_cut {
+            self.fader.stop();
+        }
+        self.pending = None;
+        self.network.state.clear()?;
+        self.mask_step(mask, false)?;
+        self.seeded = true;
+        self.first_frame_step()?;
+        self.warming = self.warm_up();
+        self.watch.renamed();
+        self.repairing = true;
+        log::info!(
+            "the target is named anew{}",
+            if after_cut { " after a cut" } else { "" }
+        );
+        report.repair = Some(Repair::Started {
+            after_cut,
+            agreement,
         });
-        Ok(Some(MatteState::Matted))
+        report.matte = MatteState::Seeded;
+        Ok(report)
+    }
+
+    /// Somebody who is to be taken for the target, found by the person segmentation.
+    fn find_person(&mut self, frame: &Frame<'_>) -> Result<Option<Vec<u8>>> {
+        match &mut self.segmenter {
+            Some(segmenter) => segmenter.first_mask(&mut self.scaler, frame, &self.geometry),
+            None => Ok(None),
+        }
     }
 
     /// The person segmentation's mask for this frame, if it is to be asked and finds somebody.
     fn find_target(&mut self, frame: &Frame<'_>) -> Result<Option<Vec<u8>>> {
-        match &mut self.segmenter {
-            Some(segmenter) if self.options.seed == SeedMode::Auto => {
-                segmenter.first_mask(&mut self.scaler, frame, &self.geometry)
-            }
-            _ => Ok(None),
+        match self.options.seed == SeedMode::Auto || self.watch.lost {
+            true => self.find_person(frame),
+            false => Ok(None),
         }
     }
 
@@ -1169,6 +1385,11 @@ impl Matter {
     /// Options in force.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The packages that it was opened with.
+    pub fn models(&self) -> &ModelSet {
+        &self.models
     }
 
     /// What runs the network.

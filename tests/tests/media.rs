@@ -156,3 +156,69 @@ fn a_seek_keeps_the_target() {
         "{before:.3} of the picture before, {after:.3} after"
     );
 }
+
+#[test]
+fn a_place_in_the_picture_names_the_person_who_is_there_alone() {
+    if !can_find_people() {
+        return;
+    }
+    for (clip, places) in [
+        (
+            "real02_two_people_webcam",
+            [(520.0, 520.0), (1080.0, 520.0)],
+        ),
+        (
+            "real09_street_interview_two_masks",
+            [(420.0, 480.0), (800.0, 500.0)],
+        ),
+    ] {
+        let Some(clip) = media(&format!("real/{clip}")) else {
+            return;
+        };
+        for (chosen, (x, y)) in places.into_iter().enumerate() {
+            let line = format!(
+                "filesrc location={} ! decodebin ! mattefilter name=matte model={LITE} seed=none \
+                 ! video/x-raw,format=GRAY8 ! appsink name=out max-buffers=1 sync=false",
+                clip.join("video.mp4").display()
+            );
+            let pipeline = gst::parse::launch(&line)
+                .unwrap()
+                .downcast::<gst::Pipeline>()
+                .unwrap();
+            let matte = pipeline.by_name("matte").unwrap();
+            assert!(matte.emit_by_name::<bool>("seed-at", &[&x, &y]));
+            let out = pipeline
+                .by_name("out")
+                .unwrap()
+                .downcast::<AppSink>()
+                .unwrap();
+            pipeline.set_state(gst::State::Playing).unwrap();
+            let picture = (0..3)
+                .map(|_| Picture::of(&out.pull_sample().unwrap()))
+                .next_back()
+                .unwrap();
+            pipeline.set_state(gst::State::Null).unwrap();
+            // The two stand on either side of a line between the two places.
+            let border = f64::midpoint(places[0].0, places[1].0) as usize;
+            let mut sides = [0.0f64; 2];
+            for row in picture.data.chunks_exact(picture.width) {
+                for (i, alpha) in row.iter().enumerate() {
+                    sides[usize::from(i >= border)] += f64::from(*alpha) / 255.0;
+                }
+            }
+            let [other, this] = match chosen {
+                0 => [sides[1], sides[0]],
+                _ => [sides[0], sides[1]],
+            };
+            eprintln!(
+                "{}, {x}, {y}: {this:.0} here, {other:.0} there",
+                clip.display()
+            );
+            assert!(
+                this > 0.05 * picture.data.len() as f64 && other < 0.15 * this,
+                "{}, {x}, {y}: {this:.0} pixels here, {other:.0} on the other side",
+                clip.display()
+            );
+        }
+    }
+}

@@ -10,6 +10,7 @@
 
 mod astronaut;
 mod command;
+mod deb;
 mod demo;
 mod dist;
 mod obs;
@@ -44,6 +45,8 @@ enum Task {
     },
     /// Set up, then matte a clip with the GStreamer element; results go to target/demo.
     Demo(demo::Args),
+    /// Set up, then make a Debian package: plugin, program, models and ONNX Runtime.
+    Deb(deb::Args),
     /// Set up, then lay the OBS filter out for installation, in target/dist.
     Dist(dist::Args),
     /// Set up, then measure the shipped model and MatAnyone 2 (with weights made by rule).
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(*args),
         Task::Test { models, setup } => test(*models, *setup),
         Task::Demo(args) => demo::run(args),
+        Task::Deb(args) => deb::run(args),
         Task::Dist(args) => dist::run(*args),
         Task::Bench { setup, args } => bench(*setup, args),
     };

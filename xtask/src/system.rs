@@ -140,17 +140,31 @@ fn missing() -> Vec<Need> {
         ("pngenc", "gstreamer1.0-plugins-good"),
         ("qtmux", "gstreamer1.0-plugins-good"),
         ("matroskamux", "gstreamer1.0-plugins-good"),
+        ("vp8enc", "gstreamer1.0-plugins-good"),
         ("h264parse", "gstreamer1.0-plugins-bad"),
+        ("webrtcbin", "gstreamer1.0-plugins-bad"),
+        ("nicesrc", "gstreamer1.0-nice"),
         ("x264enc", "gstreamer1.0-plugins-ugly"),
+        ("vp9dec", "gstreamer1.0-plugins-good"),
         ("avdec_h264", "gstreamer1.0-libav"),
         ("avenc_ffv1", "gstreamer1.0-libav"),
     ] {
         need(
-            command::succeeds("gst-inspect-1.0", &["--exists", element]),
+            command::succeeds(
+                "gst-inspect-1.0",
+                // Otherwise the plugin must be as new as GStreamer itself.
+                &["--exists", "--atleast-version=0.0", element],
+            ),
             &format!("element {element}"),
             package,
         );
     }
+    // GStreamer has no encoder for VP9 with alpha.
+    need(
+        command::succeeds("ffmpeg", &["-version"]),
+        "ffmpeg",
+        "ffmpeg",
+    );
     need(
         command::succeeds("python3", &["--version"]),
         "python3",
@@ -232,10 +246,10 @@ fn instructions(debian: &[&str]) -> String {
         "  Debian, Ubuntu:  sudo apt-get install {}\n  \
          Fedora:          sudo dnf install gcc pkgconf-pkg-config gstreamer1-devel gstreamer1-plugins-base-devel \
          gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly gstreamer1-plugin-libav \
-         python3-pip   (ugly and libav: from RPM Fusion)\n  \
+         libnice-gstreamer1 ffmpeg python3-pip   (ugly, libav and ffmpeg: from RPM Fusion)\n  \
          Arch:            sudo pacman -S base-devel pkgconf gstreamer gst-plugins-base gst-plugins-good \
-         gst-plugins-bad gst-plugins-ugly gst-libav python-pip\n  \
-         macOS:           brew install pkgconf gstreamer python",
+         gst-plugins-bad gst-plugins-ugly gst-libav libnice ffmpeg python-pip\n  \
+         macOS:           brew install pkgconf gstreamer ffmpeg python",
         debian.join(" ")
     )
 }

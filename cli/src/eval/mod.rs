@@ -1,5 +1,6 @@
 //! `matte eval`: how far a prediction is from the true alpha.
 
+pub(crate) mod composite;
 mod metrics;
 
 use std::path::{Path, PathBuf};

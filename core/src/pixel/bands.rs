@@ -84,6 +84,25 @@ pub(crate) fn each<S: Send, R: Rows>(
     }
 }
 
+/// Does two things, where there is a second one, on two threads if there are as many `bands`.
+pub(crate) fn both(
+    bands: usize,
+    first: impl FnOnce() + Send,
+    second: Option<impl FnOnce() + Send>,
+) {
+    match (&*POOL, second) {
+        (Some(pool), Some(second)) if bands > 1 => {
+            pool.install(|| rayon::join(first, second));
+        }
+        (_, second) => {
+            first();
+            if let Some(second) = second {
+                second();
+            }
+        }
+    }
+}
+
 fn parts<S: Send, R: Rows>(
     scratch: &mut [S],
     rows: R,

@@ -41,19 +41,13 @@ fn max_into(row: &mut [u8], other: &[u8]) {
     }
 }
 
-/// Maxima of three, or of the two outer ones of three: `out[i]` from `row[i]`, `row[i + 1]` and `row[i + 2]`.
+/// Maxima of three: `out[i]` from `row[i]`, `row[i + 1]` and `row[i + 2]`.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn max_beside(row: &[u8], middle: bool, out: &mut [u8]) {
+fn max_beside(row: &[u8], out: &mut [u8]) {
     let n = out.len();
     let (left, centre, right) = (&row[..n], &row[1..=n], &row[2..n + 2]);
-    if middle {
-        for i in 0..n {
-            out[i] = left[i].max(centre[i]).max(right[i]);
-        }
-    } else {
-        for i in 0..n {
-            out[i] = left[i].max(right[i]);
-        }
+    for i in 0..n {
+        out[i] = left[i].max(centre[i]).max(right[i]);
     }
 }
 
@@ -128,7 +122,7 @@ fn dilate(
         flipped(&alpha[y * width..][..width], flip, &mut lines[1..=width]);
         for w in 1..=reach {
             let (below, this) = lines.split_at_mut(w * line);
-            max_beside(&below[(w - 1) * line..], w == 1, &mut this[1..=width]);
+            max_beside(&below[(w - 1) * line..], &mut this[1..=width]);
         }
     };
     let gather = |maxima: &[u8], radius: usize, y: usize, out: &mut [u8]| {

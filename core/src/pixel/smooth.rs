@@ -80,6 +80,100 @@ fn follow_picture(keep: &[f32], picture: &[[u8; 3]], before: &mut [[f32; 3]]) {
     }
 }
 
+/// The largest change among a pixel and its eight neighbours: an edge that moves reaches beyond its pixels.
+fn around(
+    picture: &[[u8; 3]],
+    before: &[[f32; 3]],
+    width: usize,
+    (change, widest): (&mut [f32], &mut [f32]),
+) {
+    changes(picture, before, change);
+    let height = change.len() / width;
+    for (row, out) in change
+        .chunks_exact(width)
+        .zip(widest.chunks_exact_mut(width))
+    {
+        out.copy_from_slice(row);
+        if width > 2 {
+            largest(row, &row[1..], &row[2..], &mut out[1..width - 1]);
+        }
+        if width > 1 {
+            out[0] = row[0].max(row[1]);
+            out[width - 1] = row[width - 1].max(row[width - 2]);
+        }
+    }
+    for (y, out) in change.chunks_exact_mut(width).enumerate() {
+        let row = |y: usize| &widest[y * width..][..width];
+        let (above, below) = (y.saturating_sub(1), (y + 1).min(height - 1));
+        largest(row(above), row(y), row(below), out);
+    }
+}
+
+/// Lets one matte take the place of another over some frames, where the picture has not changed since; elsewhere the
+/// new one counts at once.
+#[derive(Debug, Default)]
+pub(crate) struct Fader {
+    old: Matte,
+    picture: Vec<f32>,
+    left: u32,
+    change: Vec<f32>,
+    widest: Vec<f32>,
+}
+
+/// Frames that a change of mattes takes.
+const FADE: u32 = 8;
+
+impl Fader {
+    /// Begins to fade out a matte.
+    pub(crate) fn begin(&mut self, old: impl FnOnce(&mut Matte)) {
+        old(&mut self.old);
+        self.picture.clear();
+        self.picture
+            .extend(self.old.picture.iter().map(|v| f32::from(*v)));
+        self.change.resize(self.old.alpha.len(), 0.0);
+        self.widest.resize(self.old.alpha.len(), 0.0);
+        self.left = FADE;
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.left = 0;
+    }
+
+    /// The next frame. Whether the old matte has gone with it.
+    pub(crate) fn advance(&mut self) -> bool {
+        let fading = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        fading && self.left == 0
+    }
+
+    pub(crate) fn is_fading(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Mixes what is left of the old matte into a new one.
+    pub(crate) fn mix(&mut self, matte: &mut Matte) {
+        if self.left == 0 || matte.geometry != self.old.geometry {
+            return;
+        }
+        let width = matte.size().0 as usize;
+        let share = self.left as f32 / (FADE + 1) as f32;
+        around(
+            matte.picture.as_chunks::<3>().0,
+            self.picture.as_chunks::<3>().0,
+            width,
+            (&mut self.change, &mut self.widest),
+        );
+        for ((new, old), change) in matte
+            .alpha
+            .iter_mut()
+            .zip(&self.old.alpha)
+            .zip(&self.change)
+        {
+            *new += (old - *new) * kept(*change, share);
+        }
+    }
+}
+
 impl Smoother {
     pub(crate) fn reset(&mut self) {
         self.size = (0, 0);
@@ -102,31 +196,14 @@ impl Smoother {
             return &self.alpha;
         }
         self.number = matte.number;
-        let (width, height) = size;
         let picture = matte.picture.as_chunks::<3>().0;
         let before = self.picture.as_chunks_mut::<3>().0;
-        changes(picture, before, &mut self.change);
-        // The largest change among a pixel and its eight neighbours: an edge that moves reaches beyond its pixels.
-        for (row, out) in self
-            .change
-            .chunks_exact(width)
-            .zip(self.widest.chunks_exact_mut(width))
-        {
-            out.copy_from_slice(row);
-            if width > 2 {
-                largest(row, &row[1..], &row[2..], &mut out[1..width - 1]);
-            }
-            if width > 1 {
-                out[0] = row[0].max(row[1]);
-                out[width - 1] = row[width - 1].max(row[width - 2]);
-            }
-        }
-        let wide = &self.widest;
-        for (y, out) in self.change.chunks_exact_mut(width).enumerate() {
-            let row = |y: usize| &wide[y * width..][..width];
-            let (above, below) = (y.saturating_sub(1), (y + 1).min(height - 1));
-            largest(row(above), row(y), row(below), out);
-        }
+        around(
+            picture,
+            before,
+            size.0,
+            (&mut self.change, &mut self.widest),
+        );
         follow(
             &mut self.change,
             strength * MOST,
@@ -153,7 +230,8 @@ mod tests {
         let rgb: Vec<u8> = all().flat_map(|(x, y)| [picture(x, y); 3]).collect();
         let alpha: Vec<f32> = all().map(|(x, y)| alpha(x, y)).collect();
         let mut matte = Matte::new();
-        matte.fill(&geometry, (&alpha, &rgb), number);
+        matte.fill(&geometry, (&alpha, &rgb));
+        matte.number = number;
         matte
     }
 
@@ -202,6 +280,30 @@ mod tests {
             first_alpha = new.alpha[100];
         }
         assert!(first_alpha - last < 0.1, "{last} behind {first_alpha}");
+    }
+
+    #[test]
+    fn a_matte_fades_where_nothing_moves_and_goes_at_once_elsewhere() {
+        let mut fader = Fader::default();
+        let old = matte(1, |_, _| 100, |_, _| 1.0);
+        fader.begin(|to| to.clone_from(&old));
+        let mut before = 1.0;
+        for number in 2..20 {
+            // The old matte begins to fade on the frame itself.
+            let gone = number > 2 && fader.advance();
+            let mut new = matte(number, |x, _| if x < 20 { 100 } else { 200 }, |_, _| 0.0);
+            fader.mix(&mut new);
+            let (still, moved) = (new.alpha[10], new.alpha[30]);
+            assert!(moved.abs() < 1e-6, "{moved}");
+            assert!(
+                still < before || still.abs() < 1e-6,
+                "{still} after {before}"
+            );
+            assert!(before - still < 0.2, "a jump from {before} to {still}");
+            assert_eq!(gone, number == 2 + u64::from(FADE));
+            before = still;
+        }
+        assert!(before.abs() < 1e-6);
     }
 
     #[test]

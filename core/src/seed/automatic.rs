@@ -98,6 +98,47 @@ fn found(map: &[f32], (width, height): (usize, usize)) -> Option<(Crop, f32)> {
     (n > 0).then(|| (bounds, n as f32 / map.len() as f32))
 }
 
+/// How far from a place a person may begin, in shares of the map's width: a click is not always on target.
+const REACH: f64 = 0.04;
+
+/// What hangs together with a place of a row-major map, in shares of its size; all else is 0.
+fn component<T: Copy + Default>(
+    map: &[T],
+    (width, height): (usize, usize),
+    (x, y): (f64, f64),
+    inside: impl Fn(&T) -> bool,
+) -> Vec<T> {
+    let mut kept = vec![T::default(); map.len()];
+    let (x, y) = (x * width as f64 - 0.5, y * height as f64 - 0.5);
+    let distance = |i: usize| ((i % width) as f64 - x).powi(2) + ((i / width) as f64 - y).powi(2);
+    let reach = (REACH * width as f64).max(1.0).powi(2);
+    let nearest = (0..map.len())
+        .filter(|i| inside(&map[*i]) && distance(*i) <= reach)
+        .min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+    let mut visited = vec![false; map.len()];
+    let mut open: Vec<usize> = nearest.into_iter().collect();
+    while let Some(i) = open.pop() {
+        if std::mem::replace(&mut visited[i], true) {
+            continue;
+        }
+        kept[i] = map[i];
+        let (u, v) = (i % width, i / width);
+        let neighbours = [
+            (u > 0).then(|| i - 1),
+            (u + 1 < width).then(|| i + 1),
+            (v > 0).then(|| i - width),
+            (v + 1 < height).then(|| i + width),
+        ];
+        open.extend(
+            neighbours
+                .into_iter()
+                .flatten()
+                .filter(|n| !visited[*n] && inside(&map[*n])),
+        );
+    }
+    kept
+}
+
 /// Value of a map at a position in shares of its size, interpolated, clamped to the edge.
 fn sample(map: &[f32], (width, height): (usize, usize), x: f64, y: f64) -> f32 {
     let at = |v: f64, n: usize| {
@@ -135,9 +176,36 @@ impl Segmenter {
         frame: &Frame<'_>,
         geometry: &Geometry,
     ) -> Result<Option<Vec<u8>>> {
+        self.search(scaler, frame, geometry, None)
+    }
+
+    /// As [`first_mask`](Self::first_mask), of the person at a place alone, in shares of the frame's size. People who
+    /// touch each other are one to the segmentation.
+    pub(crate) fn mask_at(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        geometry: &Geometry,
+        place: (f64, f64),
+    ) -> Result<Option<Vec<u8>>> {
+        self.search(scaler, frame, geometry, Some(place))
+    }
+
+    fn search(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        geometry: &Geometry,
+        place: Option<(f64, f64)>,
+    ) -> Result<Option<Vec<u8>>> {
         let finder = self.for_frame(frame);
         let size = finder.size;
-        let Some((bounds, share)) = found(finder.run(scaler, frame, None)?, size) else {
+        let map = finder.run(scaler, frame, None)?;
+        let whole = match place {
+            Some(place) => found(&component(map, size, place, |p| *p >= THRESHOLD), size),
+            None => found(map, size),
+        };
+        let Some((bounds, share)) = whole else {
             return Ok(None);
         };
         if share < SMALLEST {
@@ -160,7 +228,6 @@ impl Segmenter {
         let map = self.whole.run(scaler, frame, Some(crop))?;
         let (width, height) = geometry.size;
         let mut mask = vec![0; width * height];
-        let mut covered = 0usize;
         for (v, row) in mask.chunks_exact_mut(width).enumerate() {
             let y = ((v as f64 + 0.5) / height as f64 - top) / (bottom - top);
             for (u, pixel) in row.iter_mut().enumerate() {
@@ -168,10 +235,13 @@ impl Segmenter {
                 let inside = (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y);
                 if inside && sample(map, size, x, y) >= THRESHOLD {
                     *pixel = 255;
-                    covered += 1;
                 }
             }
         }
+        if let Some(place) = place {
+            mask = component(&mask, geometry.size, place, |pixel| *pixel > 0);
+        }
+        let covered = mask.iter().filter(|pixel| **pixel > 0).count();
         Ok((covered as f32 >= SMALLEST * mask.len() as f32).then_some(mask))
     }
 
@@ -235,6 +305,30 @@ mod tests {
         }
         assert!((share - 24.0 / 200.0).abs() < 1e-6);
         assert!(found(&[0.2; 200], (20, 10)).is_none());
+    }
+
+    #[test]
+    fn a_place_selects_what_hangs_together_with_it() {
+        // Two blocks; the second has an arm.
+        let mut map = vec![0u8; 60 * 10];
+        for (x0, x1, y0, y1) in [(2, 10, 2, 8), (20, 26, 1, 9), (26, 40, 4, 5)] {
+            for y in y0..y1 {
+                for x in x0..x1 {
+                    map[y * 60 + x] = 255;
+                }
+            }
+        }
+        let count = |x: f64, y: f64| {
+            component(&map, (60, 10), (x / 60.0, y / 10.0), |p| *p > 0)
+                .iter()
+                .filter(|p| **p > 0)
+                .count()
+        };
+        assert_eq!(count(5.0, 5.0), 48);
+        assert_eq!(count(38.0, 4.5), 48 + 14, "the arm's body comes along");
+        assert_eq!(count(18.5, 5.0), 48 + 14, "a little beside it");
+        assert_eq!(count(55.0, 5.0), 0, "far from everything");
+        assert_eq!(count(-1e9, f64::MAX), 0, "outside");
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Matte → full size → edges → colour → output.
 
-use std::time::Instant;
-
 use crate::error::Result;
-use crate::frame::{Frame, OutputFormat, OutputMut, PixelFormat};
+use crate::frame::{Frame, Mask, OutputFormat, OutputMut, PixelFormat};
 use crate::matte::Matte;
 use crate::options::{AlphaMode, Background, Foreground, Options, Policy, Refine};
 use crate::pixel::bands::{self, Bytes};
@@ -21,6 +19,16 @@ use crate::stages::preprocess::Geometry;
 
 /// Longest side at which a frame without a matte is blurred.
 const BLUR_SIDE: u32 = 256;
+
+/// Longest side at which the colours around a given full-size matte are looked at.
+const MASK_SIDE: u32 = 512;
+
+/// A size of the same shape whose sides are no longer than `side`.
+fn reduced((width, height): (u32, u32), side: u32) -> (usize, usize) {
+    let longer = width.max(height);
+    let scaled = |v: u32| (v * side.min(longer) / longer).max(1) as usize;
+    (scaled(width), scaled(height))
+}
 
 /// What a thread needs for its rows.
 #[derive(Debug, Default)]
@@ -70,6 +78,44 @@ pub struct Renderer {
     moved: Vec<u8>,
     soft: Vec<u8>,
     strips: Vec<Strip>,
+}
+
+/// Which colours have to be made at the working size.
+#[derive(Clone, Copy, Debug)]
+struct Colours {
+    estimated: bool,
+    /// Strength of a blurred background.
+    blur: Option<f32>,
+}
+
+impl Colours {
+    fn of(options: &Options, format: OutputFormat) -> Self {
+        let colour = format != OutputFormat::Gray8;
+        Self {
+            estimated: colour && options.foreground == Foreground::Estimated,
+            blur: (colour && options.background == Background::Blur)
+                .then_some(options.background_blur),
+        }
+    }
+
+    fn is_any(self) -> bool {
+        self.estimated || self.blur.is_some()
+    }
+
+    fn prepare(
+        self,
+        (estimate, blurred): (&mut Estimate, &mut Blurred),
+        (alpha, picture): (&[f32], &[u8]),
+        size: (usize, usize),
+        full: (usize, usize),
+    ) {
+        if self.estimated {
+            estimate.prepare(alpha, picture, size);
+        }
+        if let Some(strength) = self.blur {
+            blurred.prepare(alpha, picture, size, full, strength);
+        }
+    }
 }
 
 /// What the last stage does with a frame.
@@ -164,6 +210,52 @@ impl Renderer {
         Ok(())
     }
 
+    /// Draws a full-size matte that comes from elsewhere, without refinement: edges, foreground and background are done
+    /// as for the engine's own. There is no temporal smoothing.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`](crate::Error::FrameSize) for a mask or output of another size than the frame's.
+    pub fn render_mask(
+        &mut self,
+        mask: &Mask<'_>,
+        frame: &Frame<'_>,
+        out: &mut OutputMut<'_>,
+    ) -> Result<()> {
+        let full = (frame.width() as usize, frame.height() as usize);
+        out.check_size(frame.size())?;
+        mask.check_size(frame.size())?;
+        let size = reduced(frame.size(), MASK_SIDE);
+        let mut picture = std::mem::take(&mut self.picture);
+        self.scale(frame, size, &mut picture);
+        let low: Vec<f32> = self
+            .scaler
+            .mask(mask, size)
+            .into_iter()
+            .map(|a| f32::from(a) / 255.0)
+            .collect();
+        let colours = Colours::of(&self.options, out.format());
+        colours.prepare(
+            (&mut self.estimate, &mut self.blurred),
+            (&low, &picture),
+            size,
+            full,
+        );
+        if colours.estimated {
+            // The estimate takes the places of full-size pixels from here.
+            self.upsampler
+                .prepare(low.chunks_exact(size.0), None, size, full);
+        }
+        self.picture = picture;
+        self.alpha.clear();
+        for y in 0..full.1 {
+            self.alpha.extend_from_slice(mask.row(y));
+        }
+        let mut strips = self.strips(full);
+        self.finish(&mut strips, frame, colours.estimated, out);
+        self.strips = strips;
+        Ok(())
+    }
+
     fn scale(&mut self, frame: &Frame<'_>, size: (usize, usize), picture: &mut Vec<u8>) {
         picture.resize(size.0 * size.1 * 3, 0);
         let place = Placement {
@@ -197,9 +289,7 @@ impl Renderer {
         }
         let (width, height) = (frame.width() as usize, frame.height() as usize);
         if shown == 0 && self.options.background == Background::Blur {
-            let longer = frame.width().max(frame.height());
-            let scaled = |side: u32| (side * BLUR_SIDE.min(longer) / longer).max(1) as usize;
-            let size = (scaled(frame.width()), scaled(frame.height()));
+            let size = reduced(frame.size(), BLUR_SIDE);
             let mut picture = std::mem::take(&mut self.picture);
             self.scale(frame, size, &mut picture);
             self.nothing.clear();
@@ -240,22 +330,21 @@ impl Renderer {
         geometry: &Geometry,
         out: &mut OutputMut<'_>,
     ) {
-        let start = Instant::now();
         let (width, height) = geometry.frame;
         let size = geometry.size;
         let mut strips = self.strips(geometry.frame);
-        let options = &self.options;
-        let alpha = match options.temporal_smoothing {
-            s if s > 0.0 => self.smoother.run(matte, size, s),
+        let mut smoother = std::mem::take(&mut self.smoother);
+        let alpha = match self.options.temporal_smoothing {
+            s if s > 0.0 => smoother.run(matte, size, s),
             _ => {
-                self.smoother.reset();
+                smoother.reset();
                 &matte.alpha
             }
         };
 
         // Where nothing is scaled there is nothing to refine: the network saw every pixel.
-        let guide =
-            (options.refine == Refine::Guided && size != geometry.frame).then(|| Guide::new(frame));
+        let guide = (self.options.refine == Refine::Guided && size != geometry.frame)
+            .then(|| Guide::new(frame));
         if let Some(guide) = guide {
             self.low_luma.resize(alpha.len(), 0.0);
             for (row, rgb) in self
@@ -267,18 +356,17 @@ impl Renderer {
             }
         }
         let low_luma = guide.map(|_| self.low_luma.as_slice());
-        self.upsampler
-            .prepare(alpha.chunks_exact(size.0), low_luma, size, geometry.frame);
-        let colour = out.format() != OutputFormat::Gray8;
-        let estimated = colour && options.foreground == Foreground::Estimated;
-        if estimated {
-            self.estimate.prepare(alpha, picture, size);
-        }
-        if colour && options.background == Background::Blur {
-            let strength = options.background_blur;
-            self.blurred
-                .prepare(alpha, picture, size, geometry.frame, strength);
-        }
+        let colours = Colours::of(&self.options, out.format());
+        let (upsampler, estimate, blurred) =
+            (&mut self.upsampler, &mut self.estimate, &mut self.blurred);
+        bands::both(
+            strips.len(),
+            || upsampler.prepare(alpha.chunks_exact(size.0), low_luma, size, geometry.frame),
+            colours.is_any().then_some(|| {
+                colours.prepare((estimate, blurred), (alpha, picture), size, geometry.frame);
+            }),
+        );
+        self.smoother = smoother;
 
         self.alpha.resize(width * height, 0);
         let upsampler = &self.upsampler;
@@ -296,22 +384,33 @@ impl Renderer {
             }
         });
 
+        self.finish(&mut strips, frame, colours.estimated, out);
+        self.strips = strips;
+    }
+
+    /// Moves and softens the edge of the full-size matte in `alpha`, and writes the frame with it.
+    fn finish(
+        &mut self,
+        strips: &mut [Strip],
+        frame: &Frame<'_>,
+        estimated: bool,
+        out: &mut OutputMut<'_>,
+    ) {
+        let width = frame.width() as usize;
+        let options = &self.options;
         let mut shown = &self.alpha;
         if options.edge_shift.abs() > 0.0 {
-            self.moved.resize(width * height, 0);
-            let by = options.edge_shift;
-            edges::shift(&mut strips, shown, width, by, &mut self.moved);
+            self.moved.resize(shown.len(), 0);
+            edges::shift(strips, shown, width, options.edge_shift, &mut self.moved);
             shown = &self.moved;
         }
         if options.edge_softness > 0.0 {
-            self.soft.resize(width * height, 0);
+            self.soft.resize(shown.len(), 0);
             self.kernel.set(options.edge_softness);
-            edges::soften(&mut strips, shown, width, &self.kernel, &mut self.soft);
+            edges::soften(strips, shown, width, &self.kernel, &mut self.soft);
             shown = &self.soft;
         }
-        self.compose(&mut strips, frame, (&self.alpha, shown), estimated, out);
-        self.strips = strips;
-        log::trace!("drawn in {:?}", start.elapsed());
+        self.compose(strips, frame, (&self.alpha, shown), estimated, out);
     }
 
     /// Writes the frame's colour with a full-size matte.

@@ -4,7 +4,7 @@ use gst_video::{VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoFormat
 use matte_core::{Colorimetry, OutputFormat, PixelFormat, YuvMatrix};
 
 /// Formats of the sink pad, in the order of the template.
-pub(super) const SINK_FORMATS: [VideoFormat; 12] = [
+pub(super) const SINK_FORMATS: [VideoFormat; 14] = [
     VideoFormat::Rgba,
     VideoFormat::Bgra,
     VideoFormat::Argb,
@@ -17,14 +17,17 @@ pub(super) const SINK_FORMATS: [VideoFormat; 12] = [
     VideoFormat::Bgr,
     VideoFormat::Nv12,
     VideoFormat::I420,
+    VideoFormat::Yuy2,
+    VideoFormat::Uyvy,
 ];
 
 /// Formats of the source pad, preferred first.
-pub(super) const SRC_FORMATS: [VideoFormat; 5] = [
+pub(super) const SRC_FORMATS: [VideoFormat; 6] = [
     VideoFormat::Rgba,
     VideoFormat::Bgra,
     VideoFormat::Argb,
     VideoFormat::Abgr,
+    VideoFormat::A420,
     VideoFormat::Gray8,
 ];
 
@@ -43,6 +46,8 @@ pub(super) fn pixel_format(format: VideoFormat) -> Option<PixelFormat> {
         VideoFormat::Bgr => PixelFormat::Bgr,
         VideoFormat::Nv12 => PixelFormat::Nv12,
         VideoFormat::I420 => PixelFormat::I420,
+        VideoFormat::Yuy2 => PixelFormat::Yuy2,
+        VideoFormat::Uyvy => PixelFormat::Uyvy,
         _ => return None,
     })
 }
@@ -54,6 +59,7 @@ pub(super) fn output_format(format: VideoFormat) -> Option<OutputFormat> {
         VideoFormat::Bgra => OutputFormat::Bgra,
         VideoFormat::Argb => OutputFormat::Argb,
         VideoFormat::Abgr => OutputFormat::Abgr,
+        VideoFormat::A420 => OutputFormat::A420,
         VideoFormat::Gray8 => OutputFormat::Gray8,
         _ => return None,
     })
@@ -101,8 +107,8 @@ pub(super) fn transform(direction: gst::PadDirection, caps: &gst::CapsRef) -> gs
     other
 }
 
-/// Takes the format that this element prefers, and says what the RGB values mean: the primaries and the transfer
-/// function of the source, which undoing the matrix does not change.
+/// Takes the format that this element prefers, and says what its values mean: the primaries and the transfer function of
+/// the source, which undoing the matrix does not change, and where luma and chroma stay, its matrix and range as well.
 pub(super) fn prefer(input: &gst::CapsRef, output: &mut gst::CapsRef) {
     let Some(structure) = output.structure_mut(0) else {
         return;
@@ -129,6 +135,12 @@ pub(super) fn prefer(input: &gst::CapsRef, output: &mut gst::CapsRef) {
         return;
     };
     let given = info.colorimetry();
+    if format == VideoFormat::A420 {
+        if info.is_yuv() {
+            structure.set("colorimetry", given.to_string());
+        }
+        return;
+    }
     let range = match info.is_yuv() {
         true => VideoColorRange::Range0_255,
         false => given.range(),

@@ -1,24 +1,502 @@
-//! The engine, lent to a thread of its own between two frames.
+//! The engine and its worker: the steps of a frame that need not, or must not, hold the stream up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use matte_core::{Error, Matter};
+use gst_video::VideoFrame;
+use matte_core::{
+    Backend, Error, Frame, Matte, MatteState, Matter, ModelSet, Options, ReferenceId, Repair,
+    SeedMode,
+};
+
+use super::actions::{Action, OwnedMask, converted};
+use super::frames::{Stream, input};
 
 /// The worker panicked, and the engine with it.
 #[derive(Debug)]
 pub(super) struct Lost;
 
-/// Owns a [`Matter`]. After a frame it goes to the worker, which lets it remember that frame while the frame is on its
-/// way downstream; whoever wants it next waits until it is back. At most one is under way, so both channels hold one.
+/// What there is to tell about a frame.
+#[derive(Debug)]
+pub(super) enum News {
+    Seeded(&'static str),
+    Drift(Repair),
+    SceneCut,
+    /// The target is gone.
+    TargetLost,
+    ReferenceAdded(u64),
+    ReferenceRemoved(u64),
+    ReferencesGone,
+    ReferenceFailed(u64, String),
+    TargetAdded(u64),
+    TargetRemoved(u64),
+    TargetFailed(u64, String),
+    Warning(String),
+    /// A person is to be found, but there is nothing that finds one.
+    NobodySeeds,
+}
+
+/// What is to be done with a frame beside matting it.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// Options that have changed.
+    pub(super) options: Option<Options>,
+    pub(super) actions: Vec<Action>,
+    /// What is shown: one target, or all (0).
+    pub(super) show: u64,
+    /// No frame may be lost while an engine for another target is opened.
+    pub(super) waits: bool,
+}
+
+/// Number of the target that the properties and the seeding signals name; others count on from here.
+pub(super) const FIRST_TARGET: u64 = 1;
+
+/// What a frame is to show.
+#[derive(Debug)]
+pub(super) enum Shown {
+    /// The matte.
+    Matte,
+    /// There is no target.
+    BeforeSeed,
+    /// The network has failed.
+    Failed(Error),
+}
+
+/// A [`Matter`] with what belongs to it.
+pub(super) struct Unit {
+    pub(super) matter: Matter,
+    /// Matte of the last frame.
+    pub(super) matte: Matte,
+    /// References by the names that the application knows.
+    references: Vec<(u64, ReferenceId)>,
+    /// Targets beside the first.
+    others: Vec<Other>,
+    /// Engines for others, which are being opened.
+    opening: Vec<Opening>,
+    /// What others are opened with.
+    models: ModelSet,
+    backend: Backend,
+    /// The frame at hand is to be remembered.
+    remember: bool,
+}
+
+/// A target beside the first, with an engine and a memory of its own.
+struct Other {
+    id: u64,
+    matter: Matter,
+    matte: Matte,
+    failing: bool,
+}
+
+/// An engine that is being opened for another target.
+struct Opening {
+    id: u64,
+    mask: OwnedMask,
+    /// Dropping it waits: ONNX Runtime must not be at work when the program ends.
+    thread: Option<JoinHandle<Result<Matter, Error>>>,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Unit {
+    pub(super) fn new(matter: Matter) -> Self {
+        Self {
+            models: matter.models().clone(),
+            backend: matter.backend(),
+            matter,
+            matte: Matte::new(),
+            references: Vec::new(),
+            others: Vec::new(),
+            opening: Vec::new(),
+            remember: false,
+        }
+    }
+
+    /// Takes frames of another size; whether that is quick and has worked. Otherwise it must not be used any more.
+    pub(super) fn resize(&mut self, size: (u32, u32)) -> bool {
+        let working = self.matter.working_size();
+        // What is being opened is opened for the old size.
+        self.opening.is_empty()
+            && self.matter.working_size_for(size) == Some(working)
+            && self.matter.resize(size).is_ok()
+            && self
+                .others
+                .iter_mut()
+                .all(|other| other.matter.resize(size).is_ok())
+    }
+
+    /// Names of the targets beside the first.
+    pub(super) fn others(&self) -> impl Iterator<Item = u64> + '_ {
+        let opening = self.opening.iter().map(|opening| opening.id);
+        self.others.iter().map(|other| other.id).chain(opening)
+    }
+
+    /// Does what is asked for, and predicts the matte of a frame.
+    ///
+    /// # Errors
+    /// When the mask that the first target was to come from does not fit: without it all frames would be empty, and the
+    /// reason would be easy to miss.
+    pub(super) fn step(
+        &mut self,
+        frame: &Frame<'_>,
+        stream: &Stream,
+        orders: &mut Orders,
+        news: &mut Vec<News>,
+    ) -> Result<Shown, Error> {
+        self.remember = false;
+        if let Some(options) = orders.options.take() {
+            let of_others = of_other(&options);
+            let all = self
+                .others
+                .iter_mut()
+                .try_for_each(|other| other.matter.set_options(of_others.clone()));
+            if let Err(e) = all.and_then(|()| self.matter.set_options(options)) {
+                news.push(News::Warning(e.to_string()));
+            }
+        }
+        let mut seeded_by = None;
+        let mut corrected = false;
+        for action in orders.actions.drain(..) {
+            match self.act(action, frame, stream, news) {
+                Ok(Acted::Seeds(how)) => seeded_by = Some(how),
+                Ok(Acted::Corrected) => corrected = true,
+                Ok(Acted::Done) => {}
+                Err(e) => news.push(News::Warning(e)),
+            }
+        }
+        let first = if corrected && seeded_by.is_none() {
+            // The matte is the mask itself; to predict it would let the frame count twice.
+            match self.matter.snapshot(&mut self.matte) {
+                Ok(()) => Shown::Matte,
+                Err(e) => Shown::Failed(e),
+            }
+        } else {
+            self.first(frame, seeded_by, news)?
+        };
+        self.take_opened(orders.waits, news);
+        if self.others.is_empty() && orders.show == 0 {
+            return Ok(first);
+        }
+        Ok(self.together(first, frame, orders.show, news))
+    }
+
+    /// The first target.
+    fn first(
+        &mut self,
+        frame: &Frame<'_>,
+        mut seeded_by: Option<&'static str>,
+        news: &mut Vec<News>,
+    ) -> Result<Shown, Error> {
+        let had_target = self.matter.is_seeded();
+        let report = match self.matter.predict(frame) {
+            Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) => {
+                if seeded_by == Some("mask") && !had_target {
+                    return Err(e);
+                }
+                news.push(News::Warning(format!("the target stays as it was: {e}")));
+                seeded_by = None;
+                self.matter.predict(frame)
+            }
+            report => report,
+        };
+        let report = match report {
+            Ok(report) => report,
+            Err(e) => return Ok(Shown::Failed(e)),
+        };
+        if report.scene_cut {
+            news.push(News::SceneCut);
+        }
+        if let Some(repair) = report.repair {
+            news.push(News::Drift(repair));
+        }
+        if report.matte == MatteState::Seeded {
+            if !self.references.is_empty() {
+                self.references.clear();
+                news.push(News::ReferencesGone);
+            }
+            news.push(News::Seeded(seeded_by.unwrap_or("automatic")));
+        }
+        if !report.has_matte() {
+            if report.matte == MatteState::Lost && !self.matte.is_empty() {
+                news.push(News::TargetLost);
+            }
+            self.matte.clear();
+            return Ok(Shown::BeforeSeed);
+        }
+        self.remember = true;
+        Ok(match self.matter.snapshot(&mut self.matte) {
+            Ok(()) => Shown::Matte,
+            Err(e) => Shown::Failed(e),
+        })
+    }
+
+    /// Puts engines that have been opened for other targets in place.
+    fn take_opened(&mut self, waits: bool, news: &mut Vec<News>) {
+        let mut i = 0;
+        while i < self.opening.len() {
+            let ready =
+                |opening: &Opening| opening.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if !(waits || ready(&self.opening[i])) {
+                i += 1;
+                continue;
+            }
+            let mut opening = self.opening.remove(i);
+            let id = opening.id;
+            let opened = match opening.thread.take().map(JoinHandle::join) {
+                Some(Ok(opened)) => opened.map_err(|e| e.to_string()),
+                _ => Err("the engine panicked while it was opened".to_owned()),
+            };
+            let seeded = opened.and_then(|mut matter| {
+                matter.queue_seed(&opening.mask.view().map_err(|e| e.to_string())?);
+                Ok(matter)
+            });
+            match seeded {
+                Ok(matter) => {
+                    self.others.push(Other {
+                        id,
+                        matter,
+                        matte: Matte::new(),
+                        failing: false,
+                    });
+                    news.push(News::TargetAdded(id));
+                }
+                Err(reason) => news.push(News::TargetFailed(id, reason)),
+            }
+        }
+    }
+
+    /// Follows the other targets and puts together what is to be shown. One that fails is not shown; the others go on.
+    fn together(
+        &mut self,
+        first: Shown,
+        frame: &Frame<'_>,
+        show: u64,
+        news: &mut Vec<News>,
+    ) -> Shown {
+        let shows = |id: u64| show == 0 || show == id;
+        if !(shows(FIRST_TARGET) && matches!(first, Shown::Matte)) {
+            self.matte.clear();
+        }
+        let mut refused = None;
+        for other in &mut self.others {
+            let matted = other.matter.predict(frame).and_then(|report| {
+                if !report.has_matte() {
+                    return Ok(false);
+                }
+                other.matter.snapshot(&mut other.matte).map(|()| true)
+            });
+            match matted {
+                Ok(true) if shows(other.id) => self.matte.add(&other.matte),
+                Ok(_) => {}
+                Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) => {
+                    refused = Some(other.id);
+                    news.push(News::TargetFailed(other.id, e.to_string()));
+                    continue;
+                }
+                Err(e) => {
+                    if !std::mem::replace(&mut other.failing, true) {
+                        news.push(News::Warning(format!("target {}: no matte: {e}", other.id)));
+                    }
+                    continue;
+                }
+            }
+            other.failing = false;
+        }
+        self.remember = true;
+        self.others.retain(|other| Some(other.id) != refused);
+        match first {
+            _ if !self.matte.is_empty() => Shown::Matte,
+            Shown::Failed(e) if shows(FIRST_TARGET) => Shown::Failed(e),
+            _ => Shown::BeforeSeed,
+        }
+    }
+
+    fn act(
+        &mut self,
+        action: Action,
+        frame: &Frame<'_>,
+        stream: &Stream,
+        news: &mut Vec<News>,
+    ) -> Result<Acted, String> {
+        match action {
+            Action::Seed { mask, how } => {
+                let view = mask.view().map_err(|e| e.to_string())?;
+                self.matter.queue_seed(&view);
+                Ok(Acted::Seeds(how))
+            }
+            Action::SeedAt { x, y } => {
+                let found = self
+                    .matter
+                    .queue_seed_at(frame, (x, y))
+                    .map_err(|e| e.to_string())?;
+                if found {
+                    Ok(Acted::Seeds("point"))
+                } else {
+                    Err(format!(
+                        "nobody is found at {x:.0}, {y:.0}: the target stays as it was"
+                    ))
+                }
+            }
+            Action::Correct(mask) => {
+                let view = mask.view().map_err(|e| e.to_string())?;
+                self.matter
+                    .correct(frame, &view)
+                    .map_err(|e| format!("the target is not corrected: {e}"))?;
+                news.push(News::Seeded("correction"));
+                Ok(Acted::Corrected)
+            }
+            Action::AddReference {
+                id,
+                mask,
+                frame: given,
+            } => {
+                match self.add_reference(&mask, given.as_ref(), frame, stream) {
+                    Ok(reference) => {
+                        self.references.push((id, reference));
+                        news.push(News::ReferenceAdded(id));
+                    }
+                    Err(reason) => news.push(News::ReferenceFailed(id, reason)),
+                }
+                Ok(Acted::Done)
+            }
+            Action::RemoveReference { id } => {
+                let Some(at) = self.references.iter().position(|(known, _)| *known == id) else {
+                    return Err(format!("there is no reference {id}"));
+                };
+                let (_, reference) = self.references.remove(at);
+                self.matter
+                    .remove_reference(reference)
+                    .map_err(|e| e.to_string())?;
+                news.push(News::ReferenceRemoved(id));
+                Ok(Acted::Done)
+            }
+            Action::AddTarget { id, mask } => {
+                let (models, backend) = (self.models.clone(), self.backend);
+                let options = of_other(self.matter.options());
+                let size = self.matter.frame_size();
+                let thread = std::thread::Builder::new()
+                    .name("matte-target".to_owned())
+                    .spawn(move || Matter::open(&models, backend, options, size))
+                    .map_err(|e| format!("no thread for target {id}: {e}"))?;
+                self.opening.push(Opening {
+                    id,
+                    mask,
+                    thread: Some(thread),
+                });
+                Ok(Acted::Done)
+            }
+            Action::RemoveTarget { id } => {
+                self.others.retain(|other| other.id != id);
+                self.opening.retain(|opening| opening.id != id);
+                news.push(News::TargetRemoved(id));
+                Ok(Acted::Done)
+            }
+            Action::Reset | Action::NewSource => {
+                if !self.references.is_empty() {
+                    news.push(News::ReferencesGone);
+                }
+                let others: Vec<u64> = self.others().collect();
+                news.extend(others.into_iter().map(News::TargetRemoved));
+                self.others.clear();
+                self.opening.clear();
+                self.references.clear();
+                self.matte.clear();
+                self.matter.reset().map_err(|e| e.to_string())?;
+                Ok(Acted::Done)
+            }
+        }
+    }
+
+    fn add_reference(
+        &mut self,
+        mask: &OwnedMask,
+        given: Option<&gst::Sample>,
+        frame: &Frame<'_>,
+        stream: &Stream,
+    ) -> Result<ReferenceId, String> {
+        let mask = mask.view().map_err(|e| e.to_string())?;
+        let Some(sample) = given else {
+            return self
+                .matter
+                .add_reference(frame, &mask)
+                .map_err(|e| e.to_string());
+        };
+        let converted = converted(sample, &stream.info)?;
+        let picture = converted.as_video_frame_ref();
+        let view = input(&picture, stream).map_err(|e| e.to_string())?;
+        self.matter
+            .add_reference(&view, &mask)
+            .map_err(|e| e.to_string())
+    }
+
+    /// Brings the memory up to date with the last frame.
+    fn remember(&mut self) -> Result<(), Error> {
+        if !std::mem::take(&mut self.remember) {
+            return Ok(());
+        }
+        // All are brought up to date, whatever becomes of one.
+        let mut result = self.matter.remember();
+        for other in &mut self.others {
+            result = result.and(other.matter.remember());
+        }
+        result
+    }
+}
+
+/// Options of the engine of another target, which only a mask names.
+fn of_other(options: &Options) -> Options {
+    Options {
+        seed: SeedMode::Mask,
+        ..options.clone()
+    }
+}
+
+enum Acted {
+    Done,
+    Seeds(&'static str),
+    Corrected,
+}
+
+/// A frame for the worker.
+pub(super) struct Input {
+    pub(super) buffer: gst::Buffer,
+    pub(super) stream: Arc<Stream>,
+    pub(super) orders: Orders,
+}
+
+enum Work {
+    /// Let the engine remember the frame that it has predicted.
+    Remember,
+    /// Predict a frame, hand its matte over, and remember it.
+    Frame(Input),
+}
+
+/// What the worker has found out about the last frame that it was given.
+#[derive(Default)]
+pub(super) struct Mail {
+    pub(super) matte: Matte,
+    pub(super) result: Option<Result<Shown, gst::ErrorMessage>>,
+    pub(super) news: Vec<News>,
+}
+
+/// Owns a [`Unit`] that is lent to a thread of its own between two frames. Whoever wants it next waits until it is back.
+/// At most one is under way, so both channels hold one.
 pub(super) struct Engine {
     /// `None` while the worker has it.
-    at_rest: Option<Box<Matter>>,
+    at_rest: Option<Box<Unit>>,
     /// `None` only while this is dropped: it ends the worker.
-    to_worker: Option<SyncSender<Box<Matter>>>,
-    from_worker: Receiver<(Box<Matter>, Result<(), Error>)>,
+    to_worker: Option<SyncSender<(Box<Unit>, Work)>>,
+    from_worker: Receiver<(Box<Unit>, Result<(), Error>)>,
     worker: Option<JoinHandle<()>>,
+    mail: Arc<Mutex<Mail>>,
     failure: Option<Error>,
 }
 
@@ -28,40 +506,63 @@ impl Engine {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn new(matter: Matter) -> std::io::Result<Self> {
-        let (to_worker, work) = sync_channel::<Box<Matter>>(1);
+        let (to_worker, work) = sync_channel::<(Box<Unit>, Work)>(1);
         let (done, from_worker) = sync_channel(1);
+        let mail = Arc::new(Mutex::new(Mail::default()));
+        let letters = Arc::clone(&mail);
         let worker = std::thread::Builder::new()
             .name("matte-remember".to_owned())
             .spawn(move || {
-                for mut matter in work {
+                for (mut unit, work) in work {
                     // What a panic leaves behind is dropped with it, and dropping `done` tells the owner.
-                    let Ok(result) = catch_unwind(AssertUnwindSafe(|| matter.remember())) else {
+                    let Ok(result) = catch_unwind(AssertUnwindSafe(|| {
+                        if let Work::Frame(input) = work {
+                            predict(&mut unit, input, &letters);
+                        }
+                        unit.remember()
+                    })) else {
                         return;
                     };
-                    if done.send((matter, result)).is_err() {
+                    if done.send((unit, result)).is_err() {
                         return;
                     }
                 }
             })?;
         Ok(Self {
-            at_rest: Some(Box::new(matter)),
+            at_rest: Some(Box::new(Unit::new(matter))),
             to_worker: Some(to_worker),
             from_worker,
             worker: Some(worker),
+            mail,
             failure: None,
         })
     }
 
-    /// The engine, as soon as it has remembered the last frame.
-    pub(super) fn matter(&mut self) -> Result<&mut Matter, Lost> {
-        let matter = if let Some(matter) = self.at_rest.take() {
-            matter
+    /// The engine, as soon as the worker is done with it.
+    pub(super) fn unit(&mut self) -> Result<&mut Unit, Lost> {
+        let unit = if let Some(unit) = self.at_rest.take() {
+            unit
         } else {
-            let (matter, result) = self.from_worker.recv().map_err(|_| Lost)?;
-            self.failure = result.err();
-            matter
+            let (unit, result) = self.from_worker.recv().map_err(|_| Lost)?;
+            self.failure = result.err().or(self.failure.take());
+            unit
         };
-        Ok(self.at_rest.insert(matter))
+        Ok(self.at_rest.insert(unit))
+    }
+
+    /// Whether the worker is done, without waiting.
+    pub(super) fn is_at_rest(&mut self) -> Result<bool, Lost> {
+        if self.at_rest.is_none() {
+            match self.from_worker.try_recv() {
+                Ok((unit, result)) => {
+                    self.failure = result.err().or(self.failure.take());
+                    self.at_rest = Some(unit);
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(Lost),
+            }
+        }
+        Ok(self.at_rest.is_some())
     }
 
     /// Why the last frame could not be remembered, once.
@@ -69,13 +570,65 @@ impl Engine {
         self.failure.take()
     }
 
-    /// Lets the engine remember the frame that it processed last.
+    /// Lets the worker remember the frame that was predicted last.
     pub(super) fn remember(&mut self) {
-        // Without a worker the engine is lost in the send, and `matter` says so.
-        if let (Some(matter), Some(to_worker)) = (self.at_rest.take(), &self.to_worker) {
-            let _ = to_worker.send(matter);
+        self.give(Work::Remember);
+    }
+
+    /// Lets the worker predict a frame. The engine must be at rest.
+    pub(super) fn predict(&mut self, input: Input) {
+        self.give(Work::Frame(input));
+    }
+
+    fn give(&mut self, work: Work) {
+        // Without a worker the engine is lost in the send, and `unit` says so.
+        if let (Some(unit), Some(to_worker)) = (self.at_rest.take(), &self.to_worker) {
+            let _ = to_worker.send((unit, work));
         }
     }
+
+    /// What the worker has found out since this was asked last; its matte changes places with `matte`.
+    pub(super) fn collect(
+        &self,
+        matte: &mut Matte,
+        news: &mut Vec<News>,
+    ) -> Option<Result<Shown, gst::ErrorMessage>> {
+        let mut mail = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
+        news.append(&mut mail.news);
+        let result = mail.result.take()?;
+        if matches!(result, Ok(Shown::Matte)) {
+            std::mem::swap(&mut mail.matte, matte);
+        }
+        Some(result)
+    }
+}
+
+/// Predicts the frame of a buffer and leaves what comes of it in the mail.
+fn predict(unit: &mut Unit, input: Input, mail: &Mutex<Mail>) {
+    let Input {
+        buffer,
+        stream,
+        mut orders,
+    } = input;
+    let mut news = Vec::new();
+    let result = (|| {
+        let frame = VideoFrame::from_buffer_readable(buffer, &stream.info).map_err(|_| {
+            gst::error_msg!(
+                gst::StreamError::Format,
+                ("the input buffer cannot be mapped")
+            )
+        })?;
+        let picture = frame.as_video_frame_ref();
+        let view = self::input(&picture, &stream)?;
+        unit.step(&view, &stream, &mut orders, &mut news)
+            .map_err(|e| super::errors::error_message(&e))
+    })();
+    let mut mail = mail.lock().unwrap_or_else(PoisonError::into_inner);
+    mail.news.append(&mut news);
+    if matches!(result, Ok(Shown::Matte)) {
+        std::mem::swap(&mut mail.matte, &mut unit.matte);
+    }
+    mail.result = Some(result);
 }
 
 impl Drop for Engine {

@@ -3,7 +3,9 @@
     reason = "the property accessors that the derive writes; the blurbs are their documentation"
 )]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::subclass::prelude::*;
@@ -12,59 +14,58 @@ use gst_base::subclass::BaseTransformMode;
 use gst_base::subclass::prelude::*;
 use gst_video::prelude::*;
 use gst_video::subclass::prelude::*;
-use gst_video::{VideoFrameRef, VideoInfo, VideoInterlaceMode, VideoMultiviewMode};
-use matte_core::{
-    Error, Frame, MaskImage, MatteState, Matter, ModelSet, Options, OutputMut, Plane, SeedMode,
-    Stage,
+use gst_video::{
+    NavigationEvent, VideoCropMeta, VideoFrameRef, VideoInfo, VideoInterlaceMode,
+    VideoMultiviewMode,
 };
+use matte_core::{MaskImage, ModelSet, Options, Repair, Stage};
 
+use super::actions::{Action, OwnedMask};
 use super::caps;
-use super::engine::{Engine, Lost};
+use super::engine::{FIRST_TARGET, News};
+use super::errors::error_message;
+use super::frames::{input, output};
+use super::latency::Latency;
+use super::loader::{Event, Loader, Waited};
 use super::properties::{
-    DEFAULT_MODEL, ExecutionProvider, FramePolicy, RefineMode, Seed, Settings, highest, range,
+    AlphaModeKind, BackgroundMode, DEFAULT_MODEL, ExecutionProvider, ForegroundMode, FramePolicy,
+    LatencyMode, RefineMode, Seed, Settings, WaitForModel, float_range, highest, range,
 };
+use super::state::{State, Without};
 use crate::logging::CAT;
 
-/// From `start` to `stop`.
-struct State {
-    models: ModelSet,
-    /// Opened with the first caps.
-    engine: Option<Engine>,
-    /// Options that the engine has.
-    options: Options,
-    /// What `mask-location` was when the mask was read.
-    mask_location: Option<String>,
-    mask: Option<MaskImage>,
-    /// The mask is to name the target on the next frame.
-    mask_waits: bool,
-    /// The last frame has got no matte because the network failed; it has been reported.
-    failing: bool,
-}
-
-/// What a frame gives the application to know, once nothing is locked any more.
-#[derive(Default)]
-struct News {
-    seeded: Option<&'static str>,
-    warning: Option<String>,
-}
+/// More actions than these wait for no frame.
+const MOST_ACTIONS: usize = 64;
 
 #[derive(glib::Properties, Default)]
 #[properties(wrapper_type = super::MatteFilter)]
 pub struct MatteFilter {
     #[property(name = "model", get, set, type = String, member = model, nick = "Model",
-        blurb = "Name or directory of the model package", default = Some(DEFAULT_MODEL), mutable_ready)]
+        blurb = "Name or directory of the model package. Set while playing, the new model is opened beside the old \
+        one, which goes on until then and hands its target over", default = Some(DEFAULT_MODEL), mutable_playing)]
     #[property(name = "execution-provider", get, set, type = ExecutionProvider, member = execution_provider,
-        nick = "Execution provider", blurb = "What runs the network; only auto falls back to another",
-        builder(ExecutionProvider::default()).mutable_ready())]
+        nick = "Execution provider", blurb = "What runs the network; only auto falls back to another. Set while \
+        playing, the engine is opened anew, as for model",
+        builder(ExecutionProvider::default()).mutable_playing())]
     #[property(name = "working-size", get, set, type = String, member = working_size, nick = "Working size",
         blurb = "Size at which the network sees the frame, WIDTHxHEIGHT in pixels; empty: from the frame size and the \
-        model. Smaller is faster", default = Some(""), mutable_ready)]
+        model. Smaller is faster. Set while playing, the engine is opened anew, as for model", default = Some(""),
+        mutable_playing)]
     #[property(name = "mask-location", get, set, type = Option<String>, member = mask_location, nick = "Mask location",
         blurb = "PNG or JPEG file with the mask of the first frame: white where the target is, any size with the \
         aspect ratio of the frame. Set while playing, it is the mask of the next frame and names a new target",
         mutable_playing)]
     #[property(name = "seed", get, set, type = Seed, member = seed, nick = "Seed",
-        blurb = "Where the first mask comes from", builder(Settings::default().seed).mutable_playing())]
+        blurb = "Where the first mask comes from, beside the signals seed-from-sample and seed-at",
+        builder(Settings::default().seed).mutable_playing())]
+    #[property(name = "click-to-seed", get, set, type = bool, member = click_to_seed, nick = "Click to seed",
+        blurb = "A click with the first mouse button, which video sinks send upstream as a navigation event, names the \
+        person under it as the new target, as the signal seed-at does; the event goes no further",
+        default = Settings::default().click_to_seed, mutable_playing)]
+    #[property(name = "show-target", get, set, type = u64, member = show_target, nick = "Show target",
+        blurb = "Number of the target that is shown, as add-target has given it (1: the one that the properties and \
+        the seeding signals name; 0: all). The others are followed all the same",
+        default = Settings::default().show_target, mutable_playing)]
     #[property(name = "warm-up", get, set, type = i32, member = warm_up, nick = "Warm-up",
         blurb = "Refinements of the first frame after a mask has been given (-1: as the model package says)",
         minimum = -1, maximum = highest("warm_up") as i32, default = Settings::default().warm_up, mutable_playing)]
@@ -82,67 +83,114 @@ pub struct MatteFilter {
         mutable_playing)]
     #[property(name = "memory-frames", get, set, type = u32, member = memory_frames, nick = "Memory frames",
         blurb = "Temporary frames that the memory holds beside the first one; each costs time (0: as the model \
-        package says)", minimum = 0, maximum = highest("memory_frames"), default = Settings::default().memory_frames,
-        mutable_ready)]
+        package says). Set while playing, the engine is opened anew, as for model", minimum = 0,
+        maximum = highest("memory_frames"), default = Settings::default().memory_frames, mutable_playing)]
     #[property(name = "max-references", get, set, type = u32, member = max_references, nick = "Maximum references",
-        blurb = "Room in the memory for reference frames; each costs time, also while it is empty",
+        blurb = "Room in the memory for the reference frames of the signal add-reference; each costs time, also while \
+        it is empty. Set while playing, the engine is opened anew, as for model",
         minimum = range("max_references").0, maximum = highest("max_references"),
-        default = Settings::default().max_references, mutable_ready)]
+        default = Settings::default().max_references, mutable_playing)]
     #[property(name = "threads", get, set, type = u32, member = threads, nick = "Threads",
-        blurb = "Threads of the CPU execution provider (0: as many as there are cores)",
+        blurb = "Threads of the CPU execution provider (0: as many as there are cores, shared by all elements of the \
+        process). Set while playing, the engine is opened anew, as for model",
         minimum = range("threads").0, maximum = highest("threads"), default = Settings::default().threads,
-        mutable_ready)]
+        mutable_playing)]
     #[property(name = "use-prior", get, set, type = bool, member = use_prior, nick = "Use prior",
         blurb = "Give the network a person segmentation of every frame as a hint, where the model package takes one",
         default = Settings::default().use_prior, mutable_playing)]
+    #[property(name = "latency-mode", get, set, type = LatencyMode, member = latency_mode, nick = "Latency mode",
+        blurb = "Whether a frame waits for its own matte or shows the newest one there is",
+        builder(Settings::default().latency_mode).mutable_playing())]
+    #[property(name = "wait-for-model", get, set, type = WaitForModel, member = wait_for_model,
+        nick = "Wait for model", blurb = "Whether frames wait while the model is opened, so that a file is matted from \
+        its first frame on", builder(Settings::default().wait_for_model).mutable_playing())]
     #[property(name = "refine", get, set, type = RefineMode, member = refine, nick = "Refine",
         blurb = "How the matte gets from the working size to the size of the frame",
         builder(Settings::default().refine).mutable_playing())]
+    #[property(name = "foreground", get, set, type = ForegroundMode, member = foreground, nick = "Foreground",
+        blurb = "Colour of the pixels that the target covers only partly",
+        builder(Settings::default().foreground).mutable_playing())]
+    #[property(name = "alpha-mode", get, set, type = AlphaModeKind, member = alpha_mode, nick = "Alpha mode",
+        blurb = "How colour relates to alpha in the output. Caps do not carry it: what comes downstream must expect \
+        the same; compositor and most others take straight alpha",
+        builder(Settings::default().alpha_mode).mutable_playing())]
+    #[property(name = "background", get, set, type = BackgroundMode, member = background, nick = "Background",
+        blurb = "What lies behind the target, for pipelines without a compositor; GRAY8 holds the matte in any case",
+        builder(Settings::default().background).mutable_playing())]
+    #[property(name = "background-colour", get, set, type = u32, member = background_colour,
+        nick = "Background colour", blurb = "Colour for background=colour, 0xRRGGBB", minimum = 0, maximum = 0x00ff_ffff,
+        default = Settings::default().background_colour, mutable_playing, controllable)]
+    #[property(name = "background-blur", get, set, type = f32, member = background_blur, nick = "Background blur",
+        blurb = "Strength for background=blur: the standard deviation in twentieths of the frame's longer side",
+        minimum = float_range("background_blur").0, maximum = float_range("background_blur").1,
+        default = Settings::default().background_blur, mutable_playing, controllable)]
+    #[property(name = "edge-shift", get, set, type = f32, member = edge_shift, nick = "Edge shift",
+        blurb = "Moves the edge of the matte by so many pixels of the frame: outwards where positive, inwards where \
+        negative", minimum = float_range("edge_shift").0, maximum = float_range("edge_shift").1,
+        default = Settings::default().edge_shift, mutable_playing, controllable)]
+    #[property(name = "edge-softness", get, set, type = f32, member = edge_softness, nick = "Edge softness",
+        blurb = "Softens the edge of the matte over so many pixels of the frame (0: as it is)",
+        minimum = float_range("edge_softness").0, maximum = float_range("edge_softness").1,
+        default = Settings::default().edge_softness, mutable_playing, controllable)]
+    #[property(name = "temporal-smoothing", get, set, type = f32, member = temporal_smoothing,
+        nick = "Temporal smoothing", blurb = "How much of the matte before stays where the picture has not changed \
+        (0: off). Where something moves, the matte follows at once",
+        minimum = float_range("temporal_smoothing").0, maximum = float_range("temporal_smoothing").1,
+        default = Settings::default().temporal_smoothing, mutable_playing, controllable)]
+    #[property(name = "drift-repair", get, set, type = bool, member = drift_repair, nick = "Drift repair",
+        blurb = "Compare the matte with the person segmentation every few frames, and name the target anew where they \
+        disagree for long or after a cut; the message matte-drift tells",
+        default = Settings::default().drift_repair, mutable_playing)]
     #[property(name = "before-seed", get, set, type = FramePolicy, member = before_seed, nick = "Before seed",
-        blurb = "What a frame shows before there is a target",
-        builder(Settings::default().before_seed).mutable_playing())]
+        blurb = "What a frame shows before there is a target, and while the first model is opened (where error means \
+        transparent)", builder(Settings::default().before_seed).mutable_playing())]
     #[property(name = "on-failure", get, set, type = FramePolicy, member = on_failure, nick = "On failure",
-        blurb = "What a frame shows when the network fails",
+        blurb = "What a frame shows when the network fails, until it works again",
         builder(Settings::default().on_failure).mutable_playing())]
     settings: Mutex<Settings>,
 
     /// Locked for as long as a frame takes; messages are posted without it, as their receivers may read `stats`.
     state: Mutex<Option<State>>,
 
+    /// From the first `start` on.
+    loader: Mutex<Option<std::sync::Arc<Loader>>>,
+
+    /// What the application asks for.
+    actions: Mutex<Vec<Action>>,
+
+    /// Names of references.
+    next_reference: AtomicU64,
+    references: Mutex<Vec<u64>>,
+
+    /// Names of targets beside the first.
+    next_target: AtomicU64,
+    targets: Mutex<Vec<u64>>,
+
     /// Caps that have been refused: GStreamer offers them again, and neither the work nor the error is to be repeated.
     refused: Mutex<Option<gst::Caps>>,
 
-    /// One frame at the caps' frame rate, and nothing where that is unknown.
-    latency: Mutex<gst::ClockTime>,
+    latency: Mutex<Latency>,
+    /// Zero where it is unknown.
+    frame_duration: Mutex<gst::ClockTime>,
+
+    /// Frames that QoS has dropped.
+    dropped: AtomicU64,
+
+    /// The buffer of the frame at hand, where the worker is to have it as well.
+    held: Mutex<Option<gst::Buffer>>,
+
+    /// Stream that the frames belong to.
+    stream_id: Mutex<Option<glib::GString>>,
 }
 
 const STATS: &str = "stats";
+const REFERENCES: &str = "references";
+const TARGETS: &str = "targets";
 
 /// A panic in the middle of a frame is reported by the element itself and ends the stream; what the lock guards is only
 /// read or dropped after that.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The engine's error as GStreamer sorts errors.
-fn error_message(error: &Error) -> gst::ErrorMessage {
-    match error {
-        Error::ModelNotFound { .. } | Error::MaskFile { .. } => {
-            gst::error_msg!(gst::ResourceError::NotFound, ("{error}"))
-        }
-        Error::Runtime { .. } | Error::Backend { .. } => {
-            gst::error_msg!(gst::LibraryError::Init, ("{error}"))
-        }
-        Error::Ort { .. } => gst::error_msg!(gst::LibraryError::Failed, ("{error}")),
-        _ => gst::error_msg!(gst::LibraryError::Settings, ("{error}")),
-    }
-}
-
-fn lost(_: Lost) -> gst::ErrorMessage {
-    gst::error_msg!(
-        gst::LibraryError::Failed,
-        ("the engine panicked while it remembered a frame")
-    )
 }
 
 /// The reason why a stream cannot be matted at all.
@@ -166,147 +214,23 @@ fn refused(info: &VideoInfo) -> Option<gst::ErrorMessage> {
     None
 }
 
-fn input<'a>(frame: &'a VideoFrameRef<&gst::BufferRef>) -> Result<Frame<'a>, gst::ErrorMessage> {
-    let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ("input buffer: {what}"));
-    let format = caps::pixel_format(frame.format())
-        .ok_or_else(|| wrong("format that the caps do not allow"))?;
-    let mut planes = [Plane::default(); 3];
-    for (i, plane) in planes.iter_mut().enumerate().take(format.planes()) {
-        *plane = Plane {
-            data: frame
-                .plane_data(i as u32)
-                .map_err(|e| wrong(&e.to_string()))?,
-            stride: usize::try_from(frame.plane_stride()[i])
-                .map_err(|_| wrong("negative stride"))?,
-        };
-    }
-    Frame::new(
-        format,
-        frame.width(),
-        frame.height(),
-        &planes,
-        caps::colorimetry(frame.info()),
-    )
-    .map_err(|e| error_message(&e))
+fn not_started() -> gst::ErrorMessage {
+    gst::error_msg!(gst::CoreError::StateChange, ("not started"))
 }
 
-fn output<'a>(
-    frame: &'a mut VideoFrameRef<&mut gst::BufferRef>,
-) -> Result<OutputMut<'a>, gst::ErrorMessage> {
-    let wrong = |what: &str| gst::error_msg!(gst::StreamError::Format, ("output buffer: {what}"));
-    let format = caps::output_format(frame.format())
-        .ok_or_else(|| wrong("format that the caps do not allow"))?;
-    let stride = usize::try_from(frame.plane_stride()[0]).map_err(|_| wrong("negative stride"))?;
-    let (width, height) = (frame.width(), frame.height());
-    let data = frame.plane_data_mut(0).map_err(|e| wrong(&e.to_string()))?;
-    OutputMut::new(format, width, height, data, stride).map_err(|e| error_message(&e))
-}
-
-impl State {
-    /// Takes over what the properties say now.
-    fn update(
-        &mut self,
-        settings: &Mutex<Settings>,
-        news: &mut News,
-    ) -> Result<(), gst::ErrorMessage> {
-        let Some(engine) = &mut self.engine else {
-            return Ok(());
-        };
-        let new_mask = {
-            let settings = lock(settings);
-            let wanted = settings.live_options(&self.options);
-            if wanted != self.options {
-                self.options = wanted.clone();
-                if let Err(e) = engine.matter().map_err(lost)?.set_options(wanted) {
-                    news.warning = Some(e.to_string());
-                }
-            }
-            (settings.mask_location != self.mask_location).then(|| settings.mask_location.clone())
-        };
-        if let Some(location) = new_mask {
-            let mask = location.as_ref().map(MaskImage::read).transpose();
-            // A file that cannot be read is not tried again with every frame, and the old target stays.
-            self.mask_location = location;
-            match mask {
-                Ok(mask) => {
-                    self.mask_waits = mask.is_some();
-                    self.mask = mask;
-                }
-                Err(e) => news.warning = Some(format!("the target stays as it was: {e}")),
-            }
-        }
-        Ok(())
-    }
-
-    /// One frame. Returns whether the engine is to remember it.
-    fn process(
-        &mut self,
-        frame: &Frame,
-        output: &mut OutputMut,
-        news: &mut News,
-    ) -> Result<bool, gst::ErrorMessage> {
-        let Some(engine) = &mut self.engine else {
-            return Err(gst::error_msg!(
-                gst::CoreError::Negotiation,
-                ("a frame before any caps")
-            ));
-        };
-        engine.matter().map_err(lost)?;
-        let mut failure = engine
-            .take_failure()
-            .map(|e| format!("the last frame could not be remembered: {e}"));
-        let matter = engine.matter().map_err(lost)?;
-
-        let mut with_mask = false;
-        if let (true, SeedMode::Mask, Some(mask)) = (self.mask_waits, self.options.seed, &self.mask)
-        {
-            matter.queue_seed(&mask.as_mask());
-            self.mask_waits = false;
-            with_mask = true;
-        }
-        let report = match matter.process(frame, output) {
-            // Without a target all frames would be empty, and the reason would be easy to miss: that ends the stream.
-            Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) if matter.is_seeded() => {
-                news.warning = Some(format!("the target stays as it was: {e}"));
-                with_mask = false;
-                matter.process(frame, output)
-            }
-            report => report,
-        };
-        let remember = match report.map_err(|e| error_message(&e))?.matte {
-            MatteState::Seeded => {
-                news.seeded = Some(if with_mask { "mask" } else { "automatic" });
-                true
-            }
-            MatteState::Failed(reason) => {
-                failure = Some(format!("no matte: {reason}"));
-                self.mask_waits = with_mask && !matter.is_seeded();
-                false
-            }
-            MatteState::BeforeSeed => false,
-            _ => true,
-        };
-        // A failure lasts, mostly: one warning for all its frames.
-        let failed = failure.is_some();
-        if !self.failing {
-            news.warning = failure.or(news.warning.take());
-        }
-        self.failing = failed;
-        Ok(remember)
-    }
+fn clock_time(duration: Duration) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1))
 }
 
 impl MatteFilter {
+    fn loader(&self) -> Option<std::sync::Arc<Loader>> {
+        lock(&self.loader).clone()
+    }
+
     fn stats(&self) -> gst::Structure {
-        let stats = match lock(&self.state)
-            .as_mut()
-            .and_then(|state| state.engine.as_mut())
-        {
-            Some(engine) => engine.matter().ok().map(|matter| matter.stats()),
-            None => None,
-        };
+        let stats = lock(&self.state).as_mut().and_then(State::stats);
         let structure = gst::Structure::builder("application/x-matte-stats");
-        let Some(stats) = stats else {
+        let Some((stats, drawing)) = stats else {
             return structure.build();
         };
         let mut structure = structure
@@ -316,10 +240,17 @@ impl MatteFilter {
             .field("working-height", stats.working_size.1)
             .field("frames", stats.frames)
             .field("frames-without-matte", stats.frames_without_matte)
-            .field("memory-frames", stats.memory_frames);
+            .field("frames-dropped", self.dropped.load(Ordering::Relaxed))
+            .field("memory-frames", stats.memory_frames)
+            .field("latency", clock_time(lock(&self.latency).reported()));
         for stage in Stage::ALL {
             let times = stats.stage(stage);
-            for (what, time) in [("p50", times.p50), ("p99", times.p99), ("mean", times.mean)] {
+            let times = match stage {
+                // The element draws for itself.
+                Stage::Postprocess => drawing,
+                _ => [times.p50, times.p99, times.mean],
+            };
+            for (what, time) in ["p50", "p99", "mean"].into_iter().zip(times) {
                 structure =
                     structure.field(format!("{}-{what}", stage.name()), time.as_micros() as u64);
             }
@@ -334,46 +265,183 @@ impl MatteFilter {
         let _ = obj.post_message(message);
     }
 
-    fn post_backend(&self, backend: &str, model: &str, (width, height): (u32, u32)) {
-        gst::info!(
-            CAT,
-            imp = self,
-            "backend {backend}, model {model}, working size {width}x{height}"
-        );
+    /// What happens on the loader's thread.
+    fn tell(&self, event: &Event) {
+        let structure = gst::Structure::builder("matte-backend");
+        match event {
+            Event::Opening(target) => {
+                gst::info!(CAT, imp = self, "opening {target:?}");
+                if target.frame_size.is_some() {
+                    self.post(
+                        structure
+                            .field("state", "opening")
+                            .field("model", &target.model)
+                            .field("requested", target.backend.name())
+                            .build(),
+                    );
+                }
+            }
+            Event::Ready(target, stats, time) => {
+                gst::info!(
+                    CAT,
+                    imp = self,
+                    "backend {}, model {}, working size {:?}, opened in {time:?}",
+                    stats.backend,
+                    stats.model,
+                    stats.working_size
+                );
+                self.post(
+                    structure
+                        .field("state", "ready")
+                        .field("backend", &stats.backend)
+                        .field("model", &stats.model)
+                        .field("requested", target.backend.name())
+                        .field("working-width", stats.working_size.0)
+                        .field("working-height", stats.working_size.1)
+                        .field("open-time", clock_time(*time))
+                        .build(),
+                );
+            }
+            Event::Failed(target, error) => {
+                let ends = {
+                    let mut state = lock(&self.state);
+                    let Some(state) = state.as_mut() else { return };
+                    if state.ended {
+                        return;
+                    }
+                    state.ended = !state.ever_opened;
+                    state.ended
+                };
+                self.post(
+                    structure
+                        .field("state", "failed")
+                        .field("model", &target.model)
+                        .field("requested", target.backend.name())
+                        .field("reason", error.to_string())
+                        .build(),
+                );
+                if ends {
+                    self.post_error_message(error_message(error));
+                } else {
+                    gst::warning!(CAT, imp = self, "{target:?}: {error}");
+                }
+            }
+        }
+    }
+
+    fn post_news(&self, news: Vec<News>, pts: Option<gst::ClockTime>) {
+        if news.is_empty() {
+            return;
+        }
+        let segment = self.obj().segment();
+        let running_time = segment
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|segment| segment.to_running_time(pts?))
+            .unwrap_or_default();
+        let message = |name: &str| {
+            gst::Structure::builder(name).field("running-time", running_time.nseconds())
+        };
+        for news in news {
+            gst::info!(CAT, imp = self, "{news:?}, running time {running_time}");
+            match news {
+                News::Seeded(how) => self.post(message("matte-seeded").field("how", how).build()),
+                News::SceneCut => {
+                    self.post(message("matte-drift").field("state", "scene-cut").build());
+                }
+                News::TargetLost => {
+                    self.post(message("matte-drift").field("state", "lost").build());
+                }
+                News::Drift(Repair::Started {
+                    after_cut,
+                    agreement,
+                }) => self.post(
+                    message("matte-drift")
+                        .field("state", "started")
+                        .field("after-cut", after_cut)
+                        .field("agreement", f64::from(agreement))
+                        .build(),
+                ),
+                News::Drift(_) => {
+                    self.post(message("matte-drift").field("state", "finished").build());
+                }
+                News::ReferenceAdded(id) => {
+                    lock(&self.references).push(id);
+                    self.post_numbered(message("matte-reference"), id, "added", None);
+                }
+                News::ReferenceRemoved(id) => {
+                    lock(&self.references).retain(|known| *known != id);
+                    self.post_numbered(message("matte-reference"), id, "removed", None);
+                }
+                News::ReferencesGone => {
+                    let gone = std::mem::take(&mut *lock(&self.references));
+                    for id in gone {
+                        self.post_numbered(message("matte-reference"), id, "removed", None);
+                    }
+                }
+                News::ReferenceFailed(id, reason) => {
+                    self.post_numbered(message("matte-reference"), id, "failed", Some(&reason));
+                    gst::element_imp_warning!(
+                        self,
+                        gst::LibraryError::Settings,
+                        ("reference {id} is not added: {reason}")
+                    );
+                }
+                News::TargetAdded(id) => {
+                    lock(&self.targets).push(id);
+                    self.post_numbered(message("matte-target"), id, "added", None);
+                }
+                News::TargetRemoved(id) => {
+                    lock(&self.targets).retain(|known| *known != id);
+                    self.post_numbered(message("matte-target"), id, "removed", None);
+                }
+                News::TargetFailed(id, reason) => {
+                    lock(&self.targets).retain(|known| *known != id);
+                    self.post_numbered(message("matte-target"), id, "failed", Some(&reason));
+                    gst::element_imp_warning!(
+                        self,
+                        gst::LibraryError::Settings,
+                        ("target {id} is not followed: {reason}")
+                    );
+                }
+                News::Warning(warning) => {
+                    gst::element_imp_warning!(self, gst::LibraryError::Failed, ("{warning}"));
+                }
+                News::NobodySeeds => gst::element_imp_warning!(
+                    self,
+                    gst::ResourceError::NotFound,
+                    (
+                        "seed=auto, but the model package {} is not installed, so that nobody is found: nothing is \
+                         matted until mask-location is set; `cargo xtask setup` installs it",
+                        ModelSet::SEGMENTATION
+                    )
+                ),
+            }
+        }
+    }
+
+    fn post_numbered(
+        &self,
+        message: gst::structure::Builder,
+        id: u64,
+        state: &str,
+        reason: Option<&str>,
+    ) {
         self.post(
-            gst::Structure::builder("matte-backend")
-                .field("backend", backend)
-                .field("model", model)
-                .field("working-width", width)
-                .field("working-height", height)
+            message
+                .field("id", id)
+                .field("state", state)
+                .field_if_some("reason", reason)
                 .build(),
         );
     }
 
-    fn post_news(&self, news: News, pts: Option<gst::ClockTime>) {
-        if let Some(how) = news.seeded {
-            let segment = self.obj().segment();
-            let running_time = segment
-                .downcast_ref::<gst::ClockTime>()
-                .and_then(|segment| segment.to_running_time(pts?))
-                .unwrap_or_default();
-            gst::info!(
-                CAT,
-                imp = self,
-                "seeded: {how}, running time {running_time}"
-            );
-            self.post(
-                gst::Structure::builder("matte-seeded")
-                    .field("running-time", running_time.nseconds())
-                    .field("how", how)
-                    .build(),
-            );
-        }
-        if let Some(warning) = news.warning {
-            gst::element_imp_warning!(self, gst::LibraryError::Failed, ("{warning}"));
-        }
+    fn post_latency(&self) {
+        let obj = self.obj();
+        let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
     }
 
+    /// One frame with its own matte; a quarter of one where no frame waits for the network; nothing where the frame rate
+    /// is unknown.
     fn set_latency(&self, fps: gst::Fraction) {
         let frame = match (fps.numer(), fps.denom()) {
             (n, d) if n > 0 && d > 0 => gst::ClockTime::SECOND
@@ -381,74 +449,214 @@ impl MatteFilter {
                 .unwrap_or(gst::ClockTime::ZERO),
             _ => gst::ClockTime::ZERO,
         };
-        if std::mem::replace(&mut *lock(&self.latency), frame) != frame {
-            let obj = self.obj();
-            let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
+        *lock(&self.frame_duration) = frame;
+        let mode = lock(&self.settings).latency_mode;
+        self.restart_latency(mode, true);
+    }
+
+    /// Starts measuring anew where that is due: with new caps and with another mode.
+    fn restart_latency(&self, mode: LatencyMode, new_caps: bool) {
+        let frame = *lock(&self.frame_duration);
+        let step = Duration::from_nanos(match mode {
+            LatencyMode::Aligned => frame.nseconds(),
+            LatencyMode::Low => frame.nseconds() / 4,
+        });
+        let changed = {
+            let mut latency = lock(&self.latency);
+            let before = latency.reported();
+            if new_caps || latency.step() != step {
+                latency.reset(step);
+            }
+            latency.reported() != before
+        };
+        if changed {
+            self.post_latency();
         }
     }
 
-    /// Opens the engine for this size, or keeps the one that is open.
-    fn open(&self, info: &VideoInfo) -> Result<(), gst::ErrorMessage> {
-        let size = (info.width(), info.height());
-        let not_started = || gst::error_msg!(gst::CoreError::StateChange, ("not started"));
-        let (models, engine, provider, options) = {
-            let mut state = lock(&self.state);
-            let state = state.as_mut().ok_or_else(not_started)?;
-            let settings = lock(&self.settings);
-            let options = settings
-                .options()
-                .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("{e}")))?;
-            (
-                state.models.clone(),
-                state.engine.take(),
-                settings.execution_provider,
-                options,
-            )
-        };
-
-        // Opening takes seconds with some providers: nothing is locked meanwhile.
-        let fresh = engine.is_none();
-        let mut engine = if let Some(mut engine) = engine {
-            engine
-                .matter()
-                .map_err(lost)?
-                .resize(size)
-                .map_err(|e| error_message(&e))?;
-            engine
-        } else {
-            let matter = Matter::open(&models, provider.into(), options.clone(), size)
-                .map_err(|e| error_message(&e))?;
-            Engine::new(matter).map_err(|e| {
-                gst::error_msg!(gst::ResourceError::NoSpaceLeft, ("no worker thread: {e}"))
-            })?
-        };
-        let matter = engine.matter().map_err(lost)?;
-        let (seeded, stats) = (matter.is_seeded(), matter.stats());
-        let nobody_seeds =
-            matter.options().seed == SeedMode::Auto && !matter.can_seed_automatically();
-
-        {
-            let mut state = lock(&self.state);
-            let state = state.as_mut().ok_or_else(not_started)?;
-            state.engine = Some(engine);
-            if fresh {
-                state.options = options;
-            }
-            state.mask_waits |= !seeded && state.mask.is_some();
+    /// Whether frames wait for a model, rather than show nothing.
+    fn waits(&self) -> bool {
+        let wait = lock(&self.settings).wait_for_model;
+        match wait {
+            WaitForModel::Always => true,
+            WaitForModel::Never => false,
+            WaitForModel::Auto => !self.is_live(),
         }
-        self.post_backend(&stats.backend, &stats.model, stats.working_size);
-        if fresh && nobody_seeds {
+    }
+
+    fn is_live(&self) -> bool {
+        if let Some(live) = lock(&self.state).as_ref().and_then(|state| state.live) {
+            return live;
+        }
+        let mut query = gst::query::Latency::new();
+        let live = self.obj().sink_pad().peer_query(&mut query) && query.result().0;
+        if let Some(state) = lock(&self.state).as_mut() {
+            state.live = Some(live);
+        }
+        live
+    }
+
+    fn act(&self, action: Action) -> bool {
+        let mut actions = lock(&self.actions);
+        if actions.len() >= MOST_ACTIONS {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "{MOST_ACTIONS} actions wait for a frame already: another is refused"
+            );
+            return false;
+        }
+        actions.push(action);
+        true
+    }
+
+    /// The mask in the sample of a signal; what is wrong with it is told.
+    fn mask(&self, signal: &str, sample: Option<&gst::Sample>) -> Option<OwnedMask> {
+        let mask = sample
+            .ok_or_else(|| "there is no sample".to_owned())
+            .and_then(OwnedMask::from_sample);
+        match mask {
+            Ok(mask) => Some(mask),
+            Err(reason) => {
+                gst::element_imp_warning!(
+                    self,
+                    gst::LibraryError::Settings,
+                    ("{signal}: {reason}")
+                );
+                None
+            }
+        }
+    }
+
+    fn seed_from_sample(&self, sample: Option<&gst::Sample>) -> bool {
+        self.mask("seed-from-sample", sample).is_some_and(|mask| {
+            self.act(Action::Seed {
+                mask,
+                how: "sample",
+            })
+        })
+    }
+
+    fn seed_at(&self, x: f64, y: f64) -> bool {
+        if !(x.is_finite() && y.is_finite()) {
             gst::element_imp_warning!(
                 self,
-                gst::ResourceError::NotFound,
-                (
-                    "seed=auto, but the model package {} is not installed, so that nobody is found: nothing is matted \
-                     until mask-location is set; `cargo xtask setup` installs it",
-                    ModelSet::SEGMENTATION
-                )
+                gst::LibraryError::Settings,
+                ("seed-at: {x}, {y} is no place in the frame")
             );
+            return false;
         }
-        Ok(())
+        self.act(Action::SeedAt { x, y })
+    }
+
+    fn correct(&self, sample: Option<&gst::Sample>) -> bool {
+        self.mask("correct", sample)
+            .is_some_and(|mask| self.act(Action::Correct(mask)))
+    }
+
+    /// The reference's name; 0 where it is refused.
+    fn add_reference(&self, mask: Option<&gst::Sample>, frame: Option<gst::Sample>) -> u64 {
+        let Some(mask) = self.mask("add-reference", mask) else {
+            return 0;
+        };
+        let id = 1 + self.next_reference.fetch_add(1, Ordering::Relaxed);
+        match self.act(Action::AddReference { id, mask, frame }) {
+            true => id,
+            false => 0,
+        }
+    }
+
+    fn remove_reference(&self, id: u64) -> bool {
+        lock(&self.references).contains(&id) && self.act(Action::RemoveReference { id })
+    }
+
+    /// The target's name; 0 where it is refused.
+    fn add_target(&self, mask: Option<&gst::Sample>) -> u64 {
+        let Some(mask) = self.mask("add-target", mask) else {
+            return 0;
+        };
+        let id = FIRST_TARGET + 1 + self.next_target.fetch_add(1, Ordering::Relaxed);
+        match self.act(Action::AddTarget { id, mask }) {
+            true => id,
+            false => 0,
+        }
+    }
+
+    fn remove_target(&self, id: u64) -> bool {
+        lock(&self.targets).contains(&id) && self.act(Action::RemoveTarget { id })
+    }
+
+    /// A frame, when nothing is locked.
+    fn frame(
+        &self,
+        inframe: &VideoFrameRef<&gst::BufferRef>,
+        outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let held = lock(&self.held).take();
+        let fail = |message: gst::ErrorMessage| {
+            self.post_error_message(message);
+            gst::FlowError::Error
+        };
+        let waits = self.waits();
+        let mode = lock(&self.settings).latency_mode;
+        self.restart_latency(mode, false);
+        let loader = self.loader().ok_or_else(|| fail(not_started()))?;
+        let pts = inframe.buffer().pts();
+        let flags = inframe.buffer().flags();
+        loop {
+            let mut guard = lock(&self.state);
+            let state = guard.as_mut().ok_or_else(|| fail(not_started()))?;
+            state.update(&lock(&self.settings), &loader);
+            let without = (!state.has_engine()).then(|| state.without_engine(waits));
+            match without {
+                Some(Without::Wait(target)) => {
+                    let news = state.take_news();
+                    drop(guard);
+                    self.post_news(news, pts);
+                    match loader.wait(&target) {
+                        Waited::Look => continue,
+                        Waited::Flushing => return Err(gst::FlowError::Flushing),
+                    }
+                }
+                Some(Without::Stop) => {
+                    let news = state.take_news();
+                    drop(guard);
+                    self.post_news(news, pts);
+                    return Err(gst::FlowError::Error);
+                }
+                _ => {}
+            }
+            let start = Instant::now();
+            let result = (|| {
+                let stream = state.stream.clone().ok_or_else(|| {
+                    gst::error_msg!(gst::CoreError::Negotiation, ("a frame before any caps"))
+                })?;
+                let frame = input(inframe, &stream)?;
+                let mut output = output(outframe)?;
+                if let Some(Without::Show(policy)) = without {
+                    if policy == matte_core::Policy::Error {
+                        return Err(gst::error_msg!(
+                            gst::LibraryError::Failed,
+                            ("there is no engine, and on-failure is error")
+                        ));
+                    }
+                    return state.show(policy, &frame, &mut output);
+                }
+                // These have no picture, or a broken one: the engine must not remember it.
+                if flags.intersects(gst::BufferFlags::GAP | gst::BufferFlags::CORRUPTED) {
+                    return state.repeat(&frame, &mut output);
+                }
+                state.actions.append(&mut lock(&self.actions));
+                state.process(mode, waits, held, &frame, &mut output)
+            })();
+            let news = state.take_news();
+            drop(guard);
+            self.post_news(news, pts);
+            if lock(&self.latency).add(start.elapsed()) {
+                self.post_latency();
+            }
+            return result.map(|()| gst::FlowSuccess::Ok).map_err(fail);
+        }
     }
 }
 
@@ -457,34 +665,151 @@ impl ObjectSubclass for MatteFilter {
     const NAME: &'static str = "GstMatteFilter";
     type Type = super::MatteFilter;
     type ParentType = gst_video::VideoFilter;
+    type Interfaces = (gst::Preset,);
 }
 
 #[glib::derived_properties]
 impl ObjectImpl for MatteFilter {
-    // `stats` is a structure, which the derive does not know.
+    // `stats`, `references` and `targets` are of types that the derive does not know.
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let stats = glib::ParamSpecBoxed::builder::<gst::Structure>(STATS)
                 .nick("Statistics")
                 .blurb(
                     "backend, model (strings); working-width, working-height (pixels); frames, frames-without-matte, \
-                     memory-frames (counts); p50, p99 and mean of preprocess-, prior-, matte-, postprocess-, value- and \
-                     memorize- (microseconds, over the last runs)",
+                     frames-dropped (by QoS), memory-frames (counts); latency (as it is reported, nanoseconds); p50, \
+                     p99 and mean of preprocess-, prior-, matte-, postprocess-, value- and memorize- (microseconds, \
+                     over the last runs)",
                 )
                 .read_only()
                 .build();
+            let numbers = |name, nick, blurb| {
+                gst::ParamSpecArray::builder(name)
+                    .nick(nick)
+                    .blurb(blurb)
+                    .element_spec(
+                        &glib::ParamSpecUInt64::builder("number")
+                            .nick("Number")
+                            .blurb("Number that the signal has given")
+                            .read_only()
+                            .build(),
+                    )
+                    .read_only()
+                    .build()
+            };
+            let references = numbers(
+                REFERENCES,
+                "Reference frames",
+                "Numbers of the reference frames that the memory holds, as add-reference has given them",
+            );
+            let targets = numbers(
+                TARGETS,
+                "Further targets",
+                "Numbers of the targets that are followed beside the first, as add-target has given them",
+            );
             MatteFilter::derived_properties()
                 .iter()
                 .cloned()
-                .chain([stats])
+                .chain([references, targets, stats])
                 .collect()
         });
         &PROPERTIES
     }
 
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            let sample = gst::Sample::static_type();
+            vec![
+                // `gboolean seed-from-sample (GstSample * mask)`: the mask names a new target on the next frame.
+                glib::subclass::Signal::builder("seed-from-sample")
+                    .param_types([sample])
+                    .return_type::<bool>()
+                    .action()
+                    .class_handler(|args| {
+                        let (this, sample) = (element(args)?, optional_sample(&args[1]));
+                        Some(this.imp().seed_from_sample(sample.as_ref()).to_value())
+                    })
+                    .build(),
+                // `gboolean seed-at (gdouble x, gdouble y)`: who is there, in pixels of the frame, is the new target.
+                glib::subclass::Signal::builder("seed-at")
+                    .param_types([f64::static_type(), f64::static_type()])
+                    .return_type::<bool>()
+                    .action()
+                    .class_handler(|args| {
+                        let this = element(args)?;
+                        let (x, y) = (args[1].get().ok()?, args[2].get().ok()?);
+                        Some(this.imp().seed_at(x, y).to_value())
+                    })
+                    .build(),
+                // `gboolean correct (GstSample * mask)`: the mask is what the target covers on the next frame.
+                glib::subclass::Signal::builder("correct")
+                    .param_types([sample])
+                    .return_type::<bool>()
+                    .action()
+                    .class_handler(|args| {
+                        let (this, sample) = (element(args)?, optional_sample(&args[1]));
+                        Some(this.imp().correct(sample.as_ref()).to_value())
+                    })
+                    .build(),
+                // `guint64 add-reference (GstSample * mask, GstSample * frame)`: `NULL` takes the next frame.
+                glib::subclass::Signal::builder("add-reference")
+                    .param_types([sample, sample])
+                    .return_type::<u64>()
+                    .action()
+                    .class_handler(|args| {
+                        let this = element(args)?;
+                        let (mask, frame) = (optional_sample(&args[1]), optional_sample(&args[2]));
+                        Some(this.imp().add_reference(mask.as_ref(), frame).to_value())
+                    })
+                    .build(),
+                // `gboolean remove-reference (guint64 id)`.
+                glib::subclass::Signal::builder("remove-reference")
+                    .param_types([u64::static_type()])
+                    .return_type::<bool>()
+                    .action()
+                    .class_handler(|args| {
+                        let this = element(args)?;
+                        Some(this.imp().remove_reference(args[1].get().ok()?).to_value())
+                    })
+                    .build(),
+                // `guint64 add-target (GstSample * mask)`: the mask names one more target on the next frame.
+                glib::subclass::Signal::builder("add-target")
+                    .param_types([sample])
+                    .return_type::<u64>()
+                    .action()
+                    .class_handler(|args| {
+                        let (this, sample) = (element(args)?, optional_sample(&args[1]));
+                        Some(this.imp().add_target(sample.as_ref()).to_value())
+                    })
+                    .build(),
+                // `gboolean remove-target (guint64 id)`.
+                glib::subclass::Signal::builder("remove-target")
+                    .param_types([u64::static_type()])
+                    .return_type::<bool>()
+                    .action()
+                    .class_handler(|args| {
+                        let this = element(args)?;
+                        Some(this.imp().remove_target(args[1].get().ok()?).to_value())
+                    })
+                    .build(),
+                // `void reset ()`: the target and the memory are forgotten.
+                glib::subclass::Signal::builder("reset")
+                    .action()
+                    .class_handler(|args| {
+                        element(args)?.imp().act(Action::Reset);
+                        None
+                    })
+                    .build(),
+            ]
+        });
+        &SIGNALS
+    }
+
     fn property(&self, id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             STATS => self.stats().to_value(),
+            REFERENCES => gst::Array::new(lock(&self.references).iter().copied()).to_value(),
+            TARGETS => gst::Array::new(lock(&self.targets).iter().copied()).to_value(),
             _ => self.derived_property(id, pspec),
         }
     }
@@ -498,7 +823,18 @@ impl ObjectImpl for MatteFilter {
     }
 }
 
+/// The element that a signal is for.
+fn element(args: &[glib::Value]) -> Option<super::MatteFilter> {
+    args.first()?.get().ok()
+}
+
+fn optional_sample(value: &glib::Value) -> Option<gst::Sample> {
+    value.get::<Option<gst::Sample>>().ok().flatten()
+}
+
 impl GstObjectImpl for MatteFilter {}
+
+impl PresetImpl for MatteFilter {}
 
 impl ElementImpl for MatteFilter {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
@@ -532,6 +868,19 @@ impl ElementImpl for MatteFilter {
         });
         &TEMPLATES
     }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::PausedToReady
+            && let Some(loader) = self.loader()
+        {
+            // A frame that waits for a model would hold the change up.
+            loader.set_flushing(true);
+        }
+        self.parent_change_state(transition)
+    }
 }
 
 impl BaseTransformImpl for MatteFilter {
@@ -540,18 +889,18 @@ impl BaseTransformImpl for MatteFilter {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let (model, location, seed) = {
+        let (location, seed, target, options) = {
             let settings = lock(&self.settings);
-            settings
-                .options()
+            let working_size = settings
+                .working_size()
                 .map_err(|e| gst::error_msg!(gst::LibraryError::Settings, ("{e}")))?;
             (
-                settings.model.clone(),
                 settings.mask_location.clone(),
                 settings.seed,
+                settings.target(working_size, None, 0),
+                settings.live_options(&Options::default()),
             )
         };
-        let models = ModelSet::find(&model).map_err(|e| error_message(&e))?;
         let mask = location
             .as_ref()
             .map(MaskImage::read)
@@ -564,25 +913,49 @@ impl BaseTransformImpl for MatteFilter {
                 ("seed=mask, but mask-location is not set: nothing is matted until it is")
             );
         }
-        *lock(&self.state) = Some(State {
-            models,
-            engine: None,
-            options: Options::default(),
-            mask_location: location,
-            mask_waits: mask.is_some(),
-            mask,
-            failing: false,
-        });
+        let loader = {
+            let mut loader = lock(&self.loader);
+            if let Some(loader) = &*loader {
+                std::sync::Arc::clone(loader)
+            } else {
+                let weak = self.ref_counted().downgrade();
+                let new = Loader::new(move |event| {
+                    if let Some(this) = weak.upgrade() {
+                        this.tell(&event);
+                    }
+                })
+                .map_err(|e| {
+                    gst::error_msg!(gst::ResourceError::NoSpaceLeft, ("no thread: {e}"))
+                })?;
+                std::sync::Arc::clone(loader.insert(std::sync::Arc::new(new)))
+            }
+        };
+        loader.set_flushing(false);
+        *lock(&self.state) =
+            Some(State::new(location, mask, options).map_err(|e| error_message(&e))?);
+        // That there is no such model is told at once, not when frames come.
+        loader.want(&target);
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        gst::info!(CAT, imp = self, "{}", self.stats());
-        // Taken out first: the worker is waited for without the lock.
         let state = lock(&self.state).take();
-        drop(state);
+        if let Some(loader) = self.loader() {
+            loader.cancel();
+            // Waiting for the worker and freeing take their time elsewhere.
+            if let Some(engine) = state.and_then(|mut state| state.take_engine()) {
+                loader.discard(Box::new(engine));
+            }
+        }
+        lock(&self.actions).clear();
+        lock(&self.references).clear();
+        lock(&self.targets).clear();
+        *lock(&self.held) = None;
+        *lock(&self.stream_id) = None;
         *lock(&self.refused) = None;
-        *lock(&self.latency) = gst::ClockTime::ZERO;
+        *lock(&self.frame_duration) = gst::ClockTime::ZERO;
+        lock(&self.latency).reset(Duration::ZERO);
+        self.dropped.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -621,12 +994,103 @@ impl BaseTransformImpl for MatteFilter {
             if !self.obj().sink_pad().peer_query(&mut upstream) {
                 return false;
             }
-            let own = *lock(&self.latency);
+            let own = clock_time(lock(&self.latency).reported());
             let (live, min, max) = upstream.result();
             latency.set(live, min + own, max.map(|max| max + own));
             return true;
         }
         BaseTransformImplExt::parent_query(self, direction, query)
+    }
+
+    fn propose_allocation(
+        &self,
+        decide_query: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        self.parent_propose_allocation(decide_query, query)?;
+        // A decoder may hand its whole buffer over.
+        query.add_allocation_meta::<VideoCropMeta>(None);
+        Ok(())
+    }
+
+    fn transform_meta<'a>(
+        &self,
+        outbuf: &'a mut gst::BufferRef,
+        meta: gst::MetaRef<'a, gst::Meta>,
+        inbuf: &'a gst::BufferRef,
+    ) -> bool {
+        // What comes out is cropped already.
+        meta.api() != VideoCropMeta::meta_api() && self.parent_transform_meta(outbuf, meta, inbuf)
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        match event.view() {
+            gst::EventView::FlushStart(_) => {
+                if let Some(loader) = self.loader() {
+                    loader.set_flushing(true);
+                }
+            }
+            gst::EventView::FlushStop(_) => {
+                if let Some(loader) = self.loader() {
+                    loader.set_flushing(false);
+                }
+            }
+            gst::EventView::StreamStart(start) => {
+                let id = glib::GString::from(start.stream_id());
+                let before = lock(&self.stream_id).replace(id.clone());
+                if before.is_some_and(|before| before != id) {
+                    gst::info!(
+                        CAT,
+                        imp = self,
+                        "another stream, {id}: the target is forgotten"
+                    );
+                    lock(&self.actions).push(Action::NewSource);
+                }
+            }
+            _ => {}
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn src_event(&self, event: gst::Event) -> bool {
+        if let gst::EventView::Navigation(_) = event.view()
+            && lock(&self.settings).click_to_seed
+            && let Ok(NavigationEvent::MouseButtonPress {
+                button: 1, x, y, ..
+            }) = NavigationEvent::parse(&event)
+        {
+            gst::debug!(CAT, imp = self, "click at {x}, {y}");
+            return self.seed_at(x, y);
+        }
+        self.parent_src_event(event)
+    }
+
+    fn before_transform(&self, inbuf: &gst::BufferRef) {
+        let obj = self.obj();
+        let time = obj
+            .segment()
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|segment| segment.to_stream_time(inbuf.pts()?));
+        if let Some(time) = time {
+            // Fails where nothing is controlled.
+            let _ = obj.sync_values(time);
+        }
+    }
+
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        inbuf: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let low = lock(&self.settings).latency_mode == LatencyMode::Low;
+        let held = low.then(|| inbuf.clone());
+        let flow = self.parent_submit_input_buffer(is_discont, inbuf)?;
+        if flow == gst_base::BASE_TRANSFORM_FLOW_DROPPED {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            *lock(&self.held) = held;
+        }
+        Ok(flow)
     }
 }
 
@@ -647,10 +1111,15 @@ impl VideoFilterImpl for MatteFilter {
         if lock(&self.refused).as_ref() == Some(incaps) {
             return Err(refusal());
         }
-        if let Err(message) = refused(in_info)
-            .map_or(Ok(()), Err)
-            .and_then(|()| self.open(in_info))
-        {
+        let loader = self.loader().ok_or_else(refusal)?;
+        let started = refused(in_info).map_or(Ok(()), Err).and_then(|()| {
+            let mut state = lock(&self.state);
+            let state = state.as_mut().ok_or_else(not_started)?;
+            state.set_stream(in_info, &loader);
+            state.update(&lock(&self.settings), &loader);
+            Ok(())
+        });
+        if let Err(message) = started {
             *lock(&self.refused) = Some(incaps.clone());
             self.post_error_message(message);
             return Err(refusal());
@@ -664,38 +1133,6 @@ impl VideoFilterImpl for MatteFilter {
         inframe: &VideoFrameRef<&gst::BufferRef>,
         outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        if inframe.buffer().flags().contains(gst::BufferFlags::GAP) {
-            // There is no picture: the engine must not remember one.
-            for plane in 0..outframe.n_planes() {
-                if let Ok(data) = outframe.plane_data_mut(plane) {
-                    data.fill(0);
-                }
-            }
-            return Ok(gst::FlowSuccess::Ok);
-        }
-
-        let mut news = News::default();
-        let result = (|| {
-            let frame = input(inframe)?;
-            let mut output = output(outframe)?;
-            let mut state = lock(&self.state);
-            let Some(state) = state.as_mut() else {
-                return Err(gst::error_msg!(
-                    gst::CoreError::StateChange,
-                    ("not started")
-                ));
-            };
-            state.update(&self.settings, &mut news)?;
-            let remember = state.process(&frame, &mut output, &mut news)?;
-            if remember && let Some(engine) = &mut state.engine {
-                engine.remember();
-            }
-            Ok(gst::FlowSuccess::Ok)
-        })();
-        self.post_news(news, inframe.buffer().pts());
-        result.map_err(|message| {
-            self.post_error_message(message);
-            gst::FlowError::Error
-        })
+        self.frame(inframe, outframe)
     }
 }

@@ -1,7 +1,9 @@
 //! The element's settings, as properties show them, and as the engine takes them.
 
 use gst::glib;
-use matte_core::{Backend, Options, Policy, Refine, SeedMode};
+use matte_core::{AlphaMode, Backend, Background, Foreground, Options, Policy, Refine, SeedMode};
+
+use super::loader::Target;
 
 /// What runs the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -128,6 +130,168 @@ impl From<FramePolicy> for Policy {
     }
 }
 
+/// Which matte a frame shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMatteFilterLatencyMode")]
+#[repr(i32)]
+pub enum LatencyMode {
+    /// Its own.
+    #[default]
+    #[enum_value(
+        name = "Each frame has its own matte, and waits for it",
+        nick = "aligned"
+    )]
+    Aligned,
+    /// The newest.
+    #[enum_value(
+        name = "The newest matte, brought to the edges of the frame: no frame waits for the network",
+        nick = "low"
+    )]
+    Low,
+}
+
+/// Whether frames wait while a model is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMatteFilterWaitForModel")]
+#[repr(i32)]
+pub enum WaitForModel {
+    /// Unless they come from a live source.
+    #[default]
+    #[enum_value(
+        name = "Frames wait for the model, unless the source is live",
+        nick = "auto"
+    )]
+    Auto,
+    /// They wait.
+    #[enum_value(name = "Frames wait for the model", nick = "always")]
+    Always,
+    /// They do not.
+    #[enum_value(
+        name = "Frames do not wait: until the model is there they show what before-seed says",
+        nick = "never"
+    )]
+    Never,
+}
+
+/// Colour of soft edges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMatteFilterForeground")]
+#[repr(i32)]
+pub enum ForegroundMode {
+    /// That of the frame.
+    #[default]
+    #[enum_value(
+        name = "Colour of the frame: at soft edges some of the old background stays",
+        nick = "source"
+    )]
+    Source,
+    /// The target's own.
+    #[enum_value(
+        name = "Colour of the target alone, estimated: no old background bleeds through",
+        nick = "estimated"
+    )]
+    Estimated,
+}
+
+impl From<Foreground> for ForegroundMode {
+    fn from(value: Foreground) -> Self {
+        match value {
+            Foreground::Source => Self::Source,
+            Foreground::Estimated => Self::Estimated,
+        }
+    }
+}
+
+impl From<ForegroundMode> for Foreground {
+    fn from(value: ForegroundMode) -> Self {
+        match value {
+            ForegroundMode::Source => Self::Source,
+            ForegroundMode::Estimated => Self::Estimated,
+        }
+    }
+}
+
+/// How colour relates to alpha.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMatteFilterAlphaMode")]
+#[repr(i32)]
+pub enum AlphaModeKind {
+    /// Not multiplied.
+    #[default]
+    #[enum_value(
+        name = "Straight: colour is not multiplied by alpha",
+        nick = "straight"
+    )]
+    Straight,
+    /// Multiplied.
+    #[enum_value(
+        name = "Premultiplied: colour is multiplied by alpha",
+        nick = "premultiplied"
+    )]
+    Premultiplied,
+}
+
+impl From<AlphaMode> for AlphaModeKind {
+    fn from(value: AlphaMode) -> Self {
+        match value {
+            AlphaMode::Straight => Self::Straight,
+            AlphaMode::Premultiplied => Self::Premultiplied,
+        }
+    }
+}
+
+impl From<AlphaModeKind> for AlphaMode {
+    fn from(value: AlphaModeKind) -> Self {
+        match value {
+            AlphaModeKind::Straight => Self::Straight,
+            AlphaModeKind::Premultiplied => Self::Premultiplied,
+        }
+    }
+}
+
+/// What lies behind the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMatteFilterBackground")]
+#[repr(i32)]
+pub enum BackgroundMode {
+    /// Nothing.
+    #[default]
+    #[enum_value(name = "Nothing: alpha is the matte", nick = "transparent")]
+    Transparent,
+    /// One colour.
+    #[enum_value(
+        name = "The colour of background-colour; the output is opaque",
+        nick = "colour"
+    )]
+    Colour,
+    /// The picture, blurred.
+    #[enum_value(
+        name = "The picture, blurred; the output is opaque, and the room shows through",
+        nick = "blur"
+    )]
+    Blur,
+}
+
+impl From<Background> for BackgroundMode {
+    fn from(value: Background) -> Self {
+        match value {
+            Background::Transparent => Self::Transparent,
+            Background::Colour => Self::Colour,
+            Background::Blur => Self::Blur,
+        }
+    }
+}
+
+impl From<BackgroundMode> for Background {
+    fn from(value: BackgroundMode) -> Self {
+        match value {
+            BackgroundMode::Transparent => Self::Transparent,
+            BackgroundMode::Colour => Self::Colour,
+            BackgroundMode::Blur => Self::Blur,
+        }
+    }
+}
+
 /// What the properties hold.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -148,7 +312,21 @@ pub(super) struct Settings {
     pub(super) max_references: u32,
     pub(super) threads: u32,
     pub(super) use_prior: bool,
+    pub(super) latency_mode: LatencyMode,
+    pub(super) wait_for_model: WaitForModel,
+    pub(super) click_to_seed: bool,
+    pub(super) show_target: u64,
     pub(super) refine: RefineMode,
+    pub(super) foreground: ForegroundMode,
+    pub(super) alpha_mode: AlphaModeKind,
+    pub(super) background: BackgroundMode,
+    /// 0xRRGGBB.
+    pub(super) background_colour: u32,
+    pub(super) background_blur: f32,
+    pub(super) edge_shift: f32,
+    pub(super) edge_softness: f32,
+    pub(super) temporal_smoothing: f32,
+    pub(super) drift_repair: bool,
     pub(super) before_seed: FramePolicy,
     pub(super) on_failure: FramePolicy,
 }
@@ -180,7 +358,23 @@ impl Default for Settings {
             max_references: options.max_references,
             threads: options.threads,
             use_prior: options.prior,
+            latency_mode: LatencyMode::default(),
+            wait_for_model: WaitForModel::default(),
+            click_to_seed: false,
+            show_target: 0,
             refine: options.refine.into(),
+            foreground: options.foreground.into(),
+            alpha_mode: options.alpha_mode.into(),
+            background: options.background.into(),
+            background_colour: {
+                let [red, green, blue] = options.background_colour;
+                u32::from_be_bytes([0, red, green, blue])
+            },
+            background_blur: options.background_blur,
+            edge_shift: options.edge_shift,
+            edge_softness: options.edge_softness,
+            temporal_smoothing: options.temporal_smoothing,
+            drift_repair: options.drift_repair,
             before_seed: options.before_seed.into(),
             on_failure: options.on_failure.into(),
         }
@@ -223,25 +417,76 @@ impl Settings {
                 RefineMode::None => Refine::None,
                 RefineMode::Guided => Refine::Guided,
             },
+            foreground: self.foreground.into(),
+            alpha_mode: self.alpha_mode.into(),
+            background: self.background.into(),
+            background_colour: {
+                let [_, red, green, blue] = self.background_colour.to_be_bytes();
+                [red, green, blue]
+            },
+            background_blur: self.background_blur,
+            edge_shift: self.edge_shift,
+            edge_softness: self.edge_softness,
+            temporal_smoothing: self.temporal_smoothing,
+            drift_repair: self.drift_repair,
             before_seed: self.before_seed.into(),
             on_failure: self.on_failure.into(),
             ..opened.clone()
         }
     }
 
-    /// All options of the engine.
-    ///
-    /// # Errors
-    /// In words, when the working size is not one.
-    pub(super) fn options(&self) -> Result<Options, String> {
-        Ok(Options {
-            working_size: working_size(&self.working_size)?,
+    /// What the engine is to be opened with.
+    pub(super) fn target(
+        &self,
+        working_size: Option<(u32, u32)>,
+        frame_size: Option<(u32, u32)>,
+        attempt: u32,
+    ) -> Target {
+        Target {
+            model: self.model.clone(),
+            backend: self.execution_provider.into(),
+            working_size,
             memory_frames: Some(self.memory_frames).filter(|n| *n > 0),
             max_references: self.max_references,
             threads: self.threads,
-            ..self.live_options(&Options::default())
-        })
+            frame_size,
+            attempt,
+        }
     }
+
+    /// Whether an engine of this target is what the properties ask for, apart from the size of the frames. A working size
+    /// that is none asks for nothing new.
+    ///
+    /// Called for every frame: it does not allocate.
+    pub(super) fn asks_for(&self, target: &Target) -> bool {
+        target.model == self.model
+            && target.backend == Backend::from(self.execution_provider)
+            && self
+                .working_size()
+                .is_ok_and(|size| size == target.working_size)
+            && target.memory_frames == Some(self.memory_frames).filter(|n| *n > 0)
+            && target.max_references == self.max_references
+            && target.threads == self.threads
+    }
+
+    /// Size at which the network is to see the frame.
+    ///
+    /// # Errors
+    /// In words, when it is not one.
+    pub(super) fn working_size(&self) -> Result<Option<(u32, u32)>, String> {
+        working_size(&self.working_size)
+    }
+}
+
+/// Lowest and highest value of a numeric option of the engine that is no integer.
+pub(super) fn float_range(option: &str) -> (f32, f32) {
+    Options::FLOAT_RANGES
+        .iter()
+        .find(|(name, ..)| *name == option)
+        .map_or_else(
+            || panic!("the engine has no option {option}"),
+            |&(_, low, high)| (low, high),
+        )
 }
 
 fn working_size(text: &str) -> Result<Option<(u32, u32)>, String> {
@@ -260,7 +505,10 @@ mod tests {
 
     #[test]
     fn the_default_settings_are_the_engines_default_options() {
-        assert_eq!(Settings::default().options().unwrap(), Options::default());
+        let settings = Settings::default();
+        let target = settings.target(settings.working_size().unwrap(), None, 0);
+        assert_eq!(settings.live_options(&target.options()), Options::default());
+        assert!(settings.asks_for(&target));
     }
 
     #[test]
@@ -269,9 +517,46 @@ mod tests {
             mask_location: Some("mask.png".to_owned()),
             ..Settings::default()
         };
-        assert_eq!(settings.options().unwrap().seed, SeedMode::Mask);
+        let seed = |settings: &Settings| settings.live_options(&Options::default()).seed;
+        assert_eq!(seed(&settings), SeedMode::Mask);
         settings.seed = Seed::None;
-        assert_eq!(settings.options().unwrap().seed, SeedMode::None);
+        assert_eq!(seed(&settings), SeedMode::None);
+    }
+
+    #[test]
+    fn a_property_that_the_engine_is_opened_with_asks_for_another_engine() {
+        let settings = Settings::default();
+        let target = settings.target(None, Some((640, 360)), 3);
+        assert!(settings.asks_for(&target));
+        let others = [
+            Settings {
+                model: "other".to_owned(),
+                ..settings.clone()
+            },
+            Settings {
+                execution_provider: ExecutionProvider::Cpu,
+                ..settings.clone()
+            },
+            Settings {
+                working_size: "256x144".to_owned(),
+                ..settings.clone()
+            },
+            Settings {
+                memory_frames: 2,
+                ..settings.clone()
+            },
+            Settings {
+                max_references: 1,
+                ..settings.clone()
+            },
+            Settings {
+                threads: 1,
+                ..settings.clone()
+            },
+        ];
+        for other in others {
+            assert!(!other.asks_for(&target), "{other:?}");
+        }
     }
 
     #[test]

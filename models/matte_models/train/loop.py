@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--decay", type=int, default=0, help="the last steps, in which the rate falls to a hundredth")
     parser.add_argument("--fold", action="store_true", help="fold BatchNorm into the convolutions and go on without it")
     parser.add_argument("--ahead", type=float, default=0.5, help="share of batches that leap ahead after the first frame")
+    parser.add_argument("--prior-rate", type=float, default=0.5, help="share of samples that have the hint `prior`")
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--height", type=int, default=192)
@@ -194,8 +195,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
         if not args.restart:
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
-    last = step + args.steps
-    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank)
+    first, last = step, step + args.steps
+    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank, args.prior_rate)
     pick = random.Random(1000 * args.seed + 10 * step + rank)
     net.train()
     average.eval()
@@ -225,7 +226,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
         if torch.isfinite(norm):  # the same on every worker
             optimiser.step()
         step += 1
-        keep = min(0.998, step / (step + 50))
+        # Young averages are short, so that they do not remember where the run began.
+        keep = min(0.998, (step - first + 1) / (step - first + 10))
         with torch.no_grad():
             for a, p in zip(average.parameters(), net.parameters()):
                 a.lerp_(p, 1 - keep)

@@ -1,0 +1,278 @@
+//! When the target has to be named anew: cuts, and mattes that went wrong.
+//!
+//! The matte is compared with the person segmentation on the token grid. How well the two agree depends on the scene and
+//! the person, so it is compared with what was usual before; a target that never agreed is not a person that the
+//! segmentation sees, and is left alone.
+
+/// Frames from one comparison to the next.
+pub(crate) const INTERVAL: u32 = 5;
+/// Comparisons in a row that must fail: about a second at 30 frames a second.
+const LASTING: i32 = 6;
+/// After an attempt that changed nothing so many comparisons must fail before the next.
+const PATIENCE: i32 = 24;
+/// Agreement from which the target counts as a person that the segmentation sees.
+const PERSON: f32 = 0.6;
+/// What is presumed of a target that the segmentation has found.
+const PRESUMED: f32 = 0.75;
+/// A mask tells after so many comparisons whether it names a person.
+const TRIAL: u32 = 3;
+/// Agreement below the usual one by this much, and below [`BAD`], is a disagreement.
+const DROP: f32 = 0.25;
+const BAD: f32 = 0.55;
+/// Less of the frame than this, in matte and segmentation together, says nothing.
+const LEAST: f32 = 0.003;
+
+/// Side of the grid on which frames are compared.
+const GRID: usize = 24;
+/// Mean change of a cell, 0 to 255, that a cut exceeds, and how many times the usual change it is.
+const CUT: f32 = 12.0;
+const SUDDEN: f32 = 3.0;
+/// Correlation of two pictures' brightness below which they show something else: a change of light leaves it high.
+const RELATED: f32 = 0.5;
+
+/// Intersection over union of two soft maps of one size; none where both are next to empty.
+pub(crate) fn agreement(a: &[f32], b: &[f32]) -> Option<f32> {
+    let (mut both, mut either) = (0.0, 0.0);
+    for (a, b) in a.iter().zip(b) {
+        both += a.min(*b);
+        either += a.max(*b);
+    }
+    (either >= LEAST * a.len() as f32).then(|| both / either)
+}
+
+/// A picture in a few numbers.
+#[derive(Debug, Clone)]
+struct Signature {
+    colour: [[f32; 3]; GRID * GRID],
+}
+
+impl Signature {
+    fn of(
+        picture: &[u8],
+        (width, height): (usize, usize),
+        rows: impl Iterator<Item = usize>,
+    ) -> Self {
+        let (mut colour, mut counts) = ([[0u32; 3]; GRID * GRID], [0u32; GRID * GRID]);
+        // Every other pixel of every other row will do.
+        for (y, start) in rows.enumerate().step_by(2) {
+            let row = &picture[start * 3..(start + width) * 3];
+            let cells = y * GRID / height * GRID;
+            for (x, pixel) in row.as_chunks::<3>().0.iter().enumerate().step_by(2) {
+                let cell = cells + x * GRID / width;
+                for c in 0..3 {
+                    colour[cell][c] += u32::from(pixel[c]);
+                }
+                counts[cell] += 1;
+            }
+        }
+        let mut out = [[0.0; 3]; GRID * GRID];
+        for ((out, sum), n) in out.iter_mut().zip(colour).zip(counts) {
+            *out = sum.map(|v| v as f32 / n.max(1) as f32);
+        }
+        Self { colour: out }
+    }
+
+    /// Mean change of a cell.
+    fn distance(&self, other: &Self) -> f32 {
+        let sum: f32 = self
+            .colour
+            .iter()
+            .flatten()
+            .zip(other.colour.iter().flatten())
+            .map(|(a, b)| (a - b).abs())
+            .sum();
+        sum / (GRID * GRID * 3) as f32
+    }
+
+    /// Correlation of the brightness, −1 to 1.
+    fn correlation(&self, other: &Self) -> f32 {
+        let bright = |s: &Self| s.colour.map(|c| c.iter().sum::<f32>());
+        let (mut a, mut b) = (bright(self), bright(other));
+        for v in [&mut a, &mut b] {
+            let mean = v.iter().sum::<f32>() / v.len() as f32;
+            v.iter_mut().for_each(|x| *x -= mean);
+        }
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt().max(1e-3)
+    }
+}
+
+/// Looks for cuts and for lasting disagreement.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    last: Option<Box<Signature>>,
+    /// Usual change from frame to frame.
+    motion: f32,
+    frames: u32,
+    usual: Option<f32>,
+    trial: u32,
+    trial_sum: f32,
+    /// Comparisons in a row that failed, less what an attempt in vain has cost.
+    failed: i32,
+    /// After a cut nobody was found.
+    pub(crate) lost: bool,
+}
+
+impl Watch {
+    /// A target has been named, by the segmentation or by a mask.
+    pub(crate) fn named(&mut self, by_segmentation: bool) {
+        *self = Self {
+            last: self.last.take(),
+            motion: self.motion,
+            usual: by_segmentation.then_some(PRESUMED),
+            ..Self::default()
+        };
+    }
+
+    /// The target has been named anew; it is the same.
+    pub(crate) fn renamed(&mut self) {
+        self.failed = 0;
+        self.frames = 0;
+        self.lost = false;
+    }
+
+    /// Whether the target is a person that the segmentation sees.
+    pub(crate) fn is_person(&self) -> bool {
+        self.usual.is_some_and(|u| u >= PERSON)
+    }
+
+    /// The next picture is compared with nothing.
+    pub(crate) fn forget_picture(&mut self) {
+        self.last = None;
+    }
+
+    /// Whether the picture is another one than that of the frame before. `rows` gives the first pixel of each row.
+    pub(crate) fn cut(
+        &mut self,
+        picture: &[u8],
+        size: (usize, usize),
+        rows: impl Iterator<Item = usize>,
+    ) -> bool {
+        let new = Signature::of(picture, size, rows);
+        let Some(last) = &mut self.last else {
+            self.last = Some(Box::new(new));
+            return false;
+        };
+        let change = new.distance(last);
+        let cut = change > CUT && change > SUDDEN * self.motion && new.correlation(last) < RELATED;
+        if !cut {
+            self.motion += (change - self.motion) * 0.2;
+        }
+        **last = new;
+        cut
+    }
+
+    /// Whether this frame is to be compared.
+    pub(crate) fn due(&mut self) -> bool {
+        self.frames += 1;
+        self.frames.is_multiple_of(INTERVAL)
+    }
+
+    /// Takes a comparison. Whether the target has to be named anew.
+    pub(crate) fn compare(&mut self, agreement: Option<f32>) -> bool {
+        let Some(agreement) = agreement else {
+            self.failed = self.failed.min(0);
+            return false;
+        };
+        let Some(usual) = &mut self.usual else {
+            self.trial += 1;
+            self.trial_sum += agreement;
+            if self.trial == TRIAL {
+                self.usual = Some(self.trial_sum / TRIAL as f32);
+            }
+            return false;
+        };
+        if agreement < (*usual - DROP).min(BAD) {
+            self.failed += 1;
+        } else {
+            self.failed = self.failed.min(0);
+            *usual += (agreement - *usual) * 0.05;
+        }
+        self.is_person() && self.failed >= LASTING
+    }
+
+    /// What was found agrees with the matte, or nobody was found: the comparison was wrong.
+    pub(crate) fn in_vain(&mut self) {
+        self.failed = LASTING - PATIENCE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(value: impl Fn(usize, usize) -> u8) -> Vec<u8> {
+        (0..48 * 96)
+            .flat_map(|i| [value(i % 96, i / 96); 3])
+            .collect()
+    }
+
+    fn cut(watch: &mut Watch, picture: &[u8]) -> bool {
+        watch.cut(picture, (96, 48), (0..48).map(|y| y * 96))
+    }
+
+    #[test]
+    fn a_cut_is_told_from_motion_and_light() {
+        let mut watch = Watch::default();
+        let scene = |shift: usize, light: f32| {
+            picture(move |x, y| {
+                let v = 100.0 + 60.0 * (((x + shift) as f32) * 0.1).sin() + y as f32;
+                (v * light).clamp(0.0, 255.0) as u8
+            })
+        };
+        for i in 0..20 {
+            assert!(!cut(&mut watch, &scene(i * 2, 1.0)), "a pan, frame {i}");
+        }
+        assert!(!cut(&mut watch, &scene(40, 0.5)), "the light goes off");
+        assert!(!cut(&mut watch, &scene(40, 1.0)), "and on");
+        let other = picture(|x, y| if (x / 12 + y / 12) % 2 == 0 { 220 } else { 20 });
+        assert!(cut(&mut watch, &other));
+        assert!(!cut(&mut watch, &other));
+        assert!(cut(&mut watch, &scene(40, 1.0)));
+    }
+
+    #[test]
+    fn agreement_is_a_soft_intersection_over_union() {
+        let overlap = agreement(&[1.0, 0.5, 0.0, 0.0], &[0.5, 0.5, 0.5, 0.0]).unwrap();
+        assert!((overlap - 0.5).abs() < 1e-6);
+        assert_eq!(agreement(&[0.0; 100], &[0.0; 100]), None);
+    }
+
+    #[test]
+    fn only_lasting_disagreement_counts() {
+        let mut watch = Watch::default();
+        watch.named(true);
+        for round in 0..20 {
+            let now = if round % LASTING == LASTING - 1 {
+                0.8
+            } else {
+                0.1
+            };
+            assert!(!watch.compare(Some(now)), "round {round}");
+        }
+        watch.renamed();
+        let until = (1..).find(|_| watch.compare(Some(0.1))).unwrap();
+        assert_eq!(until, LASTING);
+        watch.in_vain();
+        let until = (1..).find(|_| watch.compare(Some(0.1))).unwrap();
+        assert_eq!(until, PATIENCE);
+    }
+
+    #[test]
+    fn what_is_no_person_is_left_alone() {
+        let mut watch = Watch::default();
+        watch.named(false);
+        for _ in 0..TRIAL {
+            assert!(!watch.compare(Some(0.2)));
+        }
+        assert!(!watch.is_person());
+        for _ in 0..100 {
+            assert!(!watch.compare(Some(0.0)));
+        }
+        watch.named(false);
+        for _ in 0..TRIAL {
+            watch.compare(Some(0.8));
+        }
+        assert!(watch.is_person());
+    }
+}

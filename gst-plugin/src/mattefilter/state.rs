@@ -1,0 +1,641 @@
+//! A stream from `start` to `stop`: which engine is used, and what each frame shows.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gst_video::VideoInfo;
+use matte_core::{
+    Error, Frame, MaskImage, Matte, Options, OutputFormat, OutputMut, Policy, Renderer, SeedMode,
+    Stats,
+};
+
+use super::actions::{Action, OwnedMask};
+use super::engine::{Engine, Input, Lost, News, Orders, Shown};
+use super::errors::{error_message, lost};
+use super::frames::Stream;
+use super::latency::Times;
+use super::loader::{Loader, Outcome, Target};
+use super::properties::{LatencyMode, Seed, Settings};
+
+/// So many frames without a matte, one after the other, and the engine is opened anew.
+const FAILURES: u32 = 3;
+/// Time until that is tried again; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// What a frame shows while there is no engine.
+pub(super) enum Without {
+    /// It waits for this one.
+    Wait(Target),
+    /// What the policy says.
+    Show(Policy),
+    /// Nothing; the reason has been told.
+    Stop,
+}
+
+/// How the last frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// There has not been one that the engine has looked at.
+    None,
+    Matted,
+    BeforeSeed,
+    Failed,
+}
+
+/// From `start` to `stop`.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own; no two make up one state"
+)]
+pub(super) struct State {
+    pub(super) stream: Option<Arc<Stream>>,
+    engine: Option<Engine>,
+    /// What the engine has been opened with.
+    opened: Option<Target>,
+    /// What the loader is opening.
+    asked: Option<Target>,
+    /// What could not be opened.
+    refused: Option<Target>,
+    /// An engine has been there since `start`.
+    pub(super) ever_opened: bool,
+    /// An error has been told that ends the stream.
+    pub(super) ended: bool,
+    renderer: Renderer,
+    drawing: Times,
+    /// The newest matte.
+    matte: Matte,
+    last: Last,
+    /// Options that engine and renderer have.
+    options: Options,
+    /// Target that is shown, or all (0).
+    show_target: u64,
+    /// Options that the engine has not been given yet.
+    new_options: bool,
+    /// What `mask-location` was when the mask was read.
+    mask_location: Option<String>,
+    mask: Option<MaskImage>,
+    /// The mask is to name the target on the next frame.
+    mask_waits: bool,
+    /// How the target was named.
+    named_by: Option<&'static str>,
+    /// The mask has named the target of another source, and so says nothing about this one.
+    mask_spent: bool,
+    /// Actions that wait for the engine.
+    pub(super) actions: Vec<Action>,
+    /// The engine has failed for good; a new one is to come.
+    engine_lost: bool,
+    /// Why the last frame failed.
+    reason: String,
+    /// `working-size` is none, which has been told.
+    wrong_size: bool,
+    /// Frames without a matte, one after the other, because the network failed; the first has been reported.
+    failures: u32,
+    attempt: u32,
+    pause: Duration,
+    /// No attempt before.
+    not_before: Option<Instant>,
+    pub(super) live: Option<bool>,
+    news: Vec<News>,
+}
+
+impl State {
+    pub(super) fn new(
+        mask_location: Option<String>,
+        mask: Option<MaskImage>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            stream: None,
+            engine: None,
+            opened: None,
+            asked: None,
+            refused: None,
+            ever_opened: false,
+            ended: false,
+            renderer: Renderer::new(&options)?,
+            drawing: Times::default(),
+            matte: Matte::new(),
+            last: Last::None,
+            options,
+            show_target: 0,
+            new_options: false,
+            mask_location,
+            mask_waits: mask.is_some(),
+            mask,
+            named_by: None,
+            mask_spent: false,
+            actions: Vec::new(),
+            engine_lost: false,
+            reason: String::new(),
+            wrong_size: false,
+            failures: 0,
+            attempt: 0,
+            pause: FIRST_PAUSE,
+            not_before: None,
+            live: None,
+            news: Vec::new(),
+        })
+    }
+
+    pub(super) fn has_engine(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// Takes the engine out, for it to be freed elsewhere.
+    pub(super) fn take_engine(&mut self) -> Option<Engine> {
+        self.engine.take()
+    }
+
+    /// What there is to tell since this was asked last.
+    pub(super) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The engine's statistics, and the times of drawing; it waits until the worker is done.
+    pub(super) fn stats(&mut self) -> Option<(Stats, [Duration; 3])> {
+        let unit = self.engine.as_mut()?.unit().ok()?;
+        Some((unit.matter.stats(), self.drawing.summary()))
+    }
+
+    fn frame_size(&self) -> Option<(u32, u32)> {
+        self.stream.as_ref().map(|stream| stream.size())
+    }
+
+    /// Takes frames of another kind from now on.
+    pub(super) fn set_stream(&mut self, info: &VideoInfo, loader: &Loader) {
+        let before = self.frame_size();
+        let stream = Stream::new(info);
+        let size = stream.size();
+        self.stream = Some(Arc::new(stream));
+        if before == Some(size) {
+            return;
+        }
+        self.matte.clear();
+        self.renderer.reset();
+        self.last = Last::None;
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
+        // Cheap where the graphs stay; otherwise the loader opens new ones.
+        let kept = engine.unit().is_ok_and(|unit| unit.resize(size));
+        if kept {
+            if let Some(opened) = &mut self.opened {
+                opened.frame_size = Some(size);
+            }
+        } else {
+            self.drop_engine(loader);
+            self.named_by = None;
+            self.mask_waits = self.mask.is_some();
+        }
+    }
+
+    fn drop_engine(&mut self, loader: &Loader) {
+        self.opened = None;
+        if let Some(engine) = self.engine.take() {
+            self.discard(engine, loader);
+        }
+    }
+
+    /// Frees an engine; what only it knows is told to be gone.
+    fn discard(&mut self, mut engine: Engine, loader: &Loader) {
+        self.news.push(News::ReferencesGone);
+        if let Ok(unit) = engine.unit() {
+            self.news.extend(unit.others().map(News::TargetRemoved));
+        }
+        loader.discard(Box::new(engine));
+    }
+
+    /// Takes over what the properties say now, and an engine that has become ready.
+    pub(super) fn update(&mut self, settings: &Settings, loader: &Loader) {
+        self.ask(settings, loader);
+        match self.asked.as_ref().and_then(|asked| loader.take(asked)) {
+            None => {}
+            Some(Outcome::Failed(reason)) => {
+                self.refused = self.asked.take();
+                if self.engine.is_some() {
+                    self.news.push(News::Warning(format!(
+                        "the engine stays as it was: {reason}"
+                    )));
+                }
+                self.back_off();
+            }
+            Some(Outcome::Ready(matter)) => {
+                self.opened = self.asked.take();
+                self.adopt(*matter, loader);
+            }
+        }
+        // After that: what the engine in use was opened with is part of its options.
+        self.update_options(settings);
+    }
+
+    /// Asks the loader for what the properties say, unless that is there, under way, or has been refused.
+    fn ask(&mut self, settings: &Settings, loader: &Loader) {
+        let size = self.frame_size();
+        let is = |target: Option<&Target>, attempt: u32| {
+            target.is_some_and(|target| {
+                target.frame_size == size && target.attempt == attempt && settings.asks_for(target)
+            })
+        };
+        if is(self.opened.as_ref(), self.attempt) {
+            if self.asked.take().is_some() {
+                loader.cancel();
+            }
+            return;
+        }
+        if is(self.asked.as_ref(), self.attempt) {
+            return;
+        }
+        if is(self.refused.as_ref(), self.attempt) {
+            // What has never worked is a mistake, which trying again does not mend.
+            let again = self.engine.is_none()
+                && self.ever_opened
+                && self.not_before.is_none_or(|time| Instant::now() >= time);
+            if !again {
+                return;
+            }
+            self.attempt += 1;
+        }
+        let working_size = match settings.working_size() {
+            Ok(size) => size,
+            Err(e) => {
+                if !std::mem::replace(&mut self.wrong_size, true) {
+                    self.news.push(News::Warning(e));
+                }
+                return;
+            }
+        };
+        self.wrong_size = false;
+        let target = settings.target(working_size, size, self.attempt);
+        loader.want(&target);
+        self.asked = Some(target);
+    }
+
+    fn back_off(&mut self) {
+        self.not_before = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn adopt(&mut self, matter: matte_core::Matter, loader: &Loader) {
+        self.ever_opened = true;
+        self.engine_lost = false;
+        self.refused = None;
+        let nobody_seeds = self.options.seed == SeedMode::Auto && !matter.can_seed_automatically();
+        let engine = match Engine::new(matter) {
+            Ok(engine) => engine,
+            Err(e) => {
+                self.news
+                    .push(News::Warning(format!("no worker thread: {e}")));
+                self.refused = self.opened.take();
+                self.back_off();
+                return;
+            }
+        };
+        if let Some(old) = self.engine.replace(engine) {
+            self.discard(old, loader);
+        } else {
+            self.mask_waits |= self.mask.is_some() && self.matte.is_empty();
+        }
+        self.new_options = true;
+        if nobody_seeds && self.matte.is_empty() {
+            self.news.push(News::NobodySeeds);
+        }
+    }
+
+    /// Options and mask that may change between two frames.
+    fn update_options(&mut self, settings: &Settings) {
+        self.show_target = settings.show_target;
+        let opened = self.opened.as_ref().map(Target::options);
+        let mut wanted = settings.live_options(&opened.unwrap_or_default());
+        if self.mask_spent && settings.seed == Seed::Auto {
+            wanted.seed = SeedMode::Auto;
+        }
+        if wanted != self.options {
+            match self.renderer.set_options(&wanted) {
+                Ok(()) => self.new_options = true,
+                Err(e) => self.news.push(News::Warning(e.to_string())),
+            }
+            self.options = wanted;
+        }
+        if settings.mask_location != self.mask_location {
+            let location = settings.mask_location.clone();
+            let mask = location.as_ref().map(MaskImage::read).transpose();
+            // A file that cannot be read is not tried again with every frame, and the old target stays.
+            self.mask_location = location;
+            match mask {
+                Ok(mask) => {
+                    self.mask_waits = mask.is_some();
+                    self.mask_spent = false;
+                    self.mask = mask;
+                }
+                Err(e) => self
+                    .news
+                    .push(News::Warning(format!("the target stays as it was: {e}"))),
+            }
+        }
+    }
+
+    /// What a frame shows as there is no engine. `waits`: frames must not be lost while a model is opened.
+    pub(super) fn without_engine(&self, waits: bool) -> Without {
+        if self.ended {
+            return Without::Stop;
+        }
+        match &self.asked {
+            Some(asked) if waits => Without::Wait(asked.clone()),
+            None if self.ever_opened => Without::Show(self.options.on_failure),
+            _ if self.engine_lost => Without::Show(self.options.on_failure),
+            _ => Without::Show(self.before_first_look()),
+        }
+    }
+
+    /// Where nobody has looked for a target yet, that there is none is no error.
+    fn before_first_look(&self) -> Policy {
+        match self.options.before_seed {
+            Policy::PassThrough => Policy::PassThrough,
+            _ => Policy::Transparent,
+        }
+    }
+
+    /// The target is to be named anew.
+    fn forget_target(&mut self, another_source: bool) {
+        if another_source {
+            self.mask_spent |= self.named_by.is_some();
+            self.mask_waits = self.mask.is_some() && !self.mask_spent;
+            if self.named_by.is_some() {
+                self.news.push(News::TargetLost);
+            }
+        } else {
+            self.mask_waits = self.mask.is_some() && !self.mask_spent;
+        }
+        self.named_by = None;
+        self.matte.clear();
+        self.renderer.reset();
+        self.last = Last::None;
+    }
+
+    /// What a frame that has nothing to do with the engine shows: the matte before it.
+    pub(super) fn repeat(
+        &mut self,
+        frame: &Frame,
+        output: &mut OutputMut,
+    ) -> Result<(), gst::ErrorMessage> {
+        self.draw(frame, output, true)
+    }
+
+    /// Orders for the engine: options that have changed, the mask, and what the application asks for.
+    fn orders(&mut self, carried: Option<OwnedMask>, waits: bool) -> Orders {
+        let mut actions = std::mem::take(&mut self.actions);
+        let mut first = 0;
+        for (i, action) in actions.iter().enumerate() {
+            match action {
+                Action::Reset => self.forget_target(false),
+                Action::NewSource => self.forget_target(true),
+                _ => continue,
+            }
+            first = i + 1;
+        }
+        let seed = match self.options.seed {
+            SeedMode::Mask if self.mask_waits => self.mask.clone().map(|mask| Action::Seed {
+                mask: OwnedMask::Image(mask),
+                how: "mask",
+            }),
+            _ if first == 0 => carried.map(|mask| Action::Seed {
+                mask,
+                how: "carried",
+            }),
+            _ => None,
+        };
+        if let Some(seed) = seed {
+            self.mask_waits = false;
+            // Whatever else is asked for comes after it.
+            actions.insert(first, seed);
+        }
+        Orders {
+            options: std::mem::take(&mut self.new_options).then(|| self.options.clone()),
+            actions,
+            show: self.show_target,
+            waits,
+        }
+    }
+
+    /// The newest matte as a mask, for an engine that has no target yet while the one before had.
+    fn carried(&mut self, frame: &Frame) -> Option<OwnedMask> {
+        let engine = self.engine.as_mut()?;
+        let unit = engine.unit().ok()?;
+        if unit.matter.is_seeded() || self.matte.is_empty() {
+            return None;
+        }
+        let (width, height) = frame.size();
+        let mut data = vec![0; width as usize * height as usize];
+        let mut grey = OutputMut::new(
+            OutputFormat::Gray8,
+            width,
+            height,
+            &mut data,
+            width as usize,
+        )
+        .ok()?;
+        self.renderer
+            .render_newer(&self.matte, frame, &mut grey)
+            .ok()?;
+        Some(OwnedMask::Grey {
+            width,
+            height,
+            data,
+        })
+    }
+
+    /// One frame, with its own matte or with the newest one. `buffer` is the frame's.
+    pub(super) fn process(
+        &mut self,
+        mode: LatencyMode,
+        waits: bool,
+        buffer: Option<gst::Buffer>,
+        frame: &Frame,
+        output: &mut OutputMut,
+    ) -> Result<(), gst::ErrorMessage> {
+        let result = match (mode, buffer) {
+            (LatencyMode::Low, Some(buffer)) => self.newest(waits, buffer, frame),
+            _ => self.aligned(waits, frame),
+        };
+        match result {
+            Ok(()) => {}
+            Err(Failure::Engine(Lost)) => self.failed(lost(Lost).to_string(), true),
+            Err(Failure::Ends(message)) => return Err(message),
+        }
+        self.draw(frame, output, mode == LatencyMode::Low)?;
+        if mode == LatencyMode::Aligned
+            && self.last == Last::Matted
+            && let Some(engine) = &mut self.engine
+        {
+            engine.remember();
+        }
+        Ok(())
+    }
+
+    fn aligned(&mut self, waits: bool, frame: &Frame) -> Result<(), Failure> {
+        // What is still under way from the other mode.
+        if let Some(engine) = &mut self.engine {
+            engine.unit().map_err(Failure::Engine)?;
+            engine.collect(&mut self.matte, &mut self.news);
+        }
+        let carried = self.carried(frame);
+        let mut orders = self.orders(carried, waits);
+        let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) else {
+            return Ok(());
+        };
+        let unremembered = engine.take_failure();
+        let unit = engine.unit().map_err(Failure::Engine)?;
+        let shown = unit.step(frame, stream, &mut orders, &mut self.news);
+        if matches!(shown, Ok(Shown::Matte)) {
+            std::mem::swap(&mut unit.matte, &mut self.matte);
+        }
+        let shown = shown.map_err(|e| Failure::Ends(error_message(&e)))?;
+        self.take(shown, unremembered);
+        Ok(())
+    }
+
+    fn newest(&mut self, waits: bool, buffer: gst::Buffer, frame: &Frame) -> Result<(), Failure> {
+        self.collect()?;
+        let Some(engine) = &mut self.engine else {
+            return Ok(());
+        };
+        if engine.is_at_rest().map_err(Failure::Engine)? {
+            let carried = self.carried(frame);
+            let orders = self.orders(carried, waits);
+            if let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) {
+                engine.predict(Input {
+                    buffer,
+                    stream: Arc::clone(stream),
+                    orders,
+                });
+            }
+        }
+        if waits
+            && self.matte.is_empty()
+            && let Some(engine) = &mut self.engine
+        {
+            // The first frame of a file has no matte before it.
+            engine.unit().map_err(Failure::Engine)?;
+            self.collect()?;
+        }
+        Ok(())
+    }
+
+    /// What the worker has found out.
+    fn collect(&mut self) -> Result<(), Failure> {
+        let Some(engine) = &mut self.engine else {
+            return Ok(());
+        };
+        let unremembered = engine.take_failure();
+        if let Some(result) = engine.collect(&mut self.matte, &mut self.news) {
+            let shown = result.map_err(Failure::Ends)?;
+            self.take(shown, unremembered);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, shown: Shown, unremembered: Option<Error>) {
+        for news in &self.news {
+            if let News::Seeded(how) = news {
+                self.named_by = Some(how);
+            }
+        }
+        match shown {
+            Shown::Matte => self.last = Last::Matted,
+            Shown::BeforeSeed => self.last = Last::BeforeSeed,
+            Shown::Failed(e) => {
+                self.failed(format!("no matte: {e}"), false);
+                return;
+            }
+        }
+        if let Some(e) = unremembered {
+            self.failed(
+                format!("the last frame could not be remembered: {e}"),
+                false,
+            );
+            self.last = Last::Matted;
+            return;
+        }
+        self.failures = 0;
+        self.pause = FIRST_PAUSE;
+    }
+
+    /// A frame goes without a matte. A failure lasts, mostly: one warning for all its frames. If it does last, the
+    /// engine is opened anew.
+    fn failed(&mut self, reason: String, engine_is_lost: bool) {
+        self.last = Last::Failed;
+        self.failures += 1;
+        if self.failures == 1 {
+            self.news.push(News::Warning(reason.clone()));
+        }
+        self.reason = reason;
+        if engine_is_lost {
+            self.engine = None;
+            self.opened = None;
+            self.engine_lost = true;
+        }
+        let long = engine_is_lost || self.failures >= FAILURES;
+        let may = self.not_before.is_none_or(|time| Instant::now() >= time);
+        if long && may && self.asked.is_none() {
+            self.attempt += 1;
+            self.back_off();
+        }
+        // A person is found again by looking; what a mask has named is known by its last matte alone.
+        if matches!(self.named_by, None | Some("automatic")) {
+            self.matte.clear();
+        }
+    }
+
+    fn draw(
+        &mut self,
+        frame: &Frame,
+        output: &mut OutputMut,
+        newer: bool,
+    ) -> Result<(), gst::ErrorMessage> {
+        let policy = match self.last {
+            Last::Matted if !self.matte.is_empty() => {
+                let start = Instant::now();
+                let drawn = match newer {
+                    true => self.renderer.render_newer(&self.matte, frame, output),
+                    false => self.renderer.render(&self.matte, frame, output),
+                };
+                self.drawing.add(start.elapsed());
+                match drawn {
+                    Ok(()) => return Ok(()),
+                    Err(e) => {
+                        self.failed(format!("no matte: {e}"), false);
+                        self.options.on_failure
+                    }
+                }
+            }
+            Last::Failed => self.options.on_failure,
+            Last::None => self.before_first_look(),
+            _ => self.options.before_seed,
+        };
+        if policy == Policy::Error {
+            return Err(match self.last {
+                Last::Failed => gst::error_msg!(gst::LibraryError::Failed, ("{}", self.reason)),
+                _ => error_message(&Error::NotSeeded),
+            });
+        }
+        self.show(policy, frame, output)
+    }
+
+    /// Draws what a policy says.
+    pub(super) fn show(
+        &mut self,
+        policy: Policy,
+        frame: &Frame,
+        output: &mut OutputMut,
+    ) -> Result<(), gst::ErrorMessage> {
+        self.renderer
+            .render_without_matte(policy, frame, output)
+            .map_err(|e| error_message(&e))
+    }
+}
+
+enum Failure {
+    Engine(Lost),
+    Ends(gst::ErrorMessage),
+}

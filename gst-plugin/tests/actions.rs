@@ -1,0 +1,454 @@
+//! What an application may ask for while playing: signals, clicks, presets.
+
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
+mod common;
+
+use common::*;
+use gst::prelude::*;
+use gst_video::{NavigationEvent, VideoFormat, VideoInfo};
+
+const SIZE: (u32, u32) = (64, 48);
+const PICTURE: [u8; 3] = [90, 40, 30];
+
+fn unseeded(more: &[(&str, &str)]) -> (Filter, VideoInfo) {
+    let info = info(VideoFormat::Rgb, SIZE);
+    let fixed = [("model", PROBE), ("refine", "none")];
+    (Filter::unseeded(&[&fixed, more].concat(), &info), info)
+}
+
+fn seeded(more: &[(&str, &str)]) -> (Filter, VideoInfo) {
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(more, &info, &mask);
+    filter.push(plain(&info, PICTURE, 0));
+    wait_for(&filter.bus, "matte-seeded", |_| true);
+    (filter, info)
+}
+
+fn sample(info: &VideoInfo, data: Vec<u8>) -> gst::Sample {
+    gst::Sample::builder()
+        .buffer(&gst::Buffer::from_mut_slice(data))
+        .caps(&info.to_caps().unwrap())
+        .build()
+}
+
+#[test]
+fn the_signals_are_actions_with_the_documented_types() {
+    init();
+    let type_ = gst::ElementFactory::make("mattefilter")
+        .build()
+        .unwrap()
+        .type_();
+    for (name, arguments, returns) in [
+        ("seed-from-sample", vec!["GstSample"], "gboolean"),
+        ("seed-at", vec!["gdouble", "gdouble"], "gboolean"),
+        ("correct", vec!["GstSample"], "gboolean"),
+        ("add-reference", vec!["GstSample", "GstSample"], "guint64"),
+        ("remove-reference", vec!["guint64"], "gboolean"),
+        ("add-target", vec!["GstSample"], "guint64"),
+        ("remove-target", vec!["guint64"], "gboolean"),
+        ("reset", vec![], "void"),
+    ] {
+        let id = gst::glib::subclass::SignalId::lookup(name, type_).unwrap();
+        let query = id.query();
+        assert!(query.flags().contains(gst::glib::SignalFlags::ACTION));
+        let types: Vec<_> = query
+            .param_types()
+            .iter()
+            .map(|t| t.type_().name())
+            .collect();
+        assert_eq!(types, arguments, "{name}");
+        assert_eq!(query.return_type().type_().name(), returns, "{name}");
+    }
+}
+
+#[test]
+fn a_mask_sample_names_the_target_on_the_next_frame() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = unseeded(&[]);
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 0)))[3], 0);
+    let taken = filter
+        .element()
+        .emit_by_name::<bool>("seed-from-sample", &[&mask_sample(SIZE, 255)]);
+    assert!(taken);
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 1)))[3], 40);
+    let message = wait_for(&filter.bus, "matte-seeded", |_| true);
+    assert_eq!(message.get::<&str>("how"), Ok("sample"));
+    assert_eq!(
+        message.get::<u64>("running-time"),
+        Ok(FRAME.nseconds()),
+        "of the frame that it was used on"
+    );
+}
+
+#[test]
+fn a_mask_may_lie_in_the_alpha_or_the_luma_of_any_format() {
+    if !ready() {
+        return;
+    }
+    for format in [
+        VideoFormat::Gray8,
+        VideoFormat::Rgba,
+        VideoFormat::Argb,
+        VideoFormat::Rgb,
+        VideoFormat::I420,
+        VideoFormat::A420,
+    ] {
+        let (mut filter, info) = unseeded(&[]);
+        let of = VideoInfo::builder(format, SIZE.0, SIZE.1).build().unwrap();
+        // White, and where there is alpha, opaque: the luma counts.
+        let white = sample(&of, vec![255; of.size()]);
+        assert!(
+            filter
+                .element()
+                .emit_by_name::<bool>("seed-from-sample", &[&white])
+        );
+        assert_eq!(
+            first_pixel(&filter.push(plain(&info, PICTURE, 0)))[3],
+            40,
+            "{format}"
+        );
+        // Nothing is selected: black or see-through everywhere.
+        let mut black = vec![0; of.size()];
+        if of.has_alpha() && format != VideoFormat::A420 {
+            let alpha = usize::from(format != VideoFormat::Argb) * 3;
+            for pixel in black.chunks_exact_mut(4) {
+                pixel.fill(255);
+                pixel[alpha] = 0;
+            }
+        }
+        filter
+            .element()
+            .emit_by_name::<bool>("seed-from-sample", &[&sample(&of, black)]);
+        filter.push(plain(&info, PICTURE, 1));
+        let warned = warnings(&filter.bus);
+        assert!(
+            warned.len() == 1 && warned[0].contains("mask is empty"),
+            "{format}: {warned:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_mask_is_refused_with_the_reason() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = seeded(&[]);
+    let element = filter.element();
+    let none: Option<gst::Sample> = None;
+    assert!(!element.emit_by_name::<bool>("seed-from-sample", &[&none]));
+    let text = gst::Sample::builder()
+        .buffer(&gst::Buffer::from_mut_slice(vec![0u8; 9]))
+        .caps(&gst::Caps::new_empty_simple("text/x-raw"))
+        .build();
+    assert!(!element.emit_by_name::<bool>("correct", &[&text]));
+    assert!(!element.emit_by_name::<bool>("seed-at", &[&f64::NAN, &1.0]));
+    let warned = warnings(&filter.bus);
+    assert!(
+        warned.len() == 3
+            && warned[0].contains("seed-from-sample: there is no sample")
+            && warned[1].contains("correct: the sample is no raw video: text/x-raw")
+            && warned[2].contains("seed-at: NaN, 1"),
+        "{warned:?}"
+    );
+    // Of another shape: known when the frame is there.
+    assert!(element.emit_by_name::<bool>("seed-from-sample", &[&mask_sample((10, 10), 255)]));
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 1)))[3], 40);
+    let warned = warnings(&filter.bus);
+    assert!(
+        warned.len() == 1
+            && warned[0].contains("the target stays as it was")
+            && warned[0].contains("mask of 10x10"),
+        "{warned:?}"
+    );
+}
+
+#[test]
+fn a_correction_is_the_matte_of_its_frame_and_the_target_goes_on() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = seeded(&[]);
+    let element = filter.element();
+    assert!(element.emit_by_name::<bool>("correct", &[&mask_sample(SIZE, 255)]));
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 1)))[3], 255);
+    let message = wait_for(&filter.bus, "matte-seeded", |_| true);
+    assert_eq!(message.get::<&str>("how"), Ok("correction"));
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 2)))[3], 40);
+
+    let (mut filter, info) = unseeded(&[]);
+    filter
+        .element()
+        .emit_by_name::<bool>("correct", &[&mask_sample(SIZE, 255)]);
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 0)))[3], 0);
+    let warned = warnings(&filter.bus);
+    assert!(
+        warned.len() == 1 && warned[0].contains("there is no target yet"),
+        "{warned:?}"
+    );
+}
+
+fn references(element: &gst::Element) -> Vec<u64> {
+    numbers(element, "references")
+}
+
+fn numbers(element: &gst::Element, property: &str) -> Vec<u64> {
+    element
+        .property::<gst::Array>(property)
+        .iter()
+        .map(|id| id.get().unwrap())
+        .collect()
+}
+
+#[test]
+fn references_are_pinned_listed_and_removed_by_their_number() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = seeded(&[("max-references", "2")]);
+    let element = filter.element();
+    let none: Option<gst::Sample> = None;
+    let mask = mask_sample(SIZE, 255);
+    let first = element.emit_by_name::<u64>("add-reference", &[&mask, &none]);
+    // Another picture, of another size and format, of any time.
+    let other = self::info(VideoFormat::I420, (128, 96));
+    let frame = sample(&other, vec![90; other.size()]);
+    let second = element.emit_by_name::<u64>("add-reference", &[&mask, &frame]);
+    let third = element.emit_by_name::<u64>("add-reference", &[&mask, &none]);
+    assert!(first > 0 && second > first && third > second);
+    assert!(references(&element).is_empty(), "they come with a frame");
+    filter.push(plain(&info, PICTURE, 1));
+    assert_eq!(references(&element), [first, second]);
+    let failed = wait_for(&filter.bus, "matte-reference", |s| {
+        s.get::<&str>("state") == Ok("failed")
+    });
+    assert_eq!(failed.get("id"), Ok(third));
+    assert!(
+        failed
+            .get::<&str>("reason")
+            .unwrap()
+            .contains("all 2 reference slots are taken"),
+        "{failed}"
+    );
+    assert_eq!(warnings(&filter.bus).len(), 1);
+
+    assert!(!element.emit_by_name::<bool>("remove-reference", &[&third]));
+    assert!(element.emit_by_name::<bool>("remove-reference", &[&first]));
+    filter.push(plain(&info, PICTURE, 2));
+    assert_eq!(references(&element), [second]);
+    let removed = wait_for(&filter.bus, "matte-reference", |_| true);
+    assert_eq!(
+        (removed.get("id"), removed.get("state")),
+        (Ok(first), Ok("removed"))
+    );
+
+    // A new target knows nothing of them.
+    element.emit_by_name::<bool>("seed-from-sample", &[&mask]);
+    filter.push(plain(&info, PICTURE, 3));
+    assert!(references(&element).is_empty());
+    assert_eq!(errors(&filter.bus), [""; 0]);
+}
+
+#[test]
+fn without_room_for_references_the_warning_says_what_to_set() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = seeded(&[]);
+    let none: Option<gst::Sample> = None;
+    filter
+        .element()
+        .emit_by_name::<u64>("add-reference", &[&mask_sample(SIZE, 255), &none]);
+    filter.push(plain(&info, PICTURE, 1));
+    let warned = warnings(&filter.bus);
+    assert!(
+        warned.len() == 1
+            && warned[0].contains("all 0 reference slots")
+            && warned[0].contains("max_references"),
+        "{warned:?}"
+    );
+}
+
+#[test]
+fn further_targets_are_followed_and_shown_together_or_one_alone() {
+    if !ready() {
+        return;
+    }
+    for mode in ["aligned", "low"] {
+        let (mut filter, info) = seeded(&[]);
+        let element = filter.element();
+        element.set_property_from_str("latency-mode", mode);
+        let mut shown = |t: u32, expected: u8| {
+            // In the low mode the newest matte may be one of a frame before.
+            (0..300).any(|i| {
+                let alpha = first_pixel(&filter.push(plain(&info, PICTURE, t + i)))[3];
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                alpha == expected
+            })
+        };
+        assert!(shown(1, 40), "{mode}");
+        let second = element.emit_by_name::<u64>("add-target", &[&mask_sample(SIZE, 255)]);
+        assert_eq!(second, 2);
+        // The matte of PROBE is the same for every target: where two overlap they add up.
+        assert!(shown(400, 80), "{mode}: both");
+        assert_eq!(numbers(&element, "targets"), [second]);
+        element.set_property("show-target", second);
+        assert!(shown(800, 40), "{mode}: the second");
+        element.set_property("show-target", 1u64);
+        assert!(shown(1200, 40), "{mode}: the first");
+        element.set_property("show-target", 7u64);
+        assert!(shown(1600, 0), "{mode}: one that there is not");
+        element.set_property("show-target", 0u64);
+        assert!(shown(2000, 80), "{mode}: both again");
+        assert!(element.emit_by_name::<bool>("remove-target", &[&second]));
+        assert!(shown(2400, 40), "{mode}: the first alone");
+        assert!(numbers(&element, "targets").is_empty());
+        assert!(!element.emit_by_name::<bool>("remove-target", &[&second]));
+        element.emit_by_name::<u64>("add-target", &[&mask_sample((10, 10), 255)]);
+        assert!(shown(2800, 40), "{mode}");
+        let failed = (0..300).find_map(|t| {
+            shown(3200 + t, 40);
+            warnings(&filter_bus(&element)).pop()
+        });
+        assert!(
+            failed.is_some_and(|w| w.contains("target 3 is not followed: mask of 10x10")),
+            "{mode}"
+        );
+    }
+}
+
+fn filter_bus(element: &gst::Element) -> gst::Bus {
+    element.bus().unwrap()
+}
+
+#[test]
+fn a_reset_forgets_the_target_and_names_it_as_at_the_start() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = unseeded(&[]);
+    let element = filter.element();
+    element.emit_by_name::<bool>("seed-from-sample", &[&mask_sample(SIZE, 255)]);
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 0)))[3], 40);
+    element.emit_by_name::<()>("reset", &[]);
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 1)))[3], 0);
+
+    let (mut filter, info) = seeded(&[]);
+    filter.element().emit_by_name::<()>("reset", &[]);
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 1)))[3], 40);
+    let again = wait_for(&filter.bus, "matte-seeded", |_| true);
+    assert_eq!(again.get::<&str>("how"), Ok("mask"));
+}
+
+#[test]
+fn actions_before_the_first_frame_wait_for_it_but_not_without_end() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = unseeded(&[]);
+    let element = filter.element();
+    let mask = mask_sample(SIZE, 255);
+    let taken = (0..100)
+        .filter(|_| element.emit_by_name::<bool>("seed-from-sample", &[&mask]))
+        .count();
+    assert_eq!(taken, 64);
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 0)))[3], 40);
+    assert!(element.emit_by_name::<bool>("seed-from-sample", &[&mask]));
+}
+
+#[test]
+fn in_the_low_mode_actions_are_done_as_well() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = unseeded(&[("latency-mode", "low"), ("max-references", "1")]);
+    let element = filter.element();
+    let none: Option<gst::Sample> = None;
+    let mask = mask_sample(SIZE, 255);
+    element.emit_by_name::<bool>("seed-from-sample", &[&mask]);
+    let id = (0..300)
+        .find_map(|t| {
+            let alpha = first_pixel(&filter.push(plain(&info, PICTURE, t)))[3];
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            (alpha == 40).then(|| element.emit_by_name::<u64>("add-reference", &[&mask, &none]))
+        })
+        .expect("a matte");
+    for t in 0..300 {
+        filter.push(plain(&info, PICTURE, t));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        if references(&element) == [id] {
+            return;
+        }
+    }
+    panic!("no reference");
+}
+
+#[test]
+fn a_click_seeds_when_asked_to_and_goes_upstream_otherwise() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = seeded(&[]);
+    let element = filter.element();
+    let src = element.static_pad("src").unwrap();
+    let click = |button| {
+        src.send_event(NavigationEvent::new_mouse_button_press(button, 30.0, 20.0).build())
+    };
+    click(1);
+    assert!(
+        std::iter::from_fn(|| filter.harness.try_pull_upstream_event())
+            .any(|event| event.type_() == gst::EventType::Navigation),
+        "off: it goes upstream"
+    );
+    element.set_property("click-to-seed", true);
+    assert!(click(1));
+    click(3);
+    let upstream: Vec<_> = std::iter::from_fn(|| filter.harness.try_pull_upstream_event())
+        .filter(|event| event.type_() == gst::EventType::Navigation)
+        .collect();
+    assert_eq!(upstream.len(), 1, "only the other button's");
+    // There is nobody in this picture.
+    assert_eq!(first_pixel(&filter.push(plain(&info, PICTURE, 1)))[3], 40);
+    let warned = warnings(&filter.bus);
+    assert!(
+        warned.len() == 1 && warned[0].contains("nobody is found at 30, 20"),
+        "{warned:?}"
+    );
+}
+
+#[test]
+fn presets_are_saved_and_loaded() {
+    init();
+    let dir = tempfile::tempdir().unwrap();
+    gst::Preset::set_app_dir(dir.path()).unwrap();
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/presets/GstMatteFilter.prs");
+    std::fs::copy(shipped, dir.path().join("GstMatteFilter.prs")).unwrap();
+    let filter = gst::ElementFactory::make("mattefilter").build().unwrap();
+    let preset = filter.dynamic_cast_ref::<gst::Preset>().unwrap();
+    let names: Vec<String> = preset
+        .preset_names()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(names, ["Fast", "Fine edges", "Lowest latency"]);
+    let value = |name: &str| {
+        let value = filter.property_value(name);
+        value.serialize().unwrap().to_string()
+    };
+    for (name, property, expected) in [
+        ("Fast", "working-size", "\"384x224\""),
+        ("Lowest latency", "latency-mode", "low"),
+        ("Fine edges", "foreground", "estimated"),
+    ] {
+        preset.load_preset(name).unwrap();
+        assert_eq!(
+            value(property).trim_matches('"'),
+            expected.trim_matches('"'),
+            "{name}"
+        );
+    }
+}

@@ -1,0 +1,458 @@
+//! Models are opened beside the stream, and what is shown meanwhile, or when they fail, is never the room by surprise.
+
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use gst::prelude::*;
+use gst_video::VideoFormat;
+
+const SIZE: (u32, u32) = (64, 48);
+/// A room: the matte of [`PROBE`] would be 40.
+const ROOM: [u8; 3] = [90, 40, 30];
+
+fn is_transparent(buffer: &gst::Buffer) -> bool {
+    buffer.map_readable().unwrap().iter().all(|byte| *byte == 0)
+}
+
+fn live<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [&[("wait-for-model", "never")], more].concat()
+}
+
+/// The element with a model that is stuck while it is opened, on a source that is not live.
+fn stuck(mask: &MaskFile) -> (SlowModel, gst::Element, gst::Bus, Ends) {
+    let model = SlowModel::new();
+    let (element, bus) = element(&[
+        ("model", model.location()),
+        ("mask-location", mask.location()),
+        ("wait-for-model", "auto"),
+        ("refine", "none"),
+    ]);
+    let ends = Ends::new(&element);
+    (model, element, bus, ends)
+}
+
+#[test]
+fn state_changes_and_caps_return_while_the_model_is_opened_and_the_room_is_hidden() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let model = SlowModel::new();
+    let properties = live(&[
+        ("model", model.location()),
+        ("mask-location", mask.location()),
+        ("refine", "none"),
+    ]);
+    // Nothing of this comes back before the release below if it waits for the model.
+    let mut filter = Filter::new(&properties, &info, "video/x-raw");
+    for t in 0..3 {
+        assert!(is_transparent(&filter.push(plain(&info, ROOM, t))));
+    }
+    assert_eq!(
+        filter.stats().n_fields(),
+        0,
+        "there is no engine to ask, and no wait for it"
+    );
+    model.release();
+    wait_for(&filter.bus, "matte-backend", is_ready);
+    let out = (3..100)
+        .map(|t| filter.push(plain(&info, ROOM, t)))
+        .find(|out| !is_transparent(out))
+        .expect("a matte comes once the model is there");
+    assert_eq!(first_pixel(&out), [90, 40, 30, 40]);
+    assert_eq!(errors(&filter.bus), [""; 0]);
+}
+
+#[test]
+fn a_harness_is_live_so_its_frames_do_not_wait() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let model = SlowModel::new();
+    let properties = [("model", model.location()), ("wait-for-model", "auto")];
+    let mut filter = Filter::new(&properties, &info, "video/x-raw");
+    assert!(is_transparent(&filter.push(plain(&info, ROOM, 0))));
+    model.release();
+}
+
+#[test]
+fn while_the_model_is_opened_before_seed_may_show_the_picture_and_error_stops_nothing() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    for (policy, shown) in [("pass-through", [90, 40, 30, 255]), ("error", [0; 4])] {
+        let model = SlowModel::new();
+        let properties = live(&[("model", model.location()), ("before-seed", policy)]);
+        let mut filter = Filter::new(&properties, &info, "video/x-raw");
+        assert_eq!(
+            first_pixel(&filter.push(plain(&info, ROOM, 0))),
+            shown,
+            "{policy}"
+        );
+        model.release();
+    }
+}
+
+#[test]
+fn a_file_is_matted_from_its_first_frame_on() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let (model, element, bus, ends) = stuck(&mask);
+    element.set_state(gst::State::Playing).unwrap();
+    assert!(ends.start(&info));
+    std::thread::scope(|scope| {
+        let pushed = scope.spawn(|| {
+            for t in 0..3 {
+                ends.src.push(plain(&info, ROOM, t)).unwrap();
+            }
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(ends.take().len(), 0, "the first frame waits");
+        model.release();
+        pushed.join().unwrap();
+    });
+    let out = ends.take();
+    assert_eq!(out.len(), 3);
+    for buffer in out {
+        assert_eq!(first_pixel(&buffer), [90, 40, 30, 40]);
+    }
+    element.set_state(gst::State::Null).unwrap();
+    assert_eq!(errors(&bus), [""; 0]);
+}
+
+#[test]
+fn a_frame_that_waits_is_let_go_by_a_flush_and_by_the_end() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let (model, element, _bus, ends) = stuck(&mask);
+    element.set_state(gst::State::Playing).unwrap();
+    assert!(ends.start(&info));
+    let waiting = |end: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let pushed = scope.spawn(|| ends.src.push(plain(&info, ROOM, 0)));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!pushed.is_finished());
+            end();
+            pushed.join().unwrap()
+        })
+    };
+    let flow = waiting(&|| {
+        ends.src.push_event(gst::event::FlushStart::new());
+    });
+    assert_eq!(flow, Err(gst::FlowError::Flushing));
+    ends.src.push_event(gst::event::FlushStop::new(true));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    ends.src.push_event(gst::event::Segment::new(&segment));
+
+    let flow = waiting(&|| {
+        element.set_state(gst::State::Ready).unwrap();
+    });
+    assert_eq!(flow, Err(gst::FlowError::Flushing));
+    ends.stop();
+
+    // The opening that went on all the time is not lost.
+    element.set_state(gst::State::Playing).unwrap();
+    assert!(ends.start(&info));
+    model.release();
+    ends.src.push(plain(&info, ROOM, 0)).unwrap();
+    assert_eq!(first_pixel(&ends.take()[0]), [90, 40, 30, 40]);
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_model_that_is_not_there_is_told_before_any_frame() {
+    init();
+    let (element, bus) = element(&[("model", "no-such-model")]);
+    element.set_state(gst::State::Paused).unwrap();
+    let message = bus
+        .timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Error])
+        .expect("an error");
+    let gst::MessageView::Error(error) = message.view() else {
+        unreachable!()
+    };
+    assert!(
+        error
+            .error()
+            .to_string()
+            .contains("model no-such-model: not found")
+    );
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_model_set_while_playing_takes_over_with_the_target() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(&[], &info, &mask);
+    assert_eq!(first_pixel(&filter.push(plain(&info, ROOM, 0)))[3], 40);
+    wait_for(&filter.bus, "matte-seeded", |_| true);
+
+    let model = SlowModel::new();
+    filter.element().set_property("model", model.location());
+    for t in 1..4 {
+        let out = filter.push(plain(&info, ROOM, t));
+        assert_eq!(first_pixel(&out)[3], 40, "the old one goes on");
+    }
+    model.release();
+    wait_for(&filter.bus, "matte-backend", is_ready);
+    for t in 4..8 {
+        let out = filter.push(plain(&info, ROOM, t));
+        assert_eq!(first_pixel(&out)[3], 40, "no frame goes without a matte");
+    }
+    let how = wait_for(&filter.bus, "matte-seeded", |_| true);
+    assert_eq!(how.get::<&str>("how"), Ok("carried"));
+    assert_eq!(
+        (errors(&filter.bus), warnings(&filter.bus)),
+        (vec![], vec![])
+    );
+}
+
+#[test]
+fn working_size_and_memory_set_while_playing_take_effect() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(&[], &info, &mask);
+    filter.push(plain(&info, ROOM, 0));
+    wait_for(&filter.bus, "matte-backend", is_ready);
+    filter.element().set_property("working-size", "32x32");
+    filter.element().set_property("max-references", 2u32);
+    let out = filter.push(plain(&info, ROOM, 1));
+    assert_eq!(first_pixel(&out)[3], 40);
+    let ready = wait_for(&filter.bus, "matte-backend", is_ready);
+    assert_eq!(ready.get("working-width"), Ok(32u32));
+    let out = filter.push(plain(&info, ROOM, 2));
+    assert_eq!(first_pixel(&out)[3], 40);
+    assert_eq!(filter.stats().get("working-height"), Ok(32u32));
+
+    filter.element().set_property("working-size", "wide");
+    for t in 3..6 {
+        let out = filter.push(plain(&info, ROOM, t));
+        assert_eq!(first_pixel(&out)[3], 40);
+    }
+    let warned = warnings(&filter.bus);
+    assert!(
+        warned.len() == 1 && warned[0].contains("working-size: \"wide\""),
+        "{warned:?}"
+    );
+}
+
+#[test]
+fn a_replacement_that_cannot_be_opened_changes_nothing() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(&[], &info, &mask);
+    filter.push(plain(&info, ROOM, 0));
+    for (property, value, reason) in [
+        ("model", "no-such-model", "not found"),
+        ("execution-provider", "tensorrt-rtx", "not supported"),
+    ] {
+        let element = filter.element();
+        let before = element.property_value(property);
+        element.set_property_from_str(property, value);
+        filter.push(plain(&info, ROOM, 1));
+        let failed = wait_for(&filter.bus, "matte-backend", |s| {
+            s.get::<&str>("state") == Ok("failed")
+        });
+        assert!(
+            failed.get::<&str>("reason").unwrap().contains(reason),
+            "{failed}"
+        );
+        let warned = (2..200)
+            .find_map(|t| {
+                let out = filter.push(plain(&info, ROOM, t));
+                assert_eq!(first_pixel(&out)[3], 40, "{value}");
+                warnings(&filter.bus).pop()
+            })
+            .expect("a warning");
+        assert!(
+            warned.contains("the engine stays as it was") && warned.contains(reason),
+            "{warned}"
+        );
+        element.set_property_from_value(property, &before);
+        filter.push(plain(&info, ROOM, 1));
+    }
+    assert_eq!(errors(&filter.bus), [""; 0]);
+}
+
+#[test]
+fn when_the_network_fails_nothing_of_the_room_is_seen_unless_asked_for() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    for (policy, shown) in [("transparent", [0; 4]), ("pass-through", [255, 0, 0, 255])] {
+        let mut filter = probe(&[("on-failure", policy)], &info, &mask);
+        assert_eq!(first_pixel(&filter.push(plain(&info, ROOM, 0)))[3], 40);
+        assert_eq!(
+            first_pixel(&filter.push(fault(&info, 1))),
+            shown,
+            "{policy}"
+        );
+        assert_eq!(
+            first_pixel(&filter.push(fault(&info, 2))),
+            shown,
+            "{policy}"
+        );
+        let warned = warnings(&filter.bus);
+        assert!(
+            warned.len() == 1 && warned[0].contains("no matte: "),
+            "one warning for both frames: {warned:?}"
+        );
+        let out = filter.push(plain(&info, ROOM, 3));
+        assert_eq!(first_pixel(&out), [90, 40, 30, 40], "it works again");
+        assert_eq!(errors(&filter.bus), [""; 0]);
+    }
+    let mut filter = probe(&[("on-failure", "error")], &info, &mask);
+    filter.push(plain(&info, ROOM, 0));
+    assert_eq!(
+        filter.harness.push(fault(&info, 1)),
+        Err(gst::FlowError::Error)
+    );
+    let errors = errors(&filter.bus);
+    assert!(
+        errors.len() == 1 && errors[0].contains("no matte: "),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn an_engine_that_keeps_failing_is_opened_anew_and_keeps_the_target() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(&[], &info, &mask);
+    filter.push(plain(&info, ROOM, 0));
+    wait_for(&filter.bus, "matte-backend", is_ready);
+    wait_for(&filter.bus, "matte-seeded", |_| true);
+    for t in 1..5 {
+        assert!(is_transparent(&filter.push(fault(&info, t))));
+    }
+    // Looking for one kind of message drops the others.
+    let ready = wait_for_all(&filter.bus, "matte-backend", is_ready);
+    assert_eq!(ready, 1, "one warning for all the frames");
+    let out = filter.push(plain(&info, ROOM, 5));
+    assert_eq!(first_pixel(&out), [90, 40, 30, 40]);
+    let how = wait_for(&filter.bus, "matte-seeded", |_| true);
+    assert_eq!(how.get::<&str>("how"), Ok("carried"));
+}
+
+#[test]
+fn in_the_low_mode_failures_and_the_time_before_the_first_matte_show_nothing_either() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let properties = live(&[("latency-mode", "low")]);
+    let mut filter = probe(&properties, &info, &mask);
+    let mut matted = 0;
+    for t in 0..400 {
+        let [red, green, blue, alpha] = first_pixel(&filter.push(plain(&info, ROOM, t)));
+        assert!(
+            [red, green, blue, alpha] == [0; 4] || alpha == 40,
+            "{:?}",
+            [red, green, blue, alpha]
+        );
+        matted += u32::from(alpha == 40);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(matted > 10, "{matted}");
+    let mut hidden = 0;
+    for t in 400..450 {
+        // The newest matte may be that of a frame before.
+        let alpha = first_pixel(&filter.push(fault(&info, t)))[3];
+        assert!(alpha == 0 || alpha == 40, "{alpha}");
+        hidden += u32::from(alpha == 0);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(hidden > 10, "{hidden}");
+    assert_eq!(errors(&filter.bus), [""; 0]);
+}
+
+#[test]
+fn another_frame_size_hides_the_room_while_its_engine_is_opened() {
+    if !ready() {
+        return;
+    }
+    let small = info(VideoFormat::Rgb, SIZE);
+    let large = info(VideoFormat::Rgb, (160, 120));
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(&[("working-size", "")], &small, &mask);
+    assert_eq!(first_pixel(&filter.push(plain(&small, ROOM, 0)))[3], 40);
+    filter
+        .element()
+        .set_property_from_str("wait-for-model", "never");
+    filter.harness.set_src_caps(large.to_caps().unwrap());
+    let mut shown = Vec::new();
+    for t in 1..200 {
+        let pixel = first_pixel(&filter.push(plain(&large, ROOM, t)));
+        assert!(pixel == [0; 4] || pixel == [90, 40, 30, 40], "{pixel:?}");
+        shown.push(pixel[3]);
+        if pixel[3] == 40 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(shown.last(), Some(&40), "{shown:?}");
+}
+
+#[test]
+fn another_source_is_no_part_of_the_old_ones_target() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let (element, bus) = element(&[
+        ("model", PROBE),
+        ("mask-location", mask.location()),
+        ("seed", "mask"),
+        ("refine", "none"),
+    ]);
+    element.set_state(gst::State::Playing).unwrap();
+    let ends = Ends::new(&element);
+    assert!(ends.start(&info));
+    ends.src.push(plain(&info, ROOM, 0)).unwrap();
+    assert_eq!(first_pixel(&ends.take()[0])[3], 40);
+    // The same stream again, as after a reconnection.
+    ends.src.push_event(gst::event::StreamStart::new("test"));
+    ends.src.push(plain(&info, ROOM, 1)).unwrap();
+    assert_eq!(first_pixel(&ends.take()[0])[3], 40);
+    ends.src.push_event(gst::event::StreamStart::new("other"));
+    ends.caps(&info);
+    ends.src.push(plain(&info, ROOM, 2)).unwrap();
+    assert!(is_transparent(&ends.take()[0]));
+    let drift = wait_for(&bus, "matte-drift", |_| true);
+    assert_eq!(drift.get::<&str>("state"), Ok("lost"));
+    // A mask for the new source.
+    let again = MaskFile::full(SIZE);
+    element.set_property("mask-location", again.location());
+    ends.src.push(plain(&info, ROOM, 3)).unwrap();
+    assert_eq!(first_pixel(&ends.take()[0])[3], 40);
+    element.set_state(gst::State::Null).unwrap();
+}
