@@ -413,6 +413,8 @@ fn smoke() {
     let session = std::panic::catch_unwind(|| {
         let mut remote = Remote::connect(port);
         drive(&mut remote, &clip);
+        let _ = remote.socket.close(None);
+        let _ = remote.socket.flush();
     });
     let pid = obs.0.id().to_string();
     assert!(
@@ -441,9 +443,10 @@ fn smoke() {
     };
     check(session.is_ok(), "the session failed");
     check(ended.is_some(), "OBS did not end within a minute");
+    let status = ended.map(|s| s.to_string()).unwrap_or_default();
     check(
         log.contains("Number of memory leaks: 0"),
-        "OBS reports leaks, or did not come to its end",
+        &format!("OBS reports leaks, or did not come to its end ({status})"),
     );
     check(
         !log.contains("Double destroy"),
