@@ -144,7 +144,9 @@ mod tests {
                 &|(), band: Bytes<'_>, first| {
                     assert_eq!(first % 2, 0);
                     for (i, row) in band.data.chunks_mut(5).enumerate() {
-                        row.iter_mut().for_each(|v| *v += (first + i) as u8 + 1);
+                        for v in row {
+                            *v += (first + i) as u8 + 1;
+                        }
                     }
                 },
             );
