@@ -27,19 +27,18 @@ pub(crate) fn run(args: &Args) {
     );
     println!("CPU: {}", cpu());
     println!("cache: {}", paths::cache_dir().display());
-    match paths::find_onnxruntime() {
-        Some(path) => println!(
+    if let Some(path) = paths::find_onnxruntime() {
+        println!(
             "ONNX Runtime: {} (tested with {})",
             path.display(),
             paths::ONNXRUNTIME_VERSION
-        ),
-        None => {
-            println!(
-                "ONNX Runtime was not found, and nothing runs without it. `cargo xtask setup` installs it. Looked for:"
-            );
-            for path in paths::onnxruntime_candidates() {
-                println!("  {}", path.display());
-            }
+        );
+    } else {
+        println!(
+            "ONNX Runtime was not found, and nothing runs without it. `cargo xtask setup` installs it. Looked for:"
+        );
+        for path in paths::onnxruntime_candidates() {
+            println!("  {}", path.display());
         }
     }
     backends(&args.model);

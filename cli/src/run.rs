@@ -329,17 +329,17 @@ fn frames(
     Ok(done)
 }
 
+/// With a known number of frames, and without.
+const TEMPLATES: [&str; 2] = [
+    "{prefix}{bar:30} frame {pos}/{len}, {per_sec}, {eta} left",
+    "{prefix}{spinner} frame {pos}, {per_sec}, {elapsed}",
+];
+
 /// A line on the terminal; nothing elsewhere.
 fn progress(total: Option<u64>, title: String) -> ProgressBar {
     let (bar, template) = match total {
-        Some(total) => (
-            ProgressBar::new(total),
-            "{prefix}{bar:30} frame {pos}/{len}, {per_sec}, {eta} left",
-        ),
-        None => (
-            ProgressBar::no_length(),
-            "{prefix}{spinner} frame {pos}, {per_sec}, {elapsed}",
-        ),
+        Some(total) => (ProgressBar::new(total), TEMPLATES[0]),
+        None => (ProgressBar::no_length(), TEMPLATES[1]),
     };
     let style = ProgressStyle::with_template(template);
     let bar = bar.with_prefix(title);
@@ -392,7 +392,7 @@ mod tests {
             assert_eq!(bar.position(), 3);
             bar.finish_and_clear();
         }
-        for template in ["{prefix}{bar:30} frame {pos}/{len}, {per_sec}, {eta} left"] {
+        for template in TEMPLATES {
             ProgressStyle::with_template(template).unwrap();
         }
     }

@@ -429,7 +429,10 @@ impl ImageWriter {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let images = image_files(folder)?.len();
         let name = |number: u64| folder.join(format!("{number:06}.png"));
-        let present = (0..).find(|number| !name(*number).exists()).unwrap_or(0);
+        // As many files as there are have room for no longer run than this.
+        let present = (0..images as u64)
+            .find(|number| !name(*number).exists())
+            .unwrap_or(images as u64);
         if resume {
             ensure!(
                 present == images as u64,

@@ -89,8 +89,8 @@ impl Matte {
         };
         check("alpha", size_of_val(alpha), size_of::<f32>(), "f32")?;
         check("picture", picture.len(), 3, "RGB")?;
-        // `max` first: it turns what is not a number into 0.
-        let alpha = alpha[..pixels].iter().map(|a| a.max(0.0).min(1.0));
+        let clamped = |a: &f32| if *a > 0.0 { a.min(1.0) } else { 0.0 };
+        let alpha = alpha[..pixels].iter().map(clamped);
         Ok(Self {
             geometry: Some(Geometry::new(frame_size, size)),
             alpha: alpha.collect(),

@@ -1159,9 +1159,7 @@ impl Matter {
 
     /// Compares the matte with the person segmentation and, where they have disagreed for long, names the target anew.
     fn repair_drift(&mut self, frame: &Frame<'_>, report: FrameReport) -> Result<FrameReport> {
-        let Some(agreement) = self.agreement(frame)? else {
-            return Ok(report);
-        };
+        let agreement = self.agreement(frame)?;
         if !self.watch.compare(agreement) {
             return Ok(report);
         }
@@ -1188,9 +1186,9 @@ impl Matter {
         self.name_anew(&mask, false, agreement, report)
     }
 
-    /// How far the matte of the last frame and the person segmentation agree, on the token grid; none without a
-    /// segmentation.
-    fn agreement(&mut self, frame: &Frame<'_>) -> Result<Option<Option<f32>>> {
+    /// How far the matte of the last frame and the person segmentation agree, on the token grid; none where there is
+    /// nothing to compare.
+    fn agreement(&mut self, frame: &Frame<'_>) -> Result<Option<f32>> {
         let Some(segmenter) = &mut self.segmenter else {
             return Ok(None);
         };
@@ -1223,7 +1221,7 @@ impl Matter {
                 *cell += part.iter().sum::<f32>() / (STRIDE * STRIDE) as f32;
             }
         }
-        Ok(Some(repair::agreement(&self.cells, persons)))
+        Ok(repair::agreement(&self.cells, persons))
     }
 
     /// Names the same target anew, by a mask that the segmentation has found on the frame in the tensor `frame`.

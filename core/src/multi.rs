@@ -241,8 +241,10 @@ impl MultiMatter {
     /// # Errors
     /// The first of [`Matter::remember`]'s; all targets are tried.
     pub fn remember(&mut self) -> Result<()> {
-        self.targets
-            .iter_mut()
-            .fold(Ok(()), |all, target| all.and(target.matter.remember()))
+        let mut result = Ok(());
+        for target in &mut self.targets {
+            result = result.and(target.matter.remember());
+        }
+        result
     }
 }

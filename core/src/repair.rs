@@ -90,7 +90,9 @@ impl Signature {
         let (mut a, mut b) = (bright(self), bright(other));
         for v in [&mut a, &mut b] {
             let mean = v.iter().sum::<f32>() / v.len() as f32;
-            v.iter_mut().for_each(|x| *x -= mean);
+            for x in v {
+                *x -= mean;
+            }
         }
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt().max(1e-3)

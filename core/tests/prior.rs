@@ -1,5 +1,7 @@
 //! How often the person segmentation runs as a hint for the network.
 
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
 use std::path::Path;
 
 use matte_core::{

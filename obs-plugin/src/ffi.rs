@@ -133,12 +133,12 @@ fn c_string(text: &str) -> CString {
 /// # Safety
 /// `text` is null or a string that ends with a zero.
 unsafe fn rust_string(text: *const c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
     // SAFETY: as the caller says.
-    (!text.is_null()).then(|| {
-        unsafe { CStr::from_ptr(text) }
-            .to_string_lossy()
-            .into_owned()
-    })
+    let text = unsafe { CStr::from_ptr(text) };
+    Some(text.to_string_lossy().into_owned())
 }
 
 // ---------------------------------------------------------------- the module
@@ -375,9 +375,8 @@ unsafe extern "C" fn get_properties(data: *mut c_void) -> *mut sys::obs_properti
 unsafe extern "C" fn update(data: *mut c_void, settings: *mut sys::obs_data_t) {
     fenced("update", (), || {
         // SAFETY: as `filter_of` says.
-        if let (Some(filter), Some(settings)) =
-            (unsafe { filter_of(data) }, Data::from_raw(settings))
-        {
+        let filter = unsafe { filter_of(data) };
+        if let (Some(filter), Some(settings)) = (filter, Data::from_raw(settings)) {
             filter.update(&settings);
         }
     });
@@ -430,9 +429,9 @@ unsafe extern "C" fn clicked<const ACTION: u8>(
 ) -> bool {
     fenced("button", false, || {
         // SAFETY: OBS passes the filter's data to the buttons of its properties.
-        match (unsafe { filter_of(data) }, Action::from_index(ACTION)) {
-            (Some(filter), Some(action)) => filter.act(action),
-            _ => {}
+        let filter = unsafe { filter_of(data) };
+        if let (Some(filter), Some(action)) = (filter, Action::from_index(ACTION)) {
+            filter.act(action);
         }
         false
     })
@@ -486,7 +485,8 @@ unsafe extern "C" fn hotkey_pressed<const ACTION: u8>(
 ) {
     fenced("hotkey", (), || {
         // SAFETY: the hotkeys are unregistered before the filter's data goes.
-        match (unsafe { filter_of(data) }, Action::from_index(ACTION)) {
+        let filter = unsafe { filter_of(data) };
+        match (filter, Action::from_index(ACTION)) {
             (Some(filter), Some(action)) if pressed => filter.act(action),
             _ => {}
         }
@@ -726,7 +726,7 @@ impl Data<'_> {
     pub(crate) fn default_int(&self, name: &CStr, value: i64) {
         // SAFETY: as above.
         unsafe {
-            sys::obs_data_set_default_int(self.0.as_ptr(), name.as_ptr(), value as c_longlong)
+            sys::obs_data_set_default_int(self.0.as_ptr(), name.as_ptr(), value as c_longlong);
         };
     }
 
@@ -954,7 +954,11 @@ impl Property {
     pub(crate) fn decides(self) -> Self {
         // SAFETY: as above.
         unsafe {
-            sys::obs_property_set_modified_callback2(self.0, Some(setting_changed), ptr::null_mut())
+            sys::obs_property_set_modified_callback2(
+                self.0,
+                Some(setting_changed),
+                ptr::null_mut(),
+            );
         };
         self
     }
@@ -1259,10 +1263,10 @@ impl Effect {
                 }
                 match *value {
                     Value::Texture(texture) => {
-                        sys::gs_effect_set_texture(param, texture.0.as_ptr())
+                        sys::gs_effect_set_texture(param, texture.0.as_ptr());
                     }
                     Value::TextureSrgb(texture) => {
-                        later::gs_effect_set_texture_srgb(param, texture.0.as_ptr())
+                        later::gs_effect_set_texture_srgb(param, texture.0.as_ptr());
                     }
                     Value::Float(value) => sys::gs_effect_set_float(param, value),
                     Value::Pair([x, y]) => {

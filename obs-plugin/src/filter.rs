@@ -82,7 +82,7 @@ impl Filter {
                 self.frozen.fetch_xor(true, Ordering::Relaxed);
             }
             Action::Reseed | Action::SeedMiddle | Action::AddReference => {
-                self.worker.shared.act(action)
+                self.worker.shared.act(action);
             }
         }
     }

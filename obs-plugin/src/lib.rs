@@ -20,6 +20,7 @@
 
 mod ffi;
 mod filter;
+mod flat;
 mod hotkeys;
 mod properties;
 mod render;

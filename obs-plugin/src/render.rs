@@ -740,7 +740,7 @@ impl Render {
         };
         let draw = |technique: &CStr, values: &[(&CStr, Value<'_>)]| {
             draw_premultiplied(graphics, linear, || {
-                effect.draw(graphics, technique, values, size)
+                effect.draw(graphics, technique, values, size);
             });
         };
         let picture = |slot: usize| self.captures[slot].as_ref().and_then(TexRender::texture);

@@ -45,18 +45,16 @@ pub(crate) trait Choice: Copy + PartialEq + 'static {
 
     /// The choice for a stored word; the default, and a line in the log, for one that is unknown.
     fn of(word: &str, setting: &CStr) -> Self {
-        match Self::WORDS.iter().find(|(_, w)| *w == word) {
-            Some((choice, _)) => *choice,
-            None => {
-                log::warn!(
-                    "setting {}: {word:?} is none of {:?}; {:?} is used",
-                    setting.to_string_lossy(),
-                    Self::WORDS.iter().map(|(_, w)| *w).collect::<Vec<_>>(),
-                    Self::WORDS[0].1
-                );
-                Self::WORDS[0].0
-            }
+        if let Some((choice, _)) = Self::WORDS.iter().find(|(_, w)| *w == word) {
+            return *choice;
         }
+        log::warn!(
+            "setting {}: {word:?} is none of {:?}; {:?} is used",
+            setting.to_string_lossy(),
+            Self::WORDS.iter().map(|(_, w)| *w).collect::<Vec<_>>(),
+            Self::WORDS[0].1
+        );
+        Self::WORDS[0].0
     }
 }
 

@@ -17,6 +17,7 @@ use matte_core::{
 use parking_lot::{Condvar, Mutex};
 
 use crate::ffi::panic_message;
+use crate::flat::Flat;
 use crate::hotkeys::Action;
 use crate::ring::Verdict;
 use crate::settings::{Engine as EngineSettings, Seed};
@@ -39,7 +40,7 @@ pub(crate) struct Picture {
     pub(crate) id: u64,
     pub(crate) generation: u64,
     pub(crate) size: (u32, u32),
-    /// RGBA, rows without padding. The alpha is the matte once the network has answered.
+    /// RGBA, rows without padding. The alpha is the matte once the network has answered, as [`crate::flat`] writes it.
     pub(crate) rgba: Vec<u8>,
 }
 
@@ -258,11 +259,31 @@ struct Desk<'a> {
     before: Vec<u8>,
     before_verdict: Option<Verdict>,
     alpha: Vec<u8>,
+    flat: Flat,
     times: Times,
     rate: Rate,
 }
 
+/// How much nicer than OBS the worker is. Its threads compute all the time, and those that draw and encode the stream must
+/// not wait for them.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
+/// Lets the threads of OBS go first. The threads that ONNX Runtime starts from this one inherit it.
+fn be_nice() {
+    #[cfg(target_os = "linux")]
+    {
+        // On Linux this is about the calling thread alone.
+        let nicer = rustix::process::getpriority_process(None)
+            .and_then(|now| rustix::process::setpriority_process(None, (now + NICENESS).min(19)));
+        if let Err(e) = nicer {
+            log::info!("the worker's priority stays as it is: {e}");
+        }
+    }
+}
+
 fn run(shared: &Shared) {
+    be_nice();
     let mut desk = Desk {
         shared,
         settings: None,
@@ -275,6 +296,7 @@ fn run(shared: &Shared) {
         before: Vec::new(),
         before_verdict: None,
         alpha: Vec::new(),
+        flat: Flat::default(),
         times: Times::new(),
         rate: Rate::new(),
     };
@@ -381,19 +403,16 @@ impl Desk<'_> {
         options.working_size = open.matter.options().working_size;
         let changed = open.matter.set_options(options);
         open.settings = settings;
-        match changed {
-            Err(e) => {
-                self.failed = true;
-                self.open = None;
-                self.fail(Problem::of(&e));
-            }
-            Ok(()) => {
-                let lost = before && !open.matter.is_seeded();
-                self.status(|s| s.problem = None);
-                if target_changes || lost {
-                    self.name_target();
-                }
-            }
+        if let Err(e) = changed {
+            self.failed = true;
+            self.open = None;
+            self.fail(Problem::of(&e));
+            return;
+        }
+        let lost = before && !open.matter.is_seeded();
+        self.status(|s| s.problem = None);
+        if target_changes || lost {
+            self.name_target();
         }
     }
 
@@ -519,9 +538,8 @@ impl Desk<'_> {
                 verdict
             }
         };
-        for (pixel, alpha) in picture.rgba.chunks_exact_mut(4).zip(&self.alpha) {
-            pixel[3] = *alpha;
-        }
+        self.flat
+            .write(&self.alpha, picture.size.0 as usize, &mut picture.rgba);
         self.status(|s| s.answers += 1);
         self.shared.answer(Answer { picture, verdict });
         if let Some(open) = &mut self.open
@@ -584,7 +602,7 @@ impl Desk<'_> {
                     s.problem = Some(Problem {
                         message,
                         remedy: "Remedy.Other",
-                    })
+                    });
                 }
                 _ => {}
             }

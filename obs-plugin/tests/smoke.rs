@@ -250,7 +250,7 @@ struct Remote {
 
 impl Remote {
     fn connect(port: u16) -> Self {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let socket = loop {
             if let Ok((socket, _)) = tungstenite::connect(format!("ws://127.0.0.1:{port}")) {
                 break socket;
@@ -339,7 +339,7 @@ impl Remote {
         source: &str,
         mut good: impl FnMut(&image::RgbaImage) -> bool,
     ) -> image::RgbaImage {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             if let Some(shot) = self.screenshot(source)
                 && good(&shot)
@@ -413,6 +413,8 @@ fn smoke() {
     let session = std::panic::catch_unwind(|| {
         let mut remote = Remote::connect(port);
         drive(&mut remote, &clip);
+        let _ = remote.socket.close(None);
+        let _ = remote.socket.flush();
     });
     let pid = obs.0.id().to_string();
     assert!(
@@ -421,7 +423,7 @@ fn smoke() {
             .status()
             .is_ok_and(|s| s.success())
     );
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let ended = loop {
         match obs.0.try_wait().expect("OBS can be waited for") {
             Some(status) => break Some(status),
@@ -441,9 +443,10 @@ fn smoke() {
     };
     check(session.is_ok(), "the session failed");
     check(ended.is_some(), "OBS did not end within a minute");
+    let status = ended.map(|s| s.to_string()).unwrap_or_default();
     check(
         log.contains("Number of memory leaks: 0"),
-        "OBS reports leaks, or did not come to its end",
+        &format!("OBS reports leaks, or did not come to its end ({status})"),
     );
     check(
         !log.contains("Double destroy"),
@@ -504,7 +507,8 @@ fn drive(remote: &mut Remote, clip: &Clip) {
     let cut =
         |shot: &image::RgbaImage| at(shot, clip.target)[3] > 200 && at(shot, clip.room)[3] < 10;
     remote.wait_for("the cut-out", "clip", cut);
-    // Once more when the first frames are over.
+    // Once more when the first frames are over, each with its own matte for the pictures.
+    remote.set(&json!({"mode": "aligned"}));
     std::thread::sleep(Duration::from_secs(1));
     let shot = remote.wait_for("the cut-out", "clip", cut);
     keep("cut-out.png", &shot);

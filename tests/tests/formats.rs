@@ -106,11 +106,11 @@ fn rgb_buffer(info: &VideoInfo) -> gst::Buffer {
     buffer
 }
 
-fn view<'a>(
-    frame: &'a VideoFrame<gst_video::video_frame::Readable>,
+fn view(
+    frame: &VideoFrame<gst_video::video_frame::Readable>,
     format: PixelFormat,
     colorimetry: Colorimetry,
-) -> Frame<'a> {
+) -> Frame<'_> {
     let planes: Vec<Plane<'_>> = (0..format.planes())
         .map(|i| Plane {
             data: frame.plane_data(i as u32).unwrap(),

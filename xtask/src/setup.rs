@@ -18,13 +18,13 @@ pub(crate) const SELFIE: &str = "selfie";
 pub(crate) struct Args {
     /// Fetch ONNX Runtime with CUDA and TensorRT (256 MB).
     #[arg(long)]
-    gpu: bool,
+    pub(crate) gpu: bool,
     /// Also what the OBS filter and its tests need (OBS, libobs, libclang, Xvfb).
     #[arg(id = "obs_packages", long = "obs")]
     pub(crate) obs: bool,
     /// Fetch nothing: check what is there, and say what the rest would bring.
     #[arg(long)]
-    offline: bool,
+    pub(crate) offline: bool,
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {

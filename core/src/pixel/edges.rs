@@ -93,6 +93,10 @@ pub(crate) fn shift<S: Send + AsMut<EdgeRows>>(
     );
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a band is what its thread may write to"
+)]
 fn dilate(
     scratch: &mut EdgeRows,
     alpha: &[u8],

@@ -459,10 +459,10 @@ fn sum_pairs(row: &[u8], sums: &mut [u16]) {
 
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
 fn sums_to_chroma([r, g, b]: [&[u16]; 3], m: RgbToYuv, u: &mut [u8], v: &mut [u8]) {
-    let n = u.len();
-    let (r, g, b, v) = (&r[..n], &g[..n], &b[..n], &mut v[..n]);
     // Four pixels were summed: two more bits of fraction.
     const SHIFT: i32 = FINE + 2;
+    let n = u.len();
+    let (r, g, b, v) = (&r[..n], &g[..n], &b[..n], &mut v[..n]);
     let middle = (128 << SHIFT) + (1 << (SHIFT - 1));
     for i in 0..n {
         let (r, g, b) = (i32::from(r[i]), i32::from(g[i]), i32::from(b[i]));

@@ -138,13 +138,12 @@ impl Scaler {
     ) {
         let bytes = pixel.size();
         let parted = frame.format().yuv_layout().is_some();
-        let (data, stride, row, rows) = match parted {
-            false => frame.plane(plane),
-            true => {
-                let (width, height) = (frame.width() as usize, frame.height() as usize);
-                let row = if plane == 0 { width } else { width.div_ceil(2) };
-                (self.parted[plane].as_slice(), row, row, height)
-            }
+        let (data, stride, row, rows) = if parted {
+            let (width, height) = (frame.width() as usize, frame.height() as usize);
+            let row = if plane == 0 { width } else { width.div_ceil(2) };
+            (self.parted[plane].as_slice(), row, row, height)
+        } else {
+            frame.plane(plane)
         };
         // The crop is in frame pixels; chroma planes have fewer.
         let (fx, fy) = match plane {

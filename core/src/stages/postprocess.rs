@@ -570,7 +570,7 @@ impl Job<'_> {
             }
             match self.background {
                 Background::Transparent => {
-                    out.row_mut(3, y).copy_from_slice(self.shown_row(first + y))
+                    out.row_mut(3, y).copy_from_slice(self.shown_row(first + y));
                 }
                 _ => out.row_mut(3, y).fill(255),
             }

@@ -195,7 +195,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
         if not args.restart:
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
-    last = step + args.steps
+    first, last = step, step + args.steps
     loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank, args.prior_rate)
     pick = random.Random(1000 * args.seed + 10 * step + rank)
     net.train()
@@ -226,7 +226,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
         if torch.isfinite(norm):  # the same on every worker
             optimiser.step()
         step += 1
-        keep = min(0.998, step / (step + 50))
+        # Young averages are short, so that they do not remember where the run began.
+        keep = min(0.998, (step - first + 1) / (step - first + 10))
         with torch.no_grad():
             for a, p in zip(average.parameters(), net.parameters()):
                 a.lerp_(p, 1 - keep)

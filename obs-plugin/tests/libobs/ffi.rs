@@ -262,6 +262,10 @@ unsafe extern "C" fn on_output(_: *mut c_void, frame: *mut sys::video_data) {
     COUNTED.store(true, Ordering::Release);
 }
 
+#[allow(
+    clippy::unused_self,
+    reason = "what these do needs libobs to be started"
+)]
 impl Obs {
     /// Size of the output.
     pub(crate) const SIZE: (u32, u32) = (640, 360);
@@ -426,7 +430,7 @@ impl Obs {
             sys::obs_remove_raw_video_callback(Some(on_output), ptr::null_mut());
             sys::obs_shutdown();
             later::XCloseDisplay(self.display);
-            sys::bnum_allocs().into()
+            sys::bnum_allocs()
         }
     }
 }
@@ -489,7 +493,7 @@ fn data(settings: &[(&str, &str)]) -> *mut sys::obs_data_t {
                     sys::obs_data_set_double(data, name.as_ptr(), number);
                 }
                 (_, "true" | "false") => {
-                    sys::obs_data_set_bool(data, name.as_ptr(), *value == "true")
+                    sys::obs_data_set_bool(data, name.as_ptr(), *value == "true");
                 }
                 _ => sys::obs_data_set_string(data, name.as_ptr(), c(value).as_ptr()),
             }

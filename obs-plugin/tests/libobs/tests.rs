@@ -845,7 +845,17 @@ fn a_model_that_is_missing_is_told(obs: &Obs) {
 fn cycles_leave_memory_where_it_was(obs: &Obs) {
     let source = obs.source(halves(GREEN, BLUE));
     let cycle = |n: u32| {
-        let filter = probe(obs, &[("mode", if n % 2 == 0 { "low" } else { "aligned" })]);
+        let filter = probe(
+            obs,
+            &[(
+                "mode",
+                if n.is_multiple_of(2) {
+                    "low"
+                } else {
+                    "aligned"
+                },
+            )],
+        );
         source.add(&filter);
         let pause = || std::thread::sleep(Duration::from_millis(17));
         for _ in 0..3 {
@@ -858,7 +868,7 @@ fn cycles_leave_memory_where_it_was(obs: &Obs) {
             ("edge_softness", "3"),
         ]);
         // Every other one lives until it mattes, the others go while their model is opened.
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             wait(LIMIT, || {
                 source.grab(SIZE, 0);
                 pause();
