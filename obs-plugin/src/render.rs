@@ -3,6 +3,8 @@
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::ffi::{
     Blend, ColorSpace, Effect, Format, Graphics, Source, StageSurface, TexRender, Texture,
     TextureRef, Value, draw_premultiplied, draw_raw, linear_srgb, module_file, video_frame_time,
@@ -819,12 +821,20 @@ impl Render {
     }
 }
 
+/// Why the shaders cannot be used: libobs does not bear a second attempt at a file that failed.
+static BROKEN: Mutex<Option<String>> = Mutex::new(None);
+
 fn open_effect() -> Result<Effect, String> {
+    let mut broken = BROKEN.lock();
+    if let Some(error) = &*broken {
+        return Err(error.clone());
+    }
     let effect = module_file("matte.effect")
         .ok_or_else(|| "matte.effect is missing from the plugin's data folder".to_owned())
         .and_then(|path| Effect::open(&path));
     if let Err(e) = &effect {
         log::error!("{e}");
+        *broken = Some(e.clone());
     }
     effect
 }
