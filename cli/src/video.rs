@@ -665,6 +665,9 @@ pub(crate) struct VideoWriter {
 }
 
 impl VideoWriter {
+    /// Frames that may wait for the encoder.
+    const WAITING: u64 = 4;
+
     fn create(
         path: &Path,
         elements: &str,
@@ -686,9 +689,6 @@ impl VideoWriter {
         let source = gst_app::AppSrc::builder()
             .caps(&info.to_caps()?)
             .format(gst::Format::Time)
-            .block(true)
-            // A few frames: the engine is slower than the encoder, or must wait for it.
-            .max_bytes(4 * info.size() as u64)
             .build();
         let tail = format!("videoconvert ! video/x-raw,format={encoded} ! {elements}");
         let tail = gst::parse::bin_from_description(&tail, true).with_context(|| tail.clone())?;
@@ -739,19 +739,33 @@ impl VideoWriter {
                 to[..row].copy_from_slice(from);
             }
         }
+        self.wait_for_room()?;
         if self.source.push_buffer(buffer).is_err() {
             self.broken = true;
             return Err(self.error());
         }
         self.written += 1;
-        // The encoder runs behind: its error may come with no push.
+        Ok(())
+    }
+
+    /// Waits until the encoder has taken all but a few frames, or has failed. A source that blocks by itself would wait
+    /// for ever for an encoder that has stopped.
+    fn wait_for_room(&mut self) -> Result<()> {
         let bus = self.pipeline.bus().context("a pipeline has a bus")?;
-        match bus.pop_filtered(&[gst::MessageType::Error]) {
-            Some(message) => {
+        let most = Self::WAITING * self.info.size() as u64;
+        loop {
+            let patience = match self.source.current_level_bytes() < most {
+                true => gst::ClockTime::ZERO,
+                false => gst::ClockTime::from_mseconds(10),
+            };
+            // The encoder runs behind: its error may come with no push.
+            if let Some(message) = bus.timed_pop_filtered(patience, &[gst::MessageType::Error]) {
                 self.broken = true;
-                Err(bus_error(&message)).with_context(|| self.path.display().to_string())
+                return Err(bus_error(&message)).with_context(|| self.path.display().to_string());
             }
-            None => Ok(()),
+            if patience == gst::ClockTime::ZERO {
+                return Ok(());
+            }
         }
     }
 

@@ -64,7 +64,7 @@ fn a_wrong_manifest_field_is_named_with_what_it_must_be() {
         ),
         (
             |m| m["memory"]["interval"] = json!(0),
-            "DIR/manifest.json: field `memory`: interval 0 must be from 1 to 1000, temporary_frames 4 from 1 to 64, \
+            "DIR/manifest.json: field `memory`: interval 0 must be from 1 to 1000, temporary_frames 1 from 1 to 64, \
              warm_up 0 at most 100",
         ),
         (

@@ -195,7 +195,8 @@ fn frames_that_would_be_late_are_dropped_before_they_cost_anything() {
     // More frames than any CPU keeps up with.
     let line = format!(
         "videotestsrc num-buffers=500 is-live=true pattern=ball ! video/x-raw,width=1280,height=720,framerate=500/1 \
-         ! mattefilter name=matte model={LITE} mask-location={} warm-up=0 ! fakesink sync=true qos=true",
+         ! mattefilter name=matte model={LITE} mask-location={} warm-up=0 wait-for-model=always \
+         ! fakesink sync=true qos=true",
         mask.display()
     );
     let pipeline = gst::parse::launch(&line)

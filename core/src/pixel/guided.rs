@@ -7,9 +7,9 @@ use multiversion::multiversion;
 use super::boxes::box_mean;
 
 /// Radius of the fitting window, working-size pixels.
-pub(crate) const RADIUS: usize = 3;
+pub(crate) const RADIUS: usize = 2;
 /// Luma variance below which a window counts as flat.
-pub(crate) const EPSILON: f32 = 1e-4;
+pub(crate) const EPSILON: f32 = 1e-3;
 
 /// Brings the matte to full size, with buffers that are kept from frame to frame.
 #[derive(Debug, Default)]
