@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Folder of the clip.
     clip: PathBuf,
     /// The old background of every frame, a video.
-    background: PathBuf,
+    old_background: PathBuf,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut frames = open("video.mp4", Want::Colour)?;
     let mut colours = open("video.mp4", Want::Rgba)?;
     let mut alphas = open("alpha.mkv", Want::Alpha)?;
-    let mut behinds = Reader::open(&args.background, Want::Rgba)?;
+    let mut behinds = Reader::open(&args.old_background, Want::Rgba)?;
 
     let mut matter: Option<Matter> = None;
     let mut renderers = [Renderer::new(&kinds[0])?, Renderer::new(&kinds[1])?];
