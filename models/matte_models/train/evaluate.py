@@ -195,7 +195,7 @@ def read_video(path: Path, gray: bool = False) -> Iterator[np.ndarray]:
 
 
 def guided_upsample(alpha: np.ndarray, small_luma: np.ndarray, luma: np.ndarray, radius: int = 2,
-                    epsilon: float = 1e-4) -> np.ndarray:
+                    epsilon: float = 1e-3) -> np.ndarray:
     """Fast guided filter: coefficients at the small size, applied to the full-size luma (both 0 … 1)."""
     size = (2 * radius + 1, 2 * radius + 1)
 
