@@ -1,5 +1,7 @@
 //! What the subcommands share: the engine's options as arguments, and views of decoded pictures.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt};
 use matte_core::{
@@ -48,6 +50,12 @@ pub(crate) struct EngineArgs {
     /// Threads on the CPU, 0 to 256; 0 takes as many as there are cores.
     #[arg(long, default_value_t = Options::default().threads)]
     threads: u32,
+    /// Which GPU the network runs on, 0 to 63.
+    #[arg(long, default_value_t = Options::default().device)]
+    device: u32,
+    /// Where the engines are kept that TensorRT builds; by default in the user's cache directory.
+    #[arg(long)]
+    model_cache_dir: Option<PathBuf>,
     /// How the matte gets to the size of the frame.
     #[arg(long, value_enum, default_value_t)]
     refine: RefineArg,
@@ -159,6 +167,8 @@ impl EngineArgs {
             max_references: self.max_references,
             prior: !self.no_prior,
             threads: self.threads,
+            device: self.device,
+            model_cache_dir: self.model_cache_dir.as_deref().map(Into::into),
             refine: match self.refine {
                 RefineArg::None => Refine::None,
                 RefineArg::Guided => Refine::Guided,

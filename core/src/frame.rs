@@ -175,6 +175,24 @@ fn check_size(what: &'static str, width: u32, height: u32) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what has another size than the frames.
+pub(crate) fn check_equal(
+    what: &'static str,
+    (width, height): (u32, u32),
+    (expected_width, expected_height): (u32, u32),
+) -> Result<()> {
+    if (width, height) == (expected_width, expected_height) {
+        return Ok(());
+    }
+    Err(Error::FrameSize {
+        what,
+        width,
+        height,
+        expected_width,
+        expected_height,
+    })
+}
+
 fn check_plane(
     what: &dyn Fn() -> String,
     format: &'static str,
@@ -488,17 +506,8 @@ impl<'a> OutputMut<'a> {
     }
 
     /// Refuses an output of another size than the frame's.
-    pub(crate) fn check_size(&self, (expected_width, expected_height): (u32, u32)) -> Result<()> {
-        if (self.width, self.height) == (expected_width, expected_height) {
-            return Ok(());
-        }
-        Err(Error::FrameSize {
-            what: "output",
-            width: self.width,
-            height: self.height,
-            expected_width,
-            expected_height,
-        })
+    pub(crate) fn check_size(&self, expected: (u32, u32)) -> Result<()> {
+        check_equal("output", (self.width, self.height), expected)
     }
 
     /// The same output, to be consumed by a drawing.
@@ -593,17 +602,8 @@ impl<'a> Mask<'a> {
     }
 
     /// Refuses a mask of another size than the frame's.
-    pub(crate) fn check_size(&self, (expected_width, expected_height): (u32, u32)) -> Result<()> {
-        if (self.width, self.height) == (expected_width, expected_height) {
-            return Ok(());
-        }
-        Err(Error::FrameSize {
-            what: "mask",
-            width: self.width,
-            height: self.height,
-            expected_width,
-            expected_height,
-        })
+    pub(crate) fn check_size(&self, expected: (u32, u32)) -> Result<()> {
+        check_equal("mask", (self.width, self.height), expected)
     }
 
     pub(crate) fn row(&self, y: usize) -> &'a [u8] {

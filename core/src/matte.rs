@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::frame::Frame;
+use crate::frame::{Frame, check_equal};
 use crate::stages::preprocess::Geometry;
 
 /// Gives every matte a number of its own.
@@ -155,17 +155,8 @@ impl Matte {
     /// The geometry, if it fits a frame and an output.
     pub(crate) fn geometry_for(&self, frame: &Frame<'_>, output: (u32, u32)) -> Result<Geometry> {
         let geometry = self.geometry.ok_or(Error::NotSeeded)?;
-        let (expected_width, expected_height) = self.frame_size();
-        for (what, (width, height)) in [("frame", frame.size()), ("output", output)] {
-            if (width, height) != (expected_width, expected_height) {
-                return Err(Error::FrameSize {
-                    what,
-                    width,
-                    height,
-                    expected_width,
-                    expected_height,
-                });
-            }
+        for (what, size) in [("frame", frame.size()), ("output", output)] {
+            check_equal(what, size, self.frame_size())?;
         }
         Ok(geometry)
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::{Error, Result};
-use crate::frame::{Frame, Mask, OutputMut};
+use crate::frame::{Frame, Mask, OutputMut, PixelFormat, check_equal};
 use crate::matte::Matte;
 use crate::memory::{Bank, BankShape, Policy as MemoryPolicy, ReferenceId, State};
 use crate::options::{Options, Policy, SeedMode};
@@ -409,6 +409,15 @@ impl Network {
     }
 }
 
+/// What the tensor `frame` shows, without the padding.
+fn working_picture<'a>(rgb: &'a [u8], geometry: &Geometry) -> Result<Frame<'a>> {
+    let (width, height) = geometry.size;
+    let stride = geometry.padded.0 * 3;
+    let start = geometry.offset.1 * stride + geometry.offset.0 * 3;
+    let rows = rgb.get(start..).unwrap_or_default();
+    Frame::packed(PixelFormat::Rgb, width as u32, height as u32, rows, stride)
+}
+
 /// Half of a pair.
 #[derive(Debug, Clone, Copy)]
 enum Which {
@@ -593,7 +602,7 @@ impl Matter {
         options: &Options,
         geometry: Geometry,
     ) -> Result<Self> {
-        let engine = Engine::new(backend, options.threads)?;
+        let engine = Engine::new(backend, options)?;
         let network = Network::open(
             &engine,
             &models.matting,
@@ -663,8 +672,8 @@ impl Matter {
         Some((geometry.size.0 as u32, geometry.size.1 as u32))
     }
 
-    /// Changes options. What the graphs were opened with (working size, threads, number of memory frames and
-    /// references) opens them anew and loses the memory; all else takes effect with the next frame.
+    /// Changes options. What the graphs were opened with (working size, threads, device, cache, number of memory frames
+    /// and references) opens them anew and loses the memory; all else takes effect with the next frame.
     ///
     /// # Errors
     /// As [`Matter::open`]; the engine stays as it was.
@@ -678,7 +687,9 @@ impl Matter {
         let slots = Self::slots(&self.models, &options);
         let same_graphs = geometry == self.geometry
             && slots == Self::slots(&self.models, &self.options)
-            && options.threads == self.options.threads;
+            && options.threads == self.options.threads
+            && options.device == self.options.device
+            && options.model_cache_dir == self.options.model_cache_dir;
         if same_graphs {
             if Self::interval(&self.models, &options) != Self::interval(&self.models, &self.options)
             {
@@ -689,7 +700,7 @@ impl Matter {
             self.options = options;
             return Ok(());
         }
-        let engine = Engine::new(self.engine.backend(), options.threads)?;
+        let engine = Engine::new(self.engine.backend(), &options)?;
         self.network = Network::open(&engine, &self.models.matting, &geometry, slots)?;
         if options.threads != self.options.threads
             && let Some(package) = &self.models.segmentation
@@ -726,19 +737,8 @@ impl Matter {
         self.network.clear()
     }
 
-    fn check_size(&self, what: &'static str, (width, height): (u32, u32)) -> Result<()> {
-        let (expected_width, expected_height) =
-            (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32);
-        if (width, height) != (expected_width, expected_height) {
-            return Err(Error::FrameSize {
-                what,
-                width,
-                height,
-                expected_width,
-                expected_height,
-            });
-        }
-        Ok(())
+    fn check_size(&self, what: &'static str, size: (u32, u32)) -> Result<()> {
+        check_equal(what, size, self.frame_size())
     }
 
     /// Names the target: what the mask covers on this frame. Everything known before is forgotten, references
@@ -766,13 +766,7 @@ impl Matter {
         self.check_size("frame", frame.size())?;
         let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
         let _guard = FlushDenormals::new();
-        preprocess(
-            &mut self.scaler,
-            frame,
-            &self.geometry,
-            &mut self.network.frame,
-        )?;
-        self.prepare_prior(frame, 0)?;
+        self.look_at(frame)?;
         self.begin_seed_prepared(&mask)?;
         self.watch.named(false);
         Ok(())
@@ -888,20 +882,8 @@ impl Matter {
     /// # Errors
     /// As [`Matter::seed`], and [`Error::NotSeeded`] when there is no target yet.
     pub fn correct(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<()> {
-        self.check_size("frame", frame.size())?;
-        if !self.seeded {
-            return Err(Error::NotSeeded);
-        }
-        let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
-        self.remember()?;
+        let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
-        preprocess(
-            &mut self.scaler,
-            frame,
-            &self.geometry,
-            &mut self.network.frame,
-        )?;
-        self.prepare_prior(frame, 0)?;
         self.mask_step(&mask, true)
     }
 
@@ -911,20 +893,8 @@ impl Matter {
     /// # Errors
     /// As [`Matter::correct`], and [`Error::ReferencesFull`].
     pub fn add_reference(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<ReferenceId> {
-        self.check_size("frame", frame.size())?;
-        if !self.seeded {
-            return Err(Error::NotSeeded);
-        }
-        let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
-        self.remember()?;
+        let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
-        preprocess(
-            &mut self.scaler,
-            frame,
-            &self.geometry,
-            &mut self.network.frame,
-        )?;
-        self.prepare_prior(frame, 0)?;
         let (slot, id) = self.network.bank.next_reference()?;
         let stored = self.store_reference(&mask, slot);
         if stored.is_err() {
@@ -967,6 +937,30 @@ impl Matter {
         self.network.bank.remove_reference(id)
     }
 
+    /// Gets ready to store a frame with a mask beside what is known; gives the mask at the working size.
+    fn prepare_addition(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<Vec<u8>> {
+        self.check_size("frame", frame.size())?;
+        if !self.seeded {
+            return Err(Error::NotSeeded);
+        }
+        let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
+        self.remember()?;
+        let _guard = FlushDenormals::new();
+        self.look_at(frame)?;
+        Ok(mask)
+    }
+
+    /// Brings a frame that a mask belongs to, and its hint, before the network.
+    fn look_at(&mut self, frame: &Frame<'_>) -> Result<()> {
+        preprocess(
+            &mut self.scaler,
+            frame,
+            &self.geometry,
+            &mut self.network.frame,
+        )?;
+        self.prepare_prior(frame, 0)
+    }
+
     /// The hint for this frame. One made for another, at most `oldest` frames ago, serves as well.
     fn prepare_prior(&mut self, frame: &Frame<'_>, oldest: u32) -> Result<()> {
         let Some(prior) = &mut self.network.prior else {
@@ -980,7 +974,12 @@ impl Matter {
                 }
                 self.network.prior_age = None;
                 let start = Instant::now();
-                segmenter.prior(&mut self.scaler, frame, &self.geometry, prior)?;
+                // Where the working size holds enough, it saves a second pass over the frame.
+                let small = match segmenter.is_served_by(self.geometry.size) {
+                    true => working_picture(self.network.frame.host_view(), &self.geometry)?,
+                    false => *frame,
+                };
+                segmenter.prior(&mut self.scaler, &small, &self.geometry, prior)?;
                 self.network.prior_age = Some(0);
                 self.stats.record(Stage::Prior, start);
                 Ok(())
@@ -1206,7 +1205,11 @@ impl Matter {
                 let Some((_, tensor)) = &mut self.persons else {
                     return Ok(None);
                 };
-                segmenter.prior(&mut self.scaler, frame, &self.geometry, tensor)?;
+                let small = match segmenter.is_served_by(self.geometry.size) {
+                    true => working_picture(network.frame.host_view(), &self.geometry)?,
+                    false => *frame,
+                };
+                segmenter.prior(&mut self.scaler, &small, &self.geometry, tensor)?;
                 &*tensor
             }
         };

@@ -1,5 +1,8 @@
 //! What the user may set.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 
 /// Where the first mask comes from.
@@ -72,7 +75,8 @@ pub enum Background {
 
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.
 ///
-/// The graphs are opened for `working_size`, `memory_frames`, `max_references` and `threads`; all else may change from
+/// The graphs are opened for `working_size`, `memory_frames`, `max_references`, `threads`, `device` and
+/// `model_cache_dir`; all else may change from
 /// frame to frame. From `refine` to `temporal_smoothing` they concern only the drawing of a matte: a
 /// [`Renderer`](crate::Renderer) reads those alone.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +107,11 @@ pub struct Options {
     /// Threads of the CPU backend, 0 to 256. 0 takes the pool that all engines of the process share, with a thread for
     /// every core; any other number gives this engine threads of its own.
     pub threads: u32,
+    /// Which GPU the network runs on, 0 to 63, as CUDA counts them. Other backends ignore it.
+    pub device: u32,
+    /// Folder for the engines that TensorRT builds, which takes minutes the first time. Default: `engines` in
+    /// [`cache_dir`](crate::paths::cache_dir).
+    pub model_cache_dir: Option<Arc<Path>>,
     /// How the matte gets to the size of the frame.
     pub refine: Refine,
     /// Colour of the pixels that the target covers only partly.
@@ -146,6 +155,8 @@ impl Default for Options {
             max_references: 0,
             prior: true,
             threads: 0,
+            device: 0,
+            model_cache_dir: None,
             refine: Refine::default(),
             foreground: Foreground::default(),
             alpha_mode: AlphaMode::default(),
@@ -164,7 +175,7 @@ impl Default for Options {
 
 impl Options {
     /// Ranges of the integer options, in the order `(name, lowest, highest)`; adapters take theirs from here.
-    pub const RANGES: [(&'static str, u32, u32); 7] = [
+    pub const RANGES: [(&'static str, u32, u32); 8] = [
         ("warm_up", 0, 100),
         ("mask_erode", 0, 64),
         ("mask_dilate", 0, 64),
@@ -172,6 +183,7 @@ impl Options {
         ("memory_frames", 1, 64),
         ("max_references", 0, 64),
         ("threads", 0, 256),
+        ("device", 0, 63),
     ];
 
     /// Ranges of the other numeric options, likewise.
@@ -195,6 +207,7 @@ impl Options {
             self.memory_frames,
             Some(self.max_references),
             Some(self.threads),
+            Some(self.device),
         ];
         for ((option, low, high), value) in Self::RANGES.into_iter().zip(values) {
             if let Some(value) = value.filter(|v| !(low..=high).contains(v)) {

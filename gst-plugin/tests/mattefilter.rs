@@ -1047,6 +1047,8 @@ fn properties_have_the_engines_defaults_and_ranges() {
         defaults.max_references
     );
     assert_eq!(filter.property::<u32>("threads"), defaults.threads);
+    assert_eq!(filter.property::<u32>("device"), defaults.device);
+    assert_eq!(filter.property::<Option<String>>("model-cache-dir"), None);
     assert_eq!(filter.property::<bool>("use-prior"), defaults.prior);
 
     for (option, low, high) in Options::FLOAT_RANGES {

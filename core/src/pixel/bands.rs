@@ -38,14 +38,14 @@ pub(crate) trait Rows: Send + Sized {
     fn split(self, row: usize) -> (Self, Self);
 }
 
-/// Rows of bytes without padding.
+/// Rows without padding.
 #[derive(Debug)]
-pub(crate) struct Bytes<'a> {
-    pub(crate) data: &'a mut [u8],
+pub(crate) struct Grid<'a, T> {
+    pub(crate) data: &'a mut [T],
     pub(crate) width: usize,
 }
 
-impl Rows for Bytes<'_> {
+impl<T: Send> Rows for Grid<'_, T> {
     fn rows(&self) -> usize {
         self.data.len() / self.width
     }
@@ -136,12 +136,12 @@ mod tests {
             let mut scratch = vec![(); bands];
             parts(
                 &mut scratch,
-                Bytes {
+                Grid {
                     data: &mut data,
                     width: 5,
                 },
                 0,
-                &|(), band: Bytes<'_>, first| {
+                &|(), band: Grid<'_, u8>, first| {
                     assert_eq!(first % 2, 0);
                     for (i, row) in band.data.chunks_mut(5).enumerate() {
                         for v in row {

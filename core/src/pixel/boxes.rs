@@ -76,16 +76,7 @@ pub(crate) fn box_mean<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(n: usize, seed: u32) -> Vec<f32> {
-        let mut v = seed;
-        (0..n)
-            .map(|_| {
-                v = v.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (v >> 8) as f32 / (1 << 24) as f32
-            })
-            .collect()
-    }
+    use crate::pixel::noise::noise;
 
     #[test]
     fn running_sums_agree_with_plain_ones() {

@@ -5,7 +5,7 @@
 
 use multiversion::multiversion;
 
-use super::bands::{self, Bytes};
+use super::bands::{self, Grid};
 
 /// A disc of a radius, and how much the next larger one counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,7 +88,7 @@ pub(crate) fn shift<S: Send + AsMut<EdgeRows>>(
     let flip = if shift < 0.0 { 255 } else { 0 };
     bands::each(
         scratch,
-        Bytes { data: out, width },
+        Grid { data: out, width },
         &|scratch, band, first| dilate(scratch.as_mut(), alpha, width, disc, flip, band, first),
     );
 }
@@ -103,7 +103,7 @@ fn dilate(
     width: usize,
     disc: Disc,
     flip: u8,
-    band: Bytes<'_>,
+    band: Grid<'_, u8>,
     first: usize,
 ) {
     let height = alpha.len() / width;
@@ -299,7 +299,7 @@ pub(crate) fn soften<S: Send + AsMut<EdgeRows>>(
     let ring = 2 * reach + 1;
     bands::each(
         scratch,
-        Bytes { data: out, width },
+        Grid { data: out, width },
         &|scratch, band, first| {
             let EdgeRows { padded, soft, .. } = scratch.as_mut();
             padded.resize(width + 2 * reach, 0);

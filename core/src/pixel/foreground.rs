@@ -8,6 +8,7 @@
 
 use multiversion::multiversion;
 
+use super::bands::{self, Grid};
 use super::boxes::box_mean;
 use super::guided::{Columns, position};
 use super::rows::Planes;
@@ -18,8 +19,8 @@ const CELL: usize = 4;
 const WIDE: usize = 3;
 /// Radius of the narrow neighbourhood, working-size pixels.
 const NARROW: usize = 1;
-/// Weight of the wide guess in the narrow one: it counts where nothing else is there.
-const TRUST: f32 = 1e-3;
+/// Weight of the wide guess in the narrow one, pixels: it counts where nothing else is there.
+const TRUST: f32 = 9e-3;
 
 /// Red, green and blue of the foreground and a spare value, then of the background and one more. Before the division
 /// the spare ones are the weights.
@@ -28,10 +29,38 @@ type Pair = [f32; 8];
 /// Guesses of foreground and background at the working size, 0 to 255.
 #[derive(Debug, Default)]
 pub(crate) struct Estimate {
+    /// The wide guess.
     cells: Vec<Pair>,
-    pairs: Vec<Pair>,
     scratch: Vec<Pair>,
+    /// Weighted colours and weights, summed along the rows over the narrow neighbourhood.
+    sums: Vec<Pair>,
     size: (usize, usize),
+}
+
+/// What a thread needs for its rows.
+#[derive(Debug, Default)]
+pub(crate) struct EstimateRows {
+    /// A row with [`NARROW`] zeros at either end.
+    padded: Vec<Pair>,
+    /// Two rows of the narrow guess, and which they are.
+    held: [(Option<usize>, Vec<Pair>); 2],
+    /// A row between them.
+    between: Vec<Pair>,
+}
+
+impl EstimateRows {
+    /// Forgets what it holds: the matte is another one.
+    pub(crate) fn begin(&mut self) {
+        for (row, _) in &mut self.held {
+            *row = None;
+        }
+    }
+}
+
+impl AsMut<EstimateRows> for EstimateRows {
+    fn as_mut(&mut self) -> &mut EstimateRows {
+        self
+    }
 }
 
 fn lerp(a: &Pair, b: &Pair, weight: f32) -> Pair {
@@ -77,27 +106,86 @@ fn gather(alpha: &[f32], picture: &[[u8; 3]], width: usize, cells: &mut [Pair], 
     }
 }
 
-/// Sums become means; where there is no weight, `other` counts.
+/// Two rows of cells and the weight of the lower one.
+type Cells<'a> = (&'a [Pair], &'a [Pair], f32);
+
+/// A row of colours with their weights: what the wide guess leaves unexplained is given to foreground and background.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn divide(sums: &mut [Pair], trust: f32, other: &[Pair], width: usize, columns: usize) {
-    for (y, row) in sums.chunks_exact_mut(width).enumerate() {
-        let others = &other[y / CELL * columns..][..columns];
-        for (pairs, other) in row.chunks_mut(CELL).zip(others) {
-            for pair in pairs {
-                let (f, b) = (1.0 / (pair[3] + trust), 1.0 / (pair[7] + trust));
-                let scale = [f, f, f, f, b, b, b, b];
-                for c in 0..8 {
-                    pair[c] = (pair[c] + trust * other[c]) * scale[c];
-                }
+fn weigh(alpha: &[f32], pixels: &[[u8; 3]], (upper, lower, down): Cells<'_>, out: &mut [Pair]) {
+    let (n, columns) = (out.len(), upper.len());
+    let (alpha, pixels) = (&alpha[..n], &pixels[..n]);
+    for x in 0..n {
+        let (a, b) = (alpha[x], 1.0 - alpha[x]);
+        let pixel = pixels[x].map(f32::from);
+        let (mut f, mut g) = (pixel, pixel);
+        if (0.004..0.996).contains(&a) {
+            let (left, right) = position(x, columns, n);
+            let next = (left + 1).min(columns - 1);
+            let guess = lerp(
+                &lerp(&upper[left], &upper[next], right),
+                &lerp(&lower[left], &lower[next], right),
+                down,
+            );
+            let rest = unexplained(pixel, a, &guess);
+            for c in 0..3 {
+                f[c] = (guess[c] + a * rest[c]).clamp(0.0, 255.0);
+                g[c] = (guess[4 + c] + b * rest[c]).clamp(0.0, 255.0);
+            }
+        }
+        let [f0, f1, f2] = f.map(|v| a * v);
+        let [g0, g1, g2] = g.map(|v| b * v);
+        out[x] = [f0, f1, f2, a, g0, g1, g2, b];
+    }
+}
+
+/// Sums over the narrow neighbourhood along a padded row.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn along(padded: &[Pair], out: &mut [Pair]) {
+    let n = out.len();
+    let padded = &padded[..n + 2 * NARROW];
+    for i in 0..n {
+        let mut sum = padded[i];
+        for next in &padded[i + 1..=i + 2 * NARROW] {
+            for c in 0..8 {
+                sum[c] += next[c];
+            }
+        }
+        out[i] = sum;
+    }
+}
+
+/// Sums of the rows in the narrow neighbourhood become means; where there is no weight, `other` counts.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn across(rows: &[Pair], other: &[Pair], out: &mut [Pair]) {
+    let n = out.len();
+    let mut rows = rows.chunks_exact(n);
+    if let Some(first) = rows.next() {
+        out.copy_from_slice(first);
+    }
+    for row in rows {
+        for i in 0..n {
+            for c in 0..8 {
+                out[i][c] += row[i][c];
+            }
+        }
+    }
+    for (pairs, other) in out.chunks_mut(CELL).zip(other) {
+        for pair in pairs {
+            let (f, b) = (1.0 / (pair[3] + TRUST), 1.0 / (pair[7] + TRUST));
+            let scale = [f, f, f, f, b, b, b, b];
+            for c in 0..8 {
+                pair[c] = (pair[c] + TRUST * other[c]) * scale[c];
             }
         }
     }
 }
 
 impl Estimate {
-    /// Makes the guesses from a matte and its picture, packed RGB, at the working size.
-    pub(crate) fn prepare(
+    /// Makes the guesses from a matte and its picture, packed RGB, at the working size. Works on as many threads as there
+    /// is scratch.
+    pub(crate) fn prepare<S: AsMut<EstimateRows> + Send>(
         &mut self,
+        scratch: &mut [S],
         alpha: &[f32],
         picture: &[u8],
         (width, height): (usize, usize),
@@ -107,7 +195,16 @@ impl Estimate {
         self.size = (width, height);
         self.cells.clear();
         self.cells.resize(columns * rows, [0.0; 8]);
-        gather(alpha, picture, width, &mut self.cells, columns);
+        let grid = Grid {
+            data: &mut self.cells,
+            width: columns,
+        };
+        bands::each(scratch, grid, &|_: &mut S, band, first| {
+            let below = first + band.data.len() / columns;
+            let range = (first * CELL).min(height) * width..(below * CELL).min(height) * width;
+            let (alpha, picture) = (&alpha[range.clone()], &picture[range]);
+            gather(alpha, picture, width, band.data, columns);
+        });
         box_mean(&mut self.cells, (columns, rows), WIDE, &mut self.scratch);
         for cell in &mut self.cells {
             let (f, b) = (1.0 / cell[3].max(1e-6), 1.0 / cell[7].max(1e-6));
@@ -116,48 +213,46 @@ impl Estimate {
                 cell[4 + c] *= b;
             }
         }
-        self.pairs.clear();
-        for (y, (alpha, pixels)) in alpha
-            .chunks_exact(width)
-            .zip(picture.chunks_exact(width))
-            .enumerate()
-        {
-            let (top, down) = position(y, rows, height);
-            let upper = &self.cells[top * columns..][..columns];
-            let lower = &self.cells[(top + 1).min(rows - 1) * columns..][..columns];
-            self.pairs
-                .extend(alpha.iter().zip(pixels).enumerate().map(|(x, (a, pixel))| {
-                    let (a, b) = (*a, 1.0 - a);
-                    let pixel = pixel.map(f32::from);
-                    let (mut f, mut g) = (pixel, pixel);
-                    if (0.004..0.996).contains(&a) {
-                        let (left, right) = position(x, columns, width);
-                        let next = (left + 1).min(columns - 1);
-                        let guess = lerp(
-                            &lerp(&upper[left], &upper[next], right),
-                            &lerp(&lower[left], &lower[next], right),
-                            down,
-                        );
-                        let rest = unexplained(pixel, a, &guess);
-                        for c in 0..3 {
-                            f[c] = (guess[c] + a * rest[c]).clamp(0.0, 255.0);
-                            g[c] = (guess[4 + c] + b * rest[c]).clamp(0.0, 255.0);
-                        }
-                    }
-                    [
-                        a * f[0],
-                        a * f[1],
-                        a * f[2],
-                        a,
-                        b * g[0],
-                        b * g[1],
-                        b * g[2],
-                        b,
-                    ]
-                }));
+        self.sums.resize(width * height, [0.0; 8]);
+        let cells = &self.cells;
+        let grid = Grid {
+            data: &mut self.sums,
+            width,
+        };
+        bands::each(scratch, grid, &|scratch: &mut S, band, first| {
+            let padded = &mut scratch.as_mut().padded;
+            padded.clear();
+            padded.resize(width + 2 * NARROW, [0.0; 8]);
+            for (y, sums) in (first..).zip(band.data.chunks_exact_mut(width)) {
+                let (top, down) = position(y, rows, height);
+                let upper = &cells[top * columns..][..columns];
+                let lower = &cells[(top + 1).min(rows - 1) * columns..][..columns];
+                let row = y * width..(y + 1) * width;
+                let values = &mut padded[NARROW..][..width];
+                weigh(
+                    &alpha[row.clone()],
+                    &picture[row],
+                    (upper, lower, down),
+                    values,
+                );
+                along(padded, sums);
+            }
+        });
+    }
+
+    /// Makes a row of the narrow guess, unless it is held.
+    fn hold(&self, row: usize, rows: &mut EstimateRows) {
+        let (width, height) = self.size;
+        let (which, held) = &mut rows.held[row % 2];
+        if *which == Some(row) {
+            return;
         }
-        box_mean(&mut self.pairs, self.size, NARROW, &mut self.scratch);
-        divide(&mut self.pairs, TRUST, &self.cells, width, columns);
+        *which = Some(row);
+        held.resize(width, [0.0; 8]);
+        let (first, last) = (row.saturating_sub(NARROW), (row + NARROW + 1).min(height));
+        let columns = width.div_ceil(CELL);
+        let other = &self.cells[row / CELL * columns..][..columns];
+        across(&self.sums[first * width..last * width], other, held);
     }
 
     /// Replaces the colour of a full-size row where the target is seen and does not cover the pixel. `own` is the matte
@@ -168,7 +263,7 @@ impl Estimate {
         height: usize,
         columns: &Columns,
         (own, shown): (&[u8], &[u8]),
-        scratch: &mut Vec<Pair>,
+        rows: &mut EstimateRows,
         planes: &mut Planes,
     ) {
         /// Most of a row is empty or full: it is skipped by blocks.
@@ -189,13 +284,15 @@ impl Estimate {
             if !blended {
                 blended = true;
                 let (top, down) = position(y, self.size.1, height);
-                let upper = &self.pairs[top * width..][..width];
-                let lower = &self.pairs[(top + 1).min(self.size.1 - 1) * width..][..width];
-                scratch.resize(width, [0.0; 8]);
-                blend(upper, lower, down, scratch);
+                let below = (top + 1).min(self.size.1 - 1);
+                self.hold(top, rows);
+                self.hold(below, rows);
+                let EstimateRows { held, between, .. } = &mut *rows;
+                between.resize(width, [0.0; 8]);
+                blend(&held[top % 2].1, &held[below % 2].1, down, between);
             }
             apply(
-                scratch,
+                &rows.between,
                 &columns[start..end],
                 &own[start..end],
                 &shown[start..end],
@@ -286,12 +383,13 @@ mod tests {
         let (alpha, picture, own) = scene(size);
         let (low_alpha, low_picture, _) = scene(low);
         let mut estimate = Estimate::default();
-        estimate.prepare(&low_alpha, low_picture.as_flattened(), (low, low));
+        let mut rows = EstimateRows::default();
+        let scratch = std::slice::from_mut(&mut rows);
+        estimate.prepare(scratch, &low_alpha, low_picture.as_flattened(), (low, low));
         let mut columns = Columns::new();
         guided::columns(low, size, &mut columns);
         let matte: Vec<u8> = alpha.iter().map(|a| (a * 255.0).round() as u8).collect();
         let (mut before, mut after) = (0.0, 0.0);
-        let mut scratch = Vec::new();
         for y in 0..size {
             let row = &picture[y * size..][..size];
             let mut planes = Planes::default();
@@ -300,7 +398,7 @@ mod tests {
                 (planes.r[x], planes.g[x], planes.b[x]) = (p[0], p[1], p[2]);
             }
             let line = &matte[y * size..][..size];
-            estimate.row(y, size, &columns, (line, line), &mut scratch, &mut planes);
+            estimate.row(y, size, &columns, (line, line), &mut rows, &mut planes);
             for (x, p) in row.iter().enumerate() {
                 let got = [planes.r[x], planes.g[x], planes.b[x]];
                 if line[x] == 255 || line[x] == 0 {
@@ -326,7 +424,9 @@ mod tests {
         let low = 64;
         let (low_alpha, low_picture, _) = scene(low);
         let mut estimate = Estimate::default();
-        estimate.prepare(&low_alpha, low_picture.as_flattened(), (low, low));
+        let mut rows = EstimateRows::default();
+        let scratch = std::slice::from_mut(&mut rows);
+        estimate.prepare(scratch, &low_alpha, low_picture.as_flattened(), (low, low));
         let mut columns = Columns::new();
         guided::columns(low, low, &mut columns);
         let mut planes = Planes::default();
@@ -340,14 +440,7 @@ mod tests {
         planes.g[x] = 200;
         let (own, mut shown) = (vec![0; low], vec![0; low]);
         shown[x] = 255;
-        estimate.row(
-            32,
-            low,
-            &columns,
-            (&own, &shown),
-            &mut Vec::new(),
-            &mut planes,
-        );
+        estimate.row(32, low, &columns, (&own, &shown), &mut rows, &mut planes);
         assert!(
             planes.r[x] > 150 && planes.g[x] < 90,
             "{} {}",
@@ -357,17 +450,27 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_everything_give_no_wild_colours() {
-        let size = (33, 18);
-        let picture = [90u8, 120, 150].repeat(size.0 * size.1);
-        for value in [0.0, 1.0, 0.5] {
-            let mut estimate = Estimate::default();
-            estimate.prepare(&vec![value; size.0 * size.1], &picture, size);
-            for pair in &estimate.pairs {
-                assert!(
-                    pair.iter()
-                        .all(|v| v.is_finite() && (-1.0..=256.0).contains(v))
-                );
+    fn nothing_and_everything_give_no_wild_colours_on_any_number_of_threads() {
+        let sizes = [(33, 18), (1, 1), (3, 2), (4, 5)];
+        for (size, bands) in sizes.into_iter().flat_map(|s| [1, 2, 4].map(|n| (s, n))) {
+            let picture = [90u8, 120, 150].repeat(size.0 * size.1);
+            for value in [0.0, 1.0, 0.5] {
+                let mut estimate = Estimate::default();
+                let mut all: Vec<EstimateRows> =
+                    (0..bands).map(|_| EstimateRows::default()).collect();
+                estimate.prepare(&mut all, &vec![value; size.0 * size.1], &picture, size);
+                for y in 0..size.1 {
+                    estimate.hold(y, &mut all[0]);
+                    for pair in &all[0].held[y % 2].1 {
+                        for (c, wanted) in [90.0, 120.0, 150.0].into_iter().enumerate() {
+                            let seen = [(value > 0.0, pair[c]), (value < 1.0, pair[4 + c])];
+                            for (there, got) in seen {
+                                assert!(got.is_finite() && (-1.0..=256.0).contains(&got));
+                                assert!(!there || (got - wanted).abs() < 1.0, "{size:?}: {got}");
+                            }
+                        }
+                    }
+                }
             }
         }
     }

@@ -3,20 +3,26 @@
 use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::bands;
 use super::rows::{
     Chroma, Planes, YuvToRgb, frame_row, split_packed, split_pairs_half, split_yuv, write_rgb,
 };
 use crate::frame::{Frame, Mask, PixelFormat};
 
-/// Scales with buffers that are kept from frame to frame.
-pub(crate) struct Scaler {
+/// Scales one plane.
+struct PlaneScaler {
     resizer: Resizer,
     /// A plane whose stride is no multiple of its pixel, packed.
     packed: Vec<u8>,
-    /// Planes of a packed luma and chroma format.
-    parted: [Vec<u8>; 3],
-    /// Planes at the working size.
-    scaled: [Vec<u8>; 3],
+    /// Plane of a packed luma and chroma format.
+    parted: Vec<u8>,
+    /// The plane at the working size.
+    scaled: Vec<u8>,
+}
+
+/// Scales with buffers that are kept from frame to frame.
+pub(crate) struct Scaler {
+    scalers: [PlaneScaler; 3],
     /// A row of the result.
     planes: Planes,
 }
@@ -41,10 +47,12 @@ pub(crate) struct Placement {
 impl Scaler {
     pub(crate) fn new() -> Self {
         Self {
-            resizer: Resizer::new(),
-            packed: Vec::new(),
-            parted: Default::default(),
-            scaled: Default::default(),
+            scalers: std::array::from_fn(|_| PlaneScaler {
+                resizer: Resizer::new(),
+                packed: Vec::new(),
+                parted: Vec::new(),
+                scaled: Vec::new(),
+            }),
             planes: Planes::default(),
         }
     }
@@ -78,8 +86,9 @@ impl Scaler {
             } else {
                 PixelType::U8x3
             };
-            self.plane(frame, 0, pixel, crop, size);
-            for (y, scaled) in self.scaled[0].chunks_exact(width * bytes).enumerate() {
+            let [scaler, ..] = &mut self.scalers;
+            scaler.run(frame, 0, pixel, crop, size);
+            for (y, scaled) in scaler.scaled.chunks_exact(width * bytes).enumerate() {
                 split_packed(scaled, layout, bytes, &mut self.planes);
                 write_rgb(&self.planes, &mut out[row(y)]);
             }
@@ -88,16 +97,25 @@ impl Scaler {
         if let Some(layout) = format.yuv_layout() {
             self.part(frame, layout);
         }
-        self.plane(frame, 0, PixelType::U8, crop, size);
-        match format {
-            PixelFormat::Nv12 => self.plane(frame, 1, PixelType::U8x2, crop, size),
-            PixelFormat::I420 | PixelFormat::Yuy2 | PixelFormat::Uyvy => {
-                self.plane(frame, 1, PixelType::U8, crop, size);
-                self.plane(frame, 2, PixelType::U8, crop, size);
-            }
-            _ => {}
-        }
-        let [luma, u, v] = &self.scaled;
+        let [luma, u, v] = &mut self.scalers;
+        let chroma = match format {
+            PixelFormat::Nv12 => Some(PixelType::U8x2),
+            PixelFormat::I420 | PixelFormat::Yuy2 | PixelFormat::Uyvy => Some(PixelType::U8),
+            _ => None,
+        };
+        bands::both(
+            bands::count((frame.width() * frame.height()) as usize),
+            || luma.run(frame, 0, PixelType::U8, crop, size),
+            chroma.map(|pixel| {
+                move || {
+                    u.run(frame, 1, pixel, crop, size);
+                    if pixel == PixelType::U8 {
+                        v.run(frame, 2, pixel, crop, size);
+                    }
+                }
+            }),
+        );
+        let [luma, u, v] = self.scalers.each_ref().map(|s| s.scaled.as_slice());
         for y in 0..height {
             let (from, to) = (y * width, (y + 1) * width);
             let chroma = match format {
@@ -116,7 +134,7 @@ impl Scaler {
     fn part(&mut self, frame: &Frame<'_>, layout: [usize; 4]) {
         let (width, height) = (frame.width() as usize, frame.height() as usize);
         let half = width.div_ceil(2);
-        let [ys, us, vs] = &mut self.parted;
+        let [ys, us, vs] = self.scalers.each_mut().map(|s| &mut s.parted);
         ys.resize(width * height, 0);
         us.resize(half * height, 0);
         vs.resize(half * height, 0);
@@ -127,8 +145,41 @@ impl Scaler {
         }
     }
 
-    /// Scales one plane into `self.scaled[plane]`.
-    fn plane(
+    /// Scales a mask to `size`.
+    pub(crate) fn mask(&mut self, mask: &Mask<'_>, (width, height): (usize, usize)) -> Vec<u8> {
+        let (w, h) = mask.size();
+        let [
+            PlaneScaler {
+                resizer, packed, ..
+            },
+            ..,
+        ] = &mut self.scalers;
+        packed.clear();
+        for y in 0..h as usize {
+            packed.extend_from_slice(mask.row(y));
+        }
+        if (w as usize, h as usize) == (width, height) {
+            return packed.clone();
+        }
+        let mut out = vec![0; width * height];
+        let source = (w as usize, h as usize, w as usize);
+        let crop = [0.0, 0.0, f64::from(w), f64::from(h)];
+        resize(
+            resizer,
+            packed,
+            source,
+            PixelType::U8,
+            crop,
+            (width, height),
+            &mut out,
+        );
+        out
+    }
+}
+
+impl PlaneScaler {
+    /// Scales one plane of a frame into `self.scaled`.
+    fn run(
         &mut self,
         frame: &Frame<'_>,
         plane: usize,
@@ -141,7 +192,7 @@ impl Scaler {
         let (data, stride, row, rows) = if parted {
             let (width, height) = (frame.width() as usize, frame.height() as usize);
             let row = if plane == 0 { width } else { width.div_ceil(2) };
-            (self.parted[plane].as_slice(), row, row, height)
+            (self.parted.as_slice(), row, row, height)
         } else {
             frame.plane(plane)
         };
@@ -165,8 +216,7 @@ impl Scaler {
             (self.packed.as_slice(), row / bytes)
         };
         let crop = crop.unwrap_or([0.0, 0.0, (row / bytes) as f64, rows as f64]);
-        let scaled = &mut self.scaled[plane];
-        scaled.resize(width * height * bytes, 0);
+        self.scaled.resize(width * height * bytes, 0);
         resize(
             &mut self.resizer,
             source,
@@ -174,33 +224,8 @@ impl Scaler {
             pixel,
             crop,
             (width, height),
-            scaled,
+            &mut self.scaled,
         );
-    }
-
-    /// Scales a mask to `size`.
-    pub(crate) fn mask(&mut self, mask: &Mask<'_>, (width, height): (usize, usize)) -> Vec<u8> {
-        let (w, h) = mask.size();
-        self.packed.clear();
-        for y in 0..h as usize {
-            self.packed.extend_from_slice(mask.row(y));
-        }
-        if (w as usize, h as usize) == (width, height) {
-            return self.packed.clone();
-        }
-        let mut out = vec![0; width * height];
-        let source = (w as usize, h as usize, w as usize);
-        let crop = [0.0, 0.0, f64::from(w), f64::from(h)];
-        resize(
-            &mut self.resizer,
-            &self.packed,
-            source,
-            PixelType::U8,
-            crop,
-            (width, height),
-            &mut out,
-        );
-        out
     }
 }
 

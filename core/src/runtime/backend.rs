@@ -11,8 +11,10 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use parking_lot::Mutex;
 
-use super::paths;
+use super::engine_cache::EngineCache;
+use super::paths::{self, ONNXRUNTIME_VERSION};
 use crate::error::{Doing as _, Error, Result};
+use crate::options::Options;
 
 /// What runs the network. All of them are reached through ONNX Runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -215,13 +217,16 @@ pub(crate) struct Engine {
     environment: Environment,
     backend: Backend,
     threads: usize,
+    device: u32,
+    /// Where engines are kept.
+    cache: Arc<Path>,
 }
 
 const OPENVINO_REGISTRATION: &str = "matte_openvino";
 
 impl Engine {
-    /// Gets a backend ready. `threads` 0 takes as many as there are cores.
-    pub(crate) fn new(backend: Backend, threads: u32) -> Result<Self> {
+    /// Gets a backend ready, with what the options say of threads, device and cache.
+    pub(crate) fn new(backend: Backend, options: &Options) -> Result<Self> {
         availability(backend)?;
         let environment = environment()?;
         if backend == Backend::OpenVino {
@@ -230,7 +235,12 @@ impl Engine {
         Ok(Self {
             environment,
             backend,
-            threads: threads as usize,
+            threads: options.threads as usize,
+            device: options.device,
+            cache: match &options.model_cache_dir {
+                Some(folder) => Arc::clone(folder),
+                None => paths::cache_dir().join("engines").into(),
+            },
         })
     }
 
@@ -242,7 +252,7 @@ impl Engine {
     pub(crate) fn describe(&self) -> String {
         match self.backend {
             Backend::Cuda | Backend::TensorRt | Backend::TensorRtRtx => {
-                self.backend.name().to_owned()
+                format!("{}, device {}", self.backend.name(), self.device)
             }
             _ => {
                 let threads = if self.threads == 0 {
@@ -255,8 +265,55 @@ impl Engine {
         }
     }
 
-    /// Opens a graph with its symbolic dimensions fixed.
-    pub(crate) fn open(&self, path: &Path, dims: &[(&str, usize)], role: Role) -> Result<Session> {
+    /// Opens a graph of a package, whose hash is given, with its symbolic dimensions fixed.
+    pub(crate) fn open(
+        &self,
+        path: &Path,
+        hash: &str,
+        dims: &[(&str, usize)],
+        role: Role,
+    ) -> Result<Session> {
+        if role != Role::Matting || self.backend != Backend::TensorRt {
+            return self.commit(path, dims, role, None);
+        }
+        let Some(mut cache) = EngineCache::open(&self.cache, &self.key(path, hash, dims)) else {
+            return self.commit(path, dims, role, None);
+        };
+        let mut session = self.commit(path, dims, role, Some(cache.folder()));
+        if let Err(e) = &session
+            && cache.is_complete()
+        {
+            // Whole, but not for this driver, say.
+            log::warn!(
+                "the engine in {} is built anew: {e}",
+                cache.folder().display()
+            );
+            if cache.clear().is_ok() {
+                session = self.commit(path, dims, role, Some(cache.folder()));
+            }
+        }
+        if session.is_ok() {
+            cache.seal();
+        }
+        session
+    }
+
+    /// Names everything that an engine depends on; the provider itself adds the kind of GPU.
+    fn key(&self, path: &Path, hash: &str, dims: &[(&str, usize)]) -> String {
+        let graph = path.file_stem().unwrap_or_default().to_string_lossy();
+        let sizes: Vec<String> = dims.iter().map(|(n, size)| format!("{n}{size}")).collect();
+        let (hash, sizes) = (hash.get(..16).unwrap_or(hash), sizes.join("-"));
+        let (backend, device) = (self.backend.name(), self.device);
+        format!("{backend}-{ONNXRUNTIME_VERSION}-{device}-{hash}-{graph}-{sizes}")
+    }
+
+    fn commit(
+        &self,
+        path: &Path,
+        dims: &[(&str, usize)],
+        role: Role,
+        cache: Option<&Path>,
+    ) -> Result<Session> {
         let doing = || format!("opening {} on {}", path.display(), self.backend.name());
         let mut builder = Session::builder(&self.environment).doing(doing)?;
         for (name, size) in dims {
@@ -266,7 +323,7 @@ impl Engine {
         }
         let mut builder = match role {
             Role::Segmentation => self.cpu(builder),
-            Role::Matting => self.provider(builder),
+            Role::Matting => self.provider(builder, cache),
         }
         .doing(doing)?;
         builder.commit_from_file(path).doing(doing)
@@ -284,10 +341,15 @@ impl Engine {
             .with_flush_to_zero()?)
     }
 
-    fn provider(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+    fn provider(
+        &self,
+        builder: SessionBuilder,
+        cache: Option<&Path>,
+    ) -> ort::Result<SessionBuilder> {
         // TF32 rounds to 10 bits of mantissa, which the goldens would show.
         let cuda = || {
             ep::CUDA::default()
+                .with_device_id(self.device as i32)
                 .with_tf32(false)
                 .build()
                 .error_on_failure()
@@ -296,10 +358,17 @@ impl Engine {
             Backend::Cuda => builder
                 .with_optimization_level(GraphOptimizationLevel::All)?
                 .with_execution_providers([cuda()])?,
-            Backend::TensorRt => builder.with_execution_providers([
-                ep::TensorRT::default().build().error_on_failure(),
-                cuda(),
-            ])?,
+            Backend::TensorRt => {
+                let mut tensorrt = ep::TensorRT::default().with_device_id(self.device as i32);
+                if let Some(folder) = cache {
+                    tensorrt = tensorrt
+                        .with_engine_cache(true)
+                        .with_engine_cache_path(folder.display())
+                        .with_timing_cache(true)
+                        .with_timing_cache_path(folder.display());
+                }
+                builder.with_execution_providers([tensorrt.build().error_on_failure(), cuda()])?
+            }
             Backend::OpenVino => {
                 // Without the hint a CPU with AMX computes in bf16, which the similarity of the memory read does not
                 // bear.

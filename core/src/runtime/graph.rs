@@ -36,7 +36,7 @@ impl Graph {
             .cloned()
             .ok_or_else(|| Error::model(&path, format!("graph `{name}` is missing")))?;
         let file = package.dir.join(&spec.file);
-        let session = engine.open(&file, dims, role)?;
+        let session = engine.open(&file, &package.hash, dims, role)?;
         let graph = Self {
             session: BoundSession::new(session)?,
             spec,

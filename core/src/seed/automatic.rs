@@ -150,6 +150,11 @@ fn sample(map: &[f32], (width, height): (usize, usize), x: f64, y: f64) -> f32 {
     row(y0) * (1.0 - fy) + row(y1) * fy
 }
 
+/// Wider than 4:3.
+fn is_wide(width: usize, height: usize) -> bool {
+    width * 3 > height * 4
+}
+
 impl Segmenter {
     pub(crate) fn open(engine: &Engine, package: &Package) -> Result<Self> {
         let whole = Finder::open(engine, package, "segment")?;
@@ -160,8 +165,17 @@ impl Segmenter {
         Ok(Self { whole, wide })
     }
 
+    /// Whether a picture of this size has as many pixels as the segmentation looks at.
+    pub(crate) fn is_served_by(&self, (width, height): (usize, usize)) -> bool {
+        let finder = match &self.wide {
+            Some(finder) if is_wide(width, height) => finder,
+            _ => &self.whole,
+        };
+        width >= finder.size.0 && height >= finder.size.1
+    }
+
     fn for_frame(&mut self, frame: &Frame<'_>) -> &mut Finder {
-        let wide = frame.width() * 3 > frame.height() * 4;
+        let wide = is_wide(frame.width() as usize, frame.height() as usize);
         match &mut self.wide {
             Some(finder) if wide => finder,
             _ => &mut self.whole,

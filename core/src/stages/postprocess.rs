@@ -4,11 +4,11 @@ use crate::error::Result;
 use crate::frame::{Frame, Mask, OutputFormat, OutputMut, PixelFormat};
 use crate::matte::Matte;
 use crate::options::{AlphaMode, Background, Foreground, Options, Policy, Refine};
-use crate::pixel::bands::{self, Bytes};
+use crate::pixel::bands::{self, Grid};
 use crate::pixel::behind::{Blurred, BlurredRows};
 use crate::pixel::edges::{self, EdgeRows, Kernel};
-use crate::pixel::foreground::Estimate;
-use crate::pixel::guided::{Columns, Spread, Upsampler};
+use crate::pixel::foreground::{Estimate, EstimateRows};
+use crate::pixel::guided::{Columns, GuideRows, Spread, Upsampler};
 use crate::pixel::rows::{
     ChromaSums, Guide, Planes, RgbToYuv, YuvToRgb, average, frame_row, over_colour, over_row,
     premultiply, split_chroma, split_pairs_half, write_luma, write_row,
@@ -38,11 +38,23 @@ struct Strip {
     guide: Vec<f32>,
     spread: Spread,
     edges: EdgeRows,
-    pairs: Vec<[f32; 8]>,
+    estimate: EstimateRows,
     blurred: BlurredRows,
     sums: ChromaSums,
     /// Luma and chroma that are not wanted.
     spare: [Vec<u8>; 3],
+}
+
+impl AsMut<Spread> for Strip {
+    fn as_mut(&mut self) -> &mut Spread {
+        &mut self.spread
+    }
+}
+
+impl AsMut<EstimateRows> for Strip {
+    fn as_mut(&mut self) -> &mut EstimateRows {
+        &mut self.estimate
+    }
 }
 
 impl AsMut<EdgeRows> for Strip {
@@ -70,7 +82,6 @@ pub struct Renderer {
     kernel: Kernel,
     /// The picture at the working size where it is not the matte's own.
     picture: Vec<u8>,
-    low_luma: Vec<f32>,
     /// No matte at all, at the size at which a frame without one is blurred.
     nothing: Vec<f32>,
     /// The full-size matte as the picture has it, and what moving and softening its edge makes of it.
@@ -98,19 +109,16 @@ impl Colours {
         }
     }
 
-    fn is_any(self) -> bool {
-        self.estimated || self.blur.is_some()
-    }
-
     fn prepare(
         self,
+        strips: &mut [Strip],
         (estimate, blurred): (&mut Estimate, &mut Blurred),
         (alpha, picture): (&[f32], &[u8]),
         size: (usize, usize),
         full: (usize, usize),
     ) {
         if self.estimated {
-            estimate.prepare(alpha, picture, size);
+            estimate.prepare(strips, alpha, picture, size);
         }
         if let Some(strength) = self.blur {
             blurred.prepare(alpha, picture, size, full, strength);
@@ -149,7 +157,6 @@ impl Renderer {
             blurred: Blurred::default(),
             kernel: Kernel::default(),
             picture: Vec::new(),
-            low_luma: Vec::new(),
             nothing: Vec::new(),
             alpha: Vec::new(),
             moved: Vec::new(),
@@ -234,7 +241,9 @@ impl Renderer {
             .map(|a| f32::from(a) / 255.0)
             .collect();
         let colours = Colours::of(&self.options, out.format());
+        let mut strips = self.strips(full);
         colours.prepare(
+            &mut strips,
             (&mut self.estimate, &mut self.blurred),
             (&low, &picture),
             size,
@@ -242,15 +251,13 @@ impl Renderer {
         );
         if colours.estimated {
             // The estimate takes the places of full-size pixels from here.
-            self.upsampler
-                .prepare(low.chunks_exact(size.0), None, size, full);
+            self.upsampler.prepare(&mut strips, &low, None, size, full);
         }
         self.picture = picture;
         self.alpha.clear();
         for y in 0..full.1 {
             self.alpha.extend_from_slice(mask.row(y));
         }
-        let mut strips = self.strips(full);
         self.finish(&mut strips, frame, colours.estimated, out);
         self.strips = strips;
         Ok(())
@@ -317,6 +324,7 @@ impl Renderer {
             strip.guide.resize(width, 0.0);
             strip.spread.begin(width);
             strip.blurred.begin();
+            strip.estimate.begin();
         }
         strips
     }
@@ -345,32 +353,28 @@ impl Renderer {
         // Where nothing is scaled there is nothing to refine: the network saw every pixel.
         let guide = (self.options.refine == Refine::Guided && size != geometry.frame)
             .then(|| Guide::new(frame));
-        if let Some(guide) = guide {
-            self.low_luma.resize(alpha.len(), 0.0);
-            for (row, rgb) in self
-                .low_luma
-                .chunks_exact_mut(size.0)
-                .zip(picture.chunks_exact(size.0 * 3))
-            {
-                guide.rgb(rgb, row);
+        let luma = guide.map(|guide| {
+            move |y: usize, row: &mut [f32]| {
+                guide.rgb(&picture[y * size.0 * 3..][..size.0 * 3], row)
             }
-        }
-        let low_luma = guide.map(|_| self.low_luma.as_slice());
+        });
+        let luma: Option<GuideRows<'_>> = luma.as_ref().map(|fill| fill as _);
         let colours = Colours::of(&self.options, out.format());
-        let (upsampler, estimate, blurred) =
-            (&mut self.upsampler, &mut self.estimate, &mut self.blurred);
-        bands::both(
-            strips.len(),
-            || upsampler.prepare(alpha.chunks_exact(size.0), low_luma, size, geometry.frame),
-            colours.is_any().then_some(|| {
-                colours.prepare((estimate, blurred), (alpha, picture), size, geometry.frame);
-            }),
+        let full = geometry.frame;
+        self.upsampler.prepare(&mut strips, alpha, luma, size, full);
+        let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
+        colours.prepare(
+            &mut strips,
+            (estimate, blurred),
+            (alpha, picture),
+            size,
+            full,
         );
         self.smoother = smoother;
 
         self.alpha.resize(width * height, 0);
         let upsampler = &self.upsampler;
-        let rows = Bytes {
+        let rows = Grid {
             data: &mut self.alpha,
             width,
         };
@@ -514,7 +518,7 @@ impl Job<'_> {
         let Strip {
             planes,
             behind,
-            pairs,
+            estimate: rows,
             blurred,
             ..
         } = strip;
@@ -523,7 +527,7 @@ impl Job<'_> {
         if let Some((estimate, columns)) = self.estimate {
             let own = &self.own[y * shown.len()..][..shown.len()];
             let height = self.frame.height() as usize;
-            estimate.row(y, height, columns, (own, shown), pairs, planes);
+            estimate.row(y, height, columns, (own, shown), rows, planes);
         }
         match self.background {
             Background::Transparent if self.premultiplied => premultiply(planes, shown),

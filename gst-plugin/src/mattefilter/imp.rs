@@ -95,6 +95,14 @@ pub struct MatteFilter {
         process). Set while playing, the engine is opened anew, as for model",
         minimum = range("threads").0, maximum = highest("threads"), default = Settings::default().threads,
         mutable_playing)]
+    #[property(name = "device", get, set, type = u32, member = device, nick = "Device",
+        blurb = "Which GPU the network runs on, as CUDA counts them; other execution providers ignore it. Set while \
+        playing, the engine is opened anew, as for model", minimum = range("device").0, maximum = highest("device"),
+        default = Settings::default().device, mutable_playing)]
+    #[property(name = "model-cache-dir", get, set, type = Option<String>, member = model_cache_dir,
+        nick = "Model cache directory", blurb = "Where the engines are kept that TensorRT builds, which takes minutes \
+        the first time; none: engines in the user's cache directory. Set while playing, the engine is opened anew, as \
+        for model", mutable_playing)]
     #[property(name = "use-prior", get, set, type = bool, member = use_prior, nick = "Use prior",
         blurb = "Give the network a person segmentation of every frame as a hint, where the model package takes one",
         default = Settings::default().use_prior, mutable_playing)]

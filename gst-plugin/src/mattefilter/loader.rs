@@ -1,6 +1,7 @@
 //! Opening models, on a thread of its own: it takes from a tenth of a second to minutes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ pub(super) struct Target {
     pub(super) memory_frames: Option<u32>,
     pub(super) max_references: u32,
     pub(super) threads: u32,
+    pub(super) device: u32,
+    pub(super) model_cache_dir: Option<String>,
     /// Size of the frames; `None` while there are no caps: the model is looked for, and that is all.
     pub(super) frame_size: Option<(u32, u32)>,
     /// Counts up when an engine that has failed is to be opened anew.
@@ -30,6 +33,8 @@ impl Target {
             memory_frames: self.memory_frames,
             max_references: self.max_references,
             threads: self.threads,
+            device: self.device,
+            model_cache_dir: self.model_cache_dir.as_ref().map(|d| Path::new(d).into()),
             ..Options::default()
         }
     }

@@ -311,6 +311,9 @@ pub(super) struct Settings {
     pub(super) memory_frames: u32,
     pub(super) max_references: u32,
     pub(super) threads: u32,
+    pub(super) device: u32,
+    /// `None`: the user's cache.
+    pub(super) model_cache_dir: Option<String>,
     pub(super) use_prior: bool,
     pub(super) latency_mode: LatencyMode,
     pub(super) wait_for_model: WaitForModel,
@@ -357,6 +360,8 @@ impl Default for Settings {
             memory_frames: options.memory_frames.unwrap_or(0),
             max_references: options.max_references,
             threads: options.threads,
+            device: options.device,
+            model_cache_dir: None,
             use_prior: options.prior,
             latency_mode: LatencyMode::default(),
             wait_for_model: WaitForModel::default(),
@@ -449,6 +454,8 @@ impl Settings {
             memory_frames: Some(self.memory_frames).filter(|n| *n > 0),
             max_references: self.max_references,
             threads: self.threads,
+            device: self.device,
+            model_cache_dir: self.model_cache_dir.clone(),
             frame_size,
             attempt,
         }
@@ -467,6 +474,8 @@ impl Settings {
             && target.memory_frames == Some(self.memory_frames).filter(|n| *n > 0)
             && target.max_references == self.max_references
             && target.threads == self.threads
+            && target.device == self.device
+            && target.model_cache_dir == self.model_cache_dir
     }
 
     /// Size at which the network is to see the frame.
@@ -508,6 +517,15 @@ mod tests {
         let settings = Settings::default();
         let target = settings.target(settings.working_size().unwrap(), None, 0);
         assert_eq!(settings.live_options(&target.options()), Options::default());
+        let elsewhere = Settings {
+            model_cache_dir: Some("/tmp/engines".to_owned()),
+            ..Settings::default()
+        };
+        let options = elsewhere.target(None, None, 0).options();
+        assert_eq!(
+            options.model_cache_dir.as_deref(),
+            Some(std::path::Path::new("/tmp/engines"))
+        );
         assert!(settings.asks_for(&target));
     }
 
@@ -551,6 +569,14 @@ mod tests {
             },
             Settings {
                 threads: 1,
+                ..settings.clone()
+            },
+            Settings {
+                device: 1,
+                ..settings.clone()
+            },
+            Settings {
+                model_cache_dir: Some("/tmp/engines".to_owned()),
                 ..settings.clone()
             },
         ];

@@ -1,0 +1,196 @@
+//! Engines that a provider has built, kept on disk between runs of the program.
+//!
+//! A provider writes its files in place, so a program that is killed leaves half of one, which may load and compute
+//! nonsense. A folder of the cache counts only with a seal: a list of its files with their lengths and SHA-256, written
+//! last. One whose seal is missing or does not fit is emptied and built anew.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::model_set::hash_file;
+
+const SEAL: &str = "sealed.json";
+
+/// SHA-256 and length of every file.
+type Files = BTreeMap<String, (String, u64)>;
+
+/// A folder of the cache, held against other programs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct EngineCache {
+    folder: PathBuf,
+    /// It was sealed when it was opened: the provider only reads.
+    complete: bool,
+    _lock: File,
+}
+
+impl EngineCache {
+    /// The folder `key` under `root`, empty or whole. `None` where it cannot be used now (no room, no permission,
+    /// another program builds it): the log tells why, and the provider works without.
+    pub(crate) fn open(root: &Path, key: &str) -> Option<Self> {
+        match Self::try_open(root, key) {
+            Ok(cache) => Some(cache),
+            Err(e) => {
+                log::warn!("no engine is kept in {}: {e}", root.display());
+                None
+            }
+        }
+    }
+
+    fn try_open(root: &Path, key: &str) -> io::Result<Self> {
+        let folder = root.join(key);
+        fs::create_dir_all(&folder)?;
+        let lock = File::create(root.join(format!("{key}.lock")))?;
+        lock.try_lock().map_err(|e| match e {
+            fs::TryLockError::WouldBlock => {
+                io::Error::new(ErrorKind::WouldBlock, "another program builds it just now")
+            }
+            fs::TryLockError::Error(e) => e,
+        })?;
+        let mut cache = Self {
+            folder,
+            complete: false,
+            _lock: lock,
+        };
+        cache.complete = cache.is_whole()?;
+        if !cache.complete {
+            cache.clear()?;
+        }
+        Ok(cache)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether there is something to read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Empties it.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.complete = false;
+        fs::remove_dir_all(&self.folder)?;
+        fs::create_dir_all(&self.folder)
+    }
+
+    /// What has been built counts from now on. Where that cannot be written down, it will be built anew.
+    pub(crate) fn seal(&mut self) {
+        if self.complete {
+            return;
+        }
+        let sealed = self.list().and_then(|files| {
+            let temporary = self.folder.join(format!("{SEAL}.tmp"));
+            fs::write(&temporary, serde_json::to_vec_pretty(&files)?)?;
+            fs::rename(&temporary, self.folder.join(SEAL))
+        });
+        match sealed {
+            Ok(()) => self.complete = true,
+            Err(e) => log::warn!(
+                "the engines in {} will be built anew: {e}",
+                self.folder.display()
+            ),
+        }
+    }
+
+    fn is_whole(&self) -> io::Result<bool> {
+        let seal = match fs::read(self.folder.join(SEAL)) {
+            Ok(seal) => seal,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        let Ok(expected) = serde_json::from_slice::<Files>(&seal) else {
+            return Ok(false);
+        };
+        Ok(expected == self.list()?)
+    }
+
+    /// All files but the seal.
+    fn list(&self) -> io::Result<Files> {
+        let mut files = Files::new();
+        for item in fs::read_dir(&self.folder)? {
+            let item = item?;
+            let name = item.file_name().to_string_lossy().into_owned();
+            if name.starts_with(SEAL) {
+                continue;
+            }
+            files.insert(name, hash_file(&item.path()).map_err(io::Error::other)?);
+        }
+        Ok(files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(cache: &EngineCache) {
+        fs::write(cache.folder().join("a.engine"), [7; 1000]).unwrap();
+        fs::write(cache.folder().join("b.timing"), [8; 10]).unwrap();
+    }
+
+    fn files(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn what_was_built_to_the_end_is_there_the_next_time() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cache = EngineCache::open(root.path(), "key").unwrap();
+        assert!(!cache.is_complete());
+        build(&cache);
+        cache.seal();
+        drop(cache);
+        let cache = EngineCache::open(root.path(), "key").unwrap();
+        assert!(cache.is_complete());
+        assert_eq!(files(cache.folder()), 3);
+    }
+
+    #[test]
+    fn what_a_killed_program_left_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = EngineCache::open(root.path(), "key").unwrap();
+        build(&cache);
+        drop(cache);
+        let cache = EngineCache::open(root.path(), "key").unwrap();
+        assert!(!cache.is_complete());
+        assert_eq!(files(cache.folder()), 0);
+    }
+
+    #[test]
+    fn what_was_changed_cut_or_added_afterwards_is_removed() {
+        let changes: [fn(&Path); 5] = [
+            |f| fs::write(f.join("a.engine"), [7; 999]).unwrap(),
+            |f| fs::write(f.join("b.timing"), [9; 10]).unwrap(),
+            |f| fs::write(f.join("c"), []).unwrap(),
+            |f| fs::remove_file(f.join("b.timing")).unwrap(),
+            |f| fs::write(f.join(SEAL), "{").unwrap(),
+        ];
+        for change in changes {
+            let root = tempfile::tempdir().unwrap();
+            let mut cache = EngineCache::open(root.path(), "key").unwrap();
+            build(&cache);
+            cache.seal();
+            change(cache.folder());
+            drop(cache);
+            let cache = EngineCache::open(root.path(), "key").unwrap();
+            assert!(!cache.is_complete());
+            assert_eq!(files(cache.folder()), 0);
+        }
+    }
+
+    #[test]
+    fn without_a_usable_folder_there_is_no_cache() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, []).unwrap();
+        assert!(EngineCache::open(&file, "key").is_none());
+        let held = EngineCache::open(root.path(), "key").unwrap();
+        assert!(EngineCache::open(root.path(), "key").is_none());
+        assert!(EngineCache::open(root.path(), "other").is_some());
+        drop(held);
+        assert!(EngineCache::open(root.path(), "key").is_some());
+    }
+}
