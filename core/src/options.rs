@@ -34,7 +34,7 @@ pub enum Policy {
 pub enum Refine {
     /// Bilinear interpolation.
     None,
-    /// Fast guided filter (He and Sun 2015) with the luma of the full-size frame as guide: edges of the matte follow
+    /// Fast guided filter (He and Sun 2015) with the colours of the full-size frame as guide: edges of the matte follow
     /// the edges of the picture.
     #[default]
     Guided,

@@ -63,11 +63,23 @@ impl AsMut<EstimateRows> for EstimateRows {
     }
 }
 
+// A closure takes on the instruction set of the kernel around it, but what calls it for an array (`map`, `from_fn`) does
+// not, and then cannot take it in: kernels do without.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
 fn lerp(a: &Pair, b: &Pair, weight: f32) -> Pair {
     std::array::from_fn(|c| a[c] + (b[c] - a[c]) * weight)
 }
 
 /// What a pixel of alpha `a` shows beyond what the two guesses explain.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
 fn unexplained(pixel: [f32; 3], a: f32, guess: &Pair) -> [f32; 3] {
     std::array::from_fn(|c| pixel[c] - a * guess[c] - (1.0 - a) * guess[4 + c])
 }
@@ -132,9 +144,16 @@ fn weigh(alpha: &[f32], pixels: &[[u8; 3]], (upper, lower, down): Cells<'_>, out
                 g[c] = (guess[4 + c] + b * rest[c]).clamp(0.0, 255.0);
             }
         }
-        let [f0, f1, f2] = f.map(|v| a * v);
-        let [g0, g1, g2] = g.map(|v| b * v);
-        out[x] = [f0, f1, f2, a, g0, g1, g2, b];
+        out[x] = [
+            a * f[0],
+            a * f[1],
+            a * f[2],
+            a,
+            b * g[0],
+            b * g[1],
+            b * g[2],
+            b,
+        ];
     }
 }
 
@@ -343,7 +362,11 @@ fn apply(
             let rest = pixel[c] - a * guess[c] - (1.0 - a) * guess[4 + c];
             own_colour[c] = (guess[c] + a * rest + 0.5).clamp(0.0, 255.0);
         }
-        [r[i], g[i], b[i]] = own_colour.map(|v| v as u8);
+        (r[i], g[i], b[i]) = (
+            own_colour[0] as u8,
+            own_colour[1] as u8,
+            own_colour[2] as u8,
+        );
     }
 }
 

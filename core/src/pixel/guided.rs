@@ -1,30 +1,60 @@
-//! The matte at full size. Either bilinear interpolation, or the fast guided filter (He and Sun, "Fast Guided Filter",
-//! 2015): at the working size alpha is fitted in every window as a·luma + b; a and b, which are smooth, are interpolated
-//! to full size and applied to the full-size luma, so that the matte has the edges of the picture.
+//! The matte at full size. Either bilinear interpolation, or the fast guided filter with a colour guide (He, Sun and Tang,
+//! "Guided Image Filtering", 2013; He and Sun, "Fast Guided Filter", 2015): at the working size alpha is fitted in every
+//! window as a·colour + b; a and b, which are smooth, are interpolated to full size and applied to the full-size colour, so
+//! that the matte has the edges of the picture. Colour finds edges that luma alone does not.
+//!
+//! Most of a matte is empty or full. A window in which alpha is the same everywhere gives a = 0 and b = alpha, so only
+//! blocks of columns with something else near them are computed: all others are filled.
+
+use std::ops::Range;
 
 use multiversion::multiversion;
 
 use super::bands::{self, Grid};
 
 /// Radius of the fitting window, working-size pixels.
-pub(crate) const RADIUS: usize = 2;
-/// Luma variance below which a window counts as flat.
-pub(crate) const EPSILON: f32 = 1e-3;
+pub(crate) const RADIUS: usize = 3;
+/// Variance of a colour below which a window counts as flat.
+pub(crate) const EPSILON: f32 = 3e-4;
 
 /// A window's sides are no longer than this.
 const WINDOW: usize = 2 * RADIUS + 1;
+/// Columns of a block.
+const BLOCK: usize = 16;
+/// Alphas that differ by less are the same: half a step of 8 bits.
+const SAME: f32 = 1.0 / 512.0;
+/// What is summed over a window: red, green, blue, alpha, alpha times each colour, and the products of the colours.
+const MOMENTS: usize = 13;
 
 /// Brings the matte to full size, with buffers that are kept from frame to frame.
 #[derive(Debug, Default)]
 pub(crate) struct Upsampler {
-    /// For every row, one after the other, the sums along it over windows of luma, alpha, luma·alpha and luma².
+    /// For every row the sums along it over windows, one moment after the other; only where `live` says so.
     moments: Vec<f32>,
-    /// For every row the sums along it over windows of a and of b; without a guide nothing and alpha.
+    /// For every row the sums along it over windows of a (three) and b; without a guide alpha itself.
     coefficients: Vec<f32>,
+    live: Live,
     low: (usize, usize),
     full: (usize, usize),
     guided: bool,
     columns: Columns,
+    /// First full-size column of every block, and their number.
+    starts: Vec<usize>,
+}
+
+/// Which blocks of which rows have to be computed, for each step.
+#[derive(Debug, Default)]
+struct Live {
+    blocks: usize,
+    /// Smallest and largest alpha from [`RADIUS`] columns before a block to as many after it.
+    lowest: Vec<f32>,
+    highest: Vec<f32>,
+    /// Alpha is not the same in every window of the block.
+    fit: Vec<bool>,
+    /// A fit needs the moments of this row.
+    moments: Vec<bool>,
+    /// The matte has to be drawn with what was fitted.
+    draw: Vec<bool>,
 }
 
 /// For every full-size column the left one of the two that it lies between, and the weight of the right one.
@@ -34,21 +64,21 @@ pub(crate) type Columns = Vec<(u32, f32)>;
 #[derive(Debug, Default)]
 pub(crate) struct Spread {
     /// Two rows of a and b, spread to the full width, and which rows they are.
-    held: [(Option<usize>, Vec<f32>, Vec<f32>); 2],
-    /// Rows with [`RADIUS`] zeros at either end.
-    padded: [Vec<f32>; 2],
-    luma: Vec<f32>,
+    held: [(Option<usize>, [Vec<f32>; 4]); 2],
+    /// Rows with [`RADIUS`] zeros at either end: colours and a product, or a and b.
+    padded: [Vec<f32>; 5],
     sums: Vec<f32>,
-    low: Vec<[f32; 2]>,
+    low: [Vec<f32>; 4],
 }
 
 impl Spread {
     /// Forgets what it holds: the matte is another one.
     pub(crate) fn begin(&mut self, width: usize) {
-        for (row, a, b) in &mut self.held {
+        for (row, planes) in &mut self.held {
             *row = None;
-            a.resize(width, 0.0);
-            b.resize(width, 0.0);
+            for plane in planes {
+                plane.resize(width, 0.0);
+            }
         }
     }
 
@@ -58,110 +88,16 @@ impl Spread {
             row.clear();
             row.resize(width + 2 * RADIUS, 0.0);
         }
-        self.luma.resize(width, 0.0);
-        self.sums.resize(4 * width, 0.0);
-        self.low.resize(width, [0.0; 2]);
+        self.sums.resize(MOMENTS * width, 0.0);
+        for row in &mut self.low {
+            row.resize(width, 0.0);
+        }
     }
 }
 
 impl AsMut<Spread> for Spread {
     fn as_mut(&mut self) -> &mut Spread {
         self
-    }
-}
-
-/// How many of `n` columns, or rows, the window around `i` has.
-fn window(i: usize, n: usize) -> usize {
-    i.min(RADIUS) + (n - 1 - i).min(RADIUS) + 1
-}
-
-/// Columns whose window is cut by the border.
-fn cut_columns(n: usize) -> impl Iterator<Item = usize> {
-    let left = RADIUS.min(n);
-    (0..left).chain(n.saturating_sub(RADIUS).max(left)..n)
-}
-
-/// Sums over windows along a padded row.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn along(padded: &[f32], out: &mut [f32]) {
-    let n = out.len();
-    let rows: [&[f32]; WINDOW] = std::array::from_fn(|k| &padded[k..k + n]);
-    for i in 0..n {
-        let mut sum = 0.0;
-        for row in rows {
-            sum += row[i];
-        }
-        out[i] = sum;
-    }
-}
-
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn product(a: &[f32], b: &[f32], out: &mut [f32]) {
-    let n = out.len();
-    let (a, b) = (&a[..n], &b[..n]);
-    for i in 0..n {
-        out[i] = a[i] * b[i];
-    }
-}
-
-/// The sum of the rows in the window around row `y`.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn across(rows: &[f32], y: usize, sums: &mut [f32]) {
-    let n = sums.len();
-    let last = (y + RADIUS + 1) * n;
-    let mut rows = rows[y.saturating_sub(RADIUS) * n..last.min(rows.len())].chunks_exact(n);
-    if let Some(first) = rows.next() {
-        sums.copy_from_slice(first);
-    }
-    for row in rows {
-        for i in 0..n {
-            sums[i] += row[i];
-        }
-    }
-}
-
-/// The line through a window whose sums these are, `scale` being one over its pixels.
-#[allow(
-    clippy::inline_always,
-    reason = "it must take on the instruction set of its caller"
-)]
-#[inline(always)]
-fn line(sums: [f32; 4], scale: f32) -> (f32, f32) {
-    let [i, p, ip, ii] = sums.map(|s| s * scale);
-    let a = (ip - i * p) / ((ii - i * i).max(0.0) + EPSILON);
-    (a, p - a * i)
-}
-
-/// The lines of a row. `rows` of the window are inside the picture.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn fit(sums: &[f32], rows: usize, a: &mut [f32], b: &mut [f32]) {
-    let n = a.len();
-    let (i, rest) = sums[..4 * n].split_at(n);
-    let (p, rest) = rest.split_at(n);
-    let (ip, ii) = rest.split_at(n);
-    let b = &mut b[..n];
-    let scale = 1.0 / (rows * WINDOW) as f32;
-    for x in 0..n {
-        (a[x], b[x]) = line([i[x], p[x], ip[x], ii[x]], scale);
-    }
-    for x in cut_columns(n) {
-        let scale = 1.0 / (rows * window(x, n)) as f32;
-        (a[x], b[x]) = line([i[x], p[x], ip[x], ii[x]], scale);
-    }
-}
-
-/// Sums of a and b become means, side by side.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn means(sums: &[f32], rows: usize, out: &mut [[f32; 2]]) {
-    let n = out.len();
-    let (a, b) = sums[..2 * n].split_at(n);
-    let scale = 1.0 / (rows * WINDOW) as f32;
-    for x in 0..n {
-        out[x] = [a[x] * scale, b[x] * scale];
-    }
-    for x in cut_columns(n) {
-        let scale = 1.0 / (rows * window(x, n)) as f32;
-        out[x] = [a[x] * scale, b[x] * scale];
     }
 }
 
@@ -192,14 +128,26 @@ fn byte(v: f32) -> u8 {
     (v.clamp(0.0, 1.0) * 255.0 + 8_388_608.0).to_bits() as u8
 }
 
+/// Red, green and blue of a full-size row.
+pub(crate) type GuideRow<'a> = [&'a [u8]; 3];
+
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn apply_guided(upper: [&[f32]; 2], lower: [&[f32]; 2], weight: f32, luma: &[f32], out: &mut [u8]) {
+fn apply_guided(
+    upper: [&[f32]; 4],
+    lower: [&[f32]; 4],
+    weight: f32,
+    guide: GuideRow<'_>,
+    out: &mut [u8],
+) {
     let n = out.len();
-    let ([a0, b0], [a1, b1], luma) = (upper.map(|r| &r[..n]), lower.map(|r| &r[..n]), &luma[..n]);
+    let ([a0, b0, c0, d0], [a1, b1, c1, d1]) = (upper.map(|r| &r[..n]), lower.map(|r| &r[..n]));
+    let [red, green, blue] = guide.map(|r| &r[..n]);
+    let between = |upper: f32, lower: f32| upper + (lower - upper) * weight;
     for i in 0..n {
-        let a = a0[i] + (a1[i] - a0[i]) * weight;
-        let b = b0[i] + (b1[i] - b0[i]) * weight;
-        out[i] = byte(a * luma[i] + b);
+        let red = f32::from(red[i]) * between(a0[i], a1[i]);
+        let green = f32::from(green[i]) * between(b0[i], b1[i]);
+        let blue = f32::from(blue[i]) * between(c0[i], c1[i]);
+        out[i] = byte(red + green + blue + between(d0[i], d1[i]));
     }
 }
 
@@ -212,104 +160,375 @@ fn apply_plain(upper: &[f32], lower: &[f32], weight: f32, out: &mut [u8]) {
     }
 }
 
-/// One row of a and b at full width.
+/// Values at full-size columns, from those of a row of the working size. The first of `low` is that of column `first`.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn spread(low: &[[f32; 2]], columns: &[(u32, f32)], a: &mut [f32], b: &mut [f32]) {
+fn spread(low: &[f32], first: usize, columns: &[(u32, f32)], out: &mut [f32]) {
     let (n, last) = (columns.len(), low.len() - 1);
-    let (a, b) = (&mut a[..n], &mut b[..n]);
+    let out = &mut out[..n];
     for i in 0..n {
         let (x, weight) = columns[i];
-        let left = low[x as usize];
-        let right = low[(x as usize + 1).min(last)];
-        a[i] = left[0] + (right[0] - left[0]) * weight;
-        b[i] = left[1] + (right[1] - left[1]) * weight;
+        let x = x as usize - first;
+        let (left, right) = (low[x.min(last)], low[(x + 1).min(last)]);
+        out[i] = left + (right - left) * weight;
     }
 }
 
-/// Fills in row `y` of a guide at the working size, 0 to 1.
-pub(crate) type GuideRows<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
+/// How many of `n` columns, or rows, the window around `i` has.
+fn window(i: usize, n: usize) -> usize {
+    i.min(RADIUS) + (n - 1 - i).min(RADIUS) + 1
+}
+
+/// Columns whose window is cut by the border.
+fn cut_columns(n: usize) -> impl Iterator<Item = usize> {
+    let left = RADIUS.min(n);
+    (0..left).chain(n.saturating_sub(RADIUS).max(left)..n)
+}
+
+/// Sums over windows along a padded row.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn along(padded: &[f32], out: &mut [f32]) {
+    let n = out.len();
+    let mut rows = [padded; WINDOW];
+    for (k, row) in rows.iter_mut().enumerate() {
+        *row = &padded[k..k + n];
+    }
+    for i in 0..n {
+        let mut sum = 0.0;
+        for row in rows {
+            sum += row[i];
+        }
+        out[i] = sum;
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn product(a: &[f32], b: &[f32], out: &mut [f32]) {
+    let n = out.len();
+    let (a, b) = (&a[..n], &b[..n]);
+    for i in 0..n {
+        out[i] = a[i] * b[i];
+    }
+}
+
+/// Packed pixels, 0 to 1, as rows of a colour each.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn part(pixels: &[[u8; 3]], red: &mut [f32], green: &mut [f32], blue: &mut [f32]) {
+    let n = pixels.len();
+    let (red, green, blue) = (&mut red[..n], &mut green[..n], &mut blue[..n]);
+    for i in 0..n {
+        red[i] = f32::from(pixels[i][0]) * (1.0 / 255.0);
+        green[i] = f32::from(pixels[i][1]) * (1.0 / 255.0);
+        blue[i] = f32::from(pixels[i][2]) * (1.0 / 255.0);
+    }
+}
+
+/// Sums over the rows of a window of some columns. Rows are `stride` apart and hold what is summed at `columns`.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn across(
+    rows: &[f32],
+    stride: usize,
+    window: Range<usize>,
+    columns: Range<usize>,
+    out: &mut [f32],
+) {
+    let n = columns.len();
+    let out = &mut out[..n];
+    if window.len() == WINDOW {
+        let mut all = [rows; WINDOW];
+        for (row, y) in all.iter_mut().zip(window) {
+            *row = &rows[y * stride + columns.start..][..n];
+        }
+        let rows = all;
+        for i in 0..n {
+            let mut sum = 0.0;
+            for row in rows {
+                sum += row[i];
+            }
+            out[i] = sum;
+        }
+        return;
+    }
+    out.fill(0.0);
+    for y in window {
+        let row = &rows[y * stride + columns.start..][..n];
+        for i in 0..n {
+            out[i] += row[i];
+        }
+    }
+}
+
+/// Smallest and largest value of every block of a row, from [`RADIUS`] columns before it to as many after it.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn block_ranges(row: &[f32], lowest: &mut [f32], highest: &mut [f32]) {
+    const LANES: usize = 8;
+    for (k, (lowest, highest)) in lowest.iter_mut().zip(highest).enumerate() {
+        let end = ((k + 1) * BLOCK + RADIUS).min(row.len());
+        let values = &row[(k * BLOCK).saturating_sub(RADIUS)..end];
+        let (mut low, mut high) = ([values[0]; LANES], [values[0]; LANES]);
+        // The last lanes overlap those before, so that all are of one length.
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        let last = values.last_chunk::<LANES>();
+        for eight in chunks.iter().chain(last) {
+            for i in 0..LANES {
+                low[i] = if eight[i] < low[i] { eight[i] } else { low[i] };
+                high[i] = if eight[i] > high[i] {
+                    eight[i]
+                } else {
+                    high[i]
+                };
+            }
+        }
+        if last.is_none() {
+            for v in rest {
+                (low[0], high[0]) = (low[0].min(*v), high[0].max(*v));
+            }
+        }
+        for half in [4, 2, 1] {
+            for i in 0..half {
+                (low[i], high[i]) = (low[i].min(low[i + half]), high[i].max(high[i + half]));
+            }
+        }
+        (*lowest, *highest) = (low[0], high[0]);
+    }
+}
+
+/// The plane through a window whose sums these are, `scale` being one over its pixels: the factors of red, green and blue,
+/// and what is added.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+fn plane(sums: [f32; MOMENTS], scale: f32) -> [f32; 4] {
+    let [r, g, b, p, rp, gp, bp, rr, rg, rb, gg, gb, bb] = sums.map(|s| s * scale);
+    let (cr, cg, cb) = (rp - r * p, gp - g * p, bp - b * p);
+    // The covariance matrix of the colours, as L·D·Lᵀ: stable where the picture is grey and the matrix nearly singular.
+    let (rg, rb, gb) = (rg - r * g, rb - r * b, gb - g * b);
+    let d0 = (rr - r * r).max(0.0) + EPSILON;
+    let (l1, l2) = (rg / d0, rb / d0);
+    let d1 = (gg - g * g - l1 * rg).max(0.0) + EPSILON;
+    let l3 = (gb - l2 * rg) / d1;
+    let d2 = (bb - b * b - l2 * rb - l3 * l3 * d1).max(0.0) + EPSILON;
+    let cg = cg - l1 * cr;
+    let blue = (cb - l2 * cr - l3 * cg) / d2;
+    let green = cg / d1 - l3 * blue;
+    let red = cr / d0 - l1 * green - l2 * blue;
+    [red, green, blue, p - red * r - green * g - blue * b]
+}
+
+/// One element of each row.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+fn at(rows: &[&[f32]; MOMENTS], i: usize) -> [f32; MOMENTS] {
+    let mut all = [0.0; MOMENTS];
+    for (one, row) in all.iter_mut().zip(rows) {
+        *one = row[i];
+    }
+    all
+}
+
+/// The planes of some columns of a row of `width`. `sums` holds their moments, each `width` long, and `rows` of the window
+/// are inside the picture.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn fit(
+    sums: &[f32],
+    width: usize,
+    rows: usize,
+    columns: Range<usize>,
+    red: &mut [f32],
+    green: &mut [f32],
+    blue: &mut [f32],
+    rest: &mut [f32],
+) {
+    let (first, n) = (columns.start, columns.len());
+    let mut m = [sums; MOMENTS];
+    for (moment, row) in m.iter_mut().enumerate() {
+        *row = &sums[moment * width + first..][..n];
+    }
+    let (red, green, blue, rest) = (
+        &mut red[..n],
+        &mut green[..n],
+        &mut blue[..n],
+        &mut rest[..n],
+    );
+    let scale = 1.0 / (rows * WINDOW) as f32;
+    for i in 0..n {
+        [red[i], green[i], blue[i], rest[i]] = plane(at(&m, i), scale);
+    }
+    for x in cut_columns(width).filter(|x| columns.contains(x)) {
+        let i = x - first;
+        let scale = 1.0 / (rows * window(x, width)) as f32;
+        [red[i], green[i], blue[i], rest[i]] = plane(at(&m, i), scale);
+    }
+}
+
+impl Live {
+    /// Finds out where a matte is not the same all around.
+    fn look(&mut self, alpha: &[f32], (width, height): (usize, usize)) {
+        let blocks = width.div_ceil(BLOCK);
+        self.blocks = blocks;
+        let n = blocks * height;
+        self.lowest.resize(n, 0.0);
+        self.highest.resize(n, 0.0);
+        for flags in [&mut self.fit, &mut self.moments, &mut self.draw] {
+            flags.clear();
+            flags.resize(n, false);
+        }
+        for (y, row) in alpha.chunks_exact(width).enumerate() {
+            let at = y * blocks..(y + 1) * blocks;
+            block_ranges(row, &mut self.lowest[at.clone()], &mut self.highest[at]);
+        }
+        let around = |y: usize, reach: usize| y.saturating_sub(reach)..(y + reach + 1).min(height);
+        for y in 0..height {
+            for k in 0..blocks {
+                let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
+                for y in around(y, RADIUS) {
+                    low = low.min(self.lowest[y * blocks + k]);
+                    high = high.max(self.highest[y * blocks + k]);
+                }
+                if high - low < SAME {
+                    continue;
+                }
+                self.fit[y * blocks + k] = true;
+                for y in around(y, RADIUS) {
+                    self.moments[y * blocks + k] = true;
+                }
+                let near = k.saturating_sub(1)..(k + 2).min(blocks);
+                // One row more: a full-size row lies between two.
+                for y in around(y, RADIUS + 1) {
+                    self.draw[y * blocks..][near.clone()].fill(true);
+                }
+            }
+        }
+    }
+
+    /// Runs of blocks that are alive, as columns.
+    fn runs<F: Fn(usize) -> bool>(
+        &self,
+        alive: F,
+        width: usize,
+    ) -> impl Iterator<Item = Range<usize>> + use<F> {
+        let blocks = self.blocks;
+        let mut k = 0;
+        std::iter::from_fn(move || {
+            while k < blocks && !alive(k) {
+                k += 1;
+            }
+            let first = k;
+            while k < blocks && alive(k) {
+                k += 1;
+            }
+            (first < k).then(|| first * BLOCK..(k * BLOCK).min(width))
+        })
+    }
+}
 
 impl Upsampler {
-    /// Takes a matte at the working size; `luma` is the guide at the same size, none for plain interpolation. Works on as
+    /// Takes a matte at the working size; `guide` is its picture, packed RGB, none for plain interpolation. Works on as
     /// many threads as there is scratch.
     pub(crate) fn prepare<S: AsMut<Spread> + Send>(
         &mut self,
         scratch: &mut [S],
         alpha: &[f32],
-        luma: Option<GuideRows<'_>>,
+        guide: Option<&[u8]>,
         low: (usize, usize),
         full: (usize, usize),
     ) {
-        self.guided = luma.is_some();
+        self.guided = guide.is_some();
+        let (width, height) = low;
         if (low, full) != (self.low, self.full) {
             (self.low, self.full) = (low, full);
             columns(low.0, full.0, &mut self.columns);
+            self.starts.clear();
+            let columns = &self.columns;
+            self.starts.extend(
+                (0..width.div_ceil(BLOCK))
+                    .map(|k| columns.partition_point(|(x, _)| (*x as usize) < k * BLOCK)),
+            );
+            self.starts.push(full.0);
         }
-        let (width, height) = low;
         for scratch in &mut *scratch {
             scratch.as_mut().resize(width);
         }
-        self.coefficients.resize(2 * width * height, 0.0);
-        let Some(luma) = luma else {
-            let rows = self.coefficients.chunks_exact_mut(2 * width);
-            for (row, alpha) in rows.zip(alpha.chunks_exact(width)) {
-                let (a, b) = row.split_at_mut(width);
-                a.fill(0.0);
-                b.copy_from_slice(alpha);
-            }
+        let Some(guide) = guide else {
+            self.coefficients.clear();
+            self.coefficients.extend_from_slice(alpha);
             return;
         };
-        self.moments.resize(4 * width * height, 0.0);
+        let pixels = guide.as_chunks::<3>().0;
+        self.live.look(alpha, low);
+        self.moments.resize(MOMENTS * width * height, 0.0);
+        let live = &self.live;
         let rows = Grid {
             data: &mut self.moments,
-            width: 4 * width,
+            width: MOMENTS * width,
         };
         bands::each(scratch, rows, &|scratch: &mut S, band, first| {
-            let Spread {
-                padded: [padded, _],
-                luma: guide,
-                ..
-            } = scratch.as_mut();
-            for (y, row) in (first..).zip(band.data.chunks_exact_mut(4 * width)) {
-                luma(y, guide);
-                let alpha = &alpha[y * width..][..width];
-                for (moment, sums) in row.chunks_exact_mut(width).enumerate() {
-                    let values = &mut padded[RADIUS..][..width];
-                    match moment {
-                        0 => values.copy_from_slice(guide),
-                        1 => values.copy_from_slice(alpha),
-                        2 => product(guide, alpha, values),
-                        _ => product(guide, guide, values),
-                    }
-                    along(padded, sums);
+            let padded = &mut scratch.as_mut().padded;
+            for (y, row) in (first..).zip(band.data.chunks_exact_mut(MOMENTS * width)) {
+                let alive = &live.moments[y * live.blocks..][..live.blocks];
+                for run in live.runs(|k| alive[k], width) {
+                    let (alpha, pixels) = (&alpha[y * width..], &pixels[y * width..]);
+                    sum_along(alpha, pixels, width, run, padded, row);
                 }
             }
         });
+        self.coefficients.resize(4 * width * height, 0.0);
         let (moments, rows) = (
             &self.moments,
             Grid {
                 data: &mut self.coefficients,
-                width: 2 * width,
+                width: 4 * width,
             },
         );
         bands::each(scratch, rows, &|scratch: &mut S, band, first| {
-            let Spread {
-                padded: [a, b],
-                sums,
-                ..
-            } = scratch.as_mut();
-            for (y, row) in (first..).zip(band.data.chunks_exact_mut(2 * width)) {
-                across(moments, y, sums);
-                let rows = window(y, height);
-                fit(
-                    sums,
-                    rows,
-                    &mut a[RADIUS..][..width],
-                    &mut b[RADIUS..][..width],
-                );
-                let (a_sums, b_sums) = row.split_at_mut(width);
-                along(a, a_sums);
-                along(b, b_sums);
+            let Spread { padded, sums, .. } = scratch.as_mut();
+            for (y, row) in (first..).zip(band.data.chunks_exact_mut(4 * width)) {
+                let blocks = y * live.blocks..(y + 1) * live.blocks;
+                let near = y.saturating_sub(RADIUS)..(y + RADIUS + 1).min(height);
+                // A row is asked for by those around it, and by those around the one above.
+                let asked = y.saturating_sub(RADIUS + 1)..near.end;
+                let drawn = asked
+                    .into_iter()
+                    .any(|y| live.draw[y * live.blocks..][..live.blocks].contains(&true));
+                if !drawn {
+                    continue;
+                }
+                let [red, green, blue, rest, _] = padded;
+                let all = RADIUS..RADIUS + width;
+                for plane in [&mut *red, &mut *green, &mut *blue] {
+                    plane[all.clone()].fill(0.0);
+                }
+                let lowest = &live.lowest[blocks.clone()];
+                for (part, low) in rest[all].chunks_mut(BLOCK).zip(lowest) {
+                    part.fill(*low);
+                }
+                let alive = &live.fit[blocks];
+                for run in live.runs(|k| alive[k], width) {
+                    for moment in 0..MOMENTS {
+                        let start = moment * width;
+                        let columns = start + run.start..start + run.end;
+                        let sums = &mut sums[columns.clone()];
+                        across(moments, MOMENTS * width, near.clone(), columns, sums);
+                    }
+                    let at = RADIUS + run.start..;
+                    fit(
+                        sums,
+                        width,
+                        near.len(),
+                        run,
+                        &mut red[at.clone()],
+                        &mut green[at.clone()],
+                        &mut blue[at.clone()],
+                        &mut rest[at],
+                    );
+                }
+                for (plane, sums) in padded.iter().zip(row.chunks_exact_mut(width)) {
+                    along(plane, sums);
+                }
             }
         });
     }
@@ -319,42 +538,153 @@ impl Upsampler {
         &self.columns
     }
 
-    fn spread_row(&self, row: usize, rows: &mut Spread) {
+    /// Whether a full-size row is drawn with the guide's.
+    pub(crate) fn needs_guide(&self, y: usize) -> bool {
+        let (upper, _) = position(y, self.low.1, self.full.1);
+        let blocks = self.live.blocks;
+        self.guided && self.live.draw[upper * blocks..][..blocks].contains(&true)
+    }
+
+    /// Makes a row of a and b at full width, unless it is held.
+    fn hold(&self, row: usize, rows: &mut Spread) {
         let (width, height) = self.low;
         let Spread {
             held, sums, low, ..
         } = rows;
-        let (which, a, b) = &mut held[row % 2];
+        let (which, planes) = &mut held[row % 2];
         if *which == Some(row) {
             return;
         }
         *which = Some(row);
-        if self.guided {
-            let sums = &mut sums[..2 * width];
-            across(&self.coefficients, row, sums);
-            means(sums, window(row, height), low);
-        } else {
-            let alpha = &self.coefficients[(2 * row + 1) * width..][..width];
-            for (pair, alpha) in low.iter_mut().zip(alpha) {
-                *pair = [0.0, *alpha];
+        if !self.guided {
+            let alpha = &self.coefficients[row * width..][..width];
+            spread(alpha, 0, &self.columns, &mut planes[3]);
+            return;
+        }
+        let near = row.saturating_sub(RADIUS)..(row + RADIUS + 1).min(height);
+        let draws = |row: usize| &self.live.draw[row * self.live.blocks..][..self.live.blocks];
+        // It serves the full-size rows below it and above it.
+        let (below, above) = (draws(row), draws(row.saturating_sub(1)));
+        for run in self.live.runs(|k| below[k] || above[k], width) {
+            // The last column is between this run and the next one.
+            let reach = run.start..(run.end + 1).min(width);
+            let to = self.starts[run.start / BLOCK]..self.starts[run.end.div_ceil(BLOCK)];
+            for (plane, (low, out)) in low.iter_mut().zip(planes.iter_mut()).enumerate() {
+                let sums = &mut sums[..reach.len()];
+                let columns = plane * width + reach.start..plane * width + reach.end;
+                across(&self.coefficients, 4 * width, near.clone(), columns, sums);
+                // The guide comes in bytes.
+                let scale = if plane == 3 { 1.0 } else { 1.0 / 255.0 } / near.len() as f32;
+                let low = &mut low[..reach.len()];
+                means(sums, scale, reach.start, width, low);
+                spread(
+                    low,
+                    reach.start,
+                    &self.columns[to.clone()],
+                    &mut out[to.clone()],
+                );
             }
         }
-        spread(low, &self.columns, a, b);
     }
 
-    /// Row `y` of the matte at full size, 0 to 255; `luma` is that row of the guide. `rows` is one of the scratches that
-    /// the matte was prepared with.
-    pub(crate) fn row(&self, y: usize, luma: Option<&[f32]>, rows: &mut Spread, out: &mut [u8]) {
+    /// Row `y` of the matte at full size, 0 to 255; `guide` is that row of the frame, where it is needed. `rows` is one of
+    /// the scratches that the matte was prepared with.
+    pub(crate) fn row(
+        &self,
+        y: usize,
+        guide: Option<GuideRow<'_>>,
+        rows: &mut Spread,
+        out: &mut [u8],
+    ) {
         let (upper, weight) = position(y, self.low.1, self.full.1);
         let lower = (upper + 1).min(self.low.1 - 1);
-        self.spread_row(upper, rows);
-        self.spread_row(lower, rows);
-        let (_, a0, b0) = &rows.held[upper % 2];
-        let (_, a1, b1) = &rows.held[lower % 2];
-        match luma.filter(|_| self.guided) {
-            Some(luma) => apply_guided([a0, b0], [a1, b1], weight, luma, out),
-            None => apply_plain(b0, b1, weight, out),
+        self.hold(upper, rows);
+        self.hold(lower, rows);
+        let (up, down) = (&rows.held[upper % 2].1, &rows.held[lower % 2].1);
+        if !self.guided {
+            apply_plain(&up[3], &down[3], weight, out);
+            return;
         }
+        let blocks = upper * self.live.blocks..(upper + 1) * self.live.blocks;
+        let (alive, lowest) = (&self.live.draw[blocks.clone()], &self.live.lowest[blocks]);
+        let at = |k: usize| self.starts[k]..self.starts[k + 1];
+        for (k, alive) in alive.iter().enumerate() {
+            if !alive || guide.is_none() {
+                out[at(k)].fill(byte(lowest[k]));
+            }
+        }
+        let Some(guide) = guide else {
+            return;
+        };
+        for run in self.live.runs(|k| alive[k], self.low.0) {
+            let to = self.starts[run.start / BLOCK]..self.starts[run.end.div_ceil(BLOCK)];
+            apply_guided(
+                up.each_ref().map(|plane| &plane[to.clone()]),
+                down.each_ref().map(|plane| &plane[to.clone()]),
+                weight,
+                guide.map(|row| &row[to.clone()]),
+                &mut out[to],
+            );
+        }
+    }
+}
+
+/// Means of some columns of a row of `width`, from sums over windows. `scale` is one over the rows of the window.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn means(sums: &[f32], scale: f32, first: usize, width: usize, out: &mut [f32]) {
+    let n = out.len();
+    let sums = &sums[..n];
+    let whole = scale / WINDOW as f32;
+    for i in 0..n {
+        out[i] = sums[i] * whole;
+    }
+    for x in cut_columns(width).filter(|x| (first..first + n).contains(x)) {
+        out[x - first] = sums[x - first] * scale / window(x, width) as f32;
+    }
+}
+
+/// The moments of some columns of a row, summed along it over windows.
+fn sum_along(
+    alpha: &[f32],
+    pixels: &[[u8; 3]],
+    width: usize,
+    run: Range<usize>,
+    padded: &mut [Vec<f32>; 5],
+    out: &mut [f32],
+) {
+    let from = run.start.saturating_sub(RADIUS)..(run.end + RADIUS).min(width);
+    let at = from.start + RADIUS..from.end + RADIUS;
+    let [red, green, blue, p, other] = padded;
+    part(
+        &pixels[from.clone()],
+        &mut red[at.clone()],
+        &mut green[at.clone()],
+        &mut blue[at.clone()],
+    );
+    p[at.clone()].copy_from_slice(&alpha[from]);
+    let mut moment = 0;
+    let mut put = |values: &[f32]| {
+        // Windows of column x begin at x in a padded row.
+        let sums = &mut out[moment * width..][run.clone()];
+        along(&values[run.start..run.end + 2 * RADIUS], sums);
+        moment += 1;
+    };
+    for values in [&*red, green, blue, p] {
+        put(values);
+    }
+    for (a, b) in [
+        (&*red, &*p),
+        (green, p),
+        (blue, p),
+        (red, red),
+        (red, green),
+        (red, blue),
+        (green, green),
+        (green, blue),
+        (blue, blue),
+    ] {
+        product(&a[at.clone()], &b[at.clone()], &mut other[at.clone()]);
+        put(other);
     }
 }
 
@@ -363,12 +693,19 @@ mod tests {
     use super::*;
     use crate::pixel::noise::noise;
 
-    fn guide_rows(luma: &[f32], width: usize) -> impl Fn(usize, &mut [f32]) + Sync {
-        move |y, row| row.copy_from_slice(&luma[y * width..][..width])
+    fn grey(luma: &[f32]) -> Vec<u8> {
+        luma.iter()
+            .flat_map(|v| [(v * 255.0).round() as u8; 3])
+            .collect()
+    }
+
+    /// A row of packed pixels, taken apart.
+    fn parted(row: &[u8]) -> [Vec<u8>; 3] {
+        [0, 1, 2].map(|c| row.iter().skip(c).step_by(3).copied().collect())
     }
 
     /// The filter as the paper has it, in double precision, window by window: a and b of every pixel.
-    fn plain_guided(alpha: &[f32], luma: &[f32], (w, h): (usize, usize)) -> Vec<[f64; 2]> {
+    fn plain_guided(alpha: &[f32], picture: &[u8], (w, h): (usize, usize)) -> Vec<[f64; 4]> {
         let mean = |x: usize, y: usize, of: &dyn Fn(usize) -> f64| {
             let (mut sum, mut n) = (0.0, 0.0);
             for v in y.saturating_sub(RADIUS)..(y + RADIUS + 1).min(h) {
@@ -379,55 +716,104 @@ mod tests {
             }
             sum / n
         };
-        let (i, p) = (
-            |k: usize| f64::from(luma[k]),
-            |k: usize| f64::from(alpha[k]),
-        );
+        let i = |k: usize, c: usize| f64::from(picture[k * 3 + c]) / 255.0;
+        let p = |k: usize| f64::from(alpha[k]);
         let pixels = || (0..h).flat_map(|y| (0..w).map(move |x| (x, y)));
-        let lines: Vec<[f64; 2]> = pixels()
+        let planes: Vec<[f64; 4]> = pixels()
             .map(|(x, y)| {
-                let (mi, mp) = (mean(x, y, &i), mean(x, y, &p));
-                let covariance = mean(x, y, &|k| i(k) * p(k)) - mi * mp;
-                let variance = mean(x, y, &|k| i(k) * i(k)) - mi * mi;
-                let a = covariance / (variance + f64::from(EPSILON));
-                [a, mp - a * mi]
+                let mi = [0, 1, 2].map(|c| mean(x, y, &|k| i(k, c)));
+                let mp = mean(x, y, &p);
+                let mut c = [0, 1, 2].map(|c| mean(x, y, &|k| i(k, c) * p(k)) - mi[c] * mp);
+                let mut s = [0, 1, 2].map(|c| {
+                    [0, 1, 2].map(|d| {
+                        let product = mean(x, y, &|k| i(k, c) * i(k, d));
+                        product - mi[c] * mi[d] + if c == d { f64::from(EPSILON) } else { 0.0 }
+                    })
+                });
+                // Gauss and Jordan.
+                for step in 0..3 {
+                    let pivot = s[step][step];
+                    s[step] = s[step].map(|v| v / pivot);
+                    c[step] /= pivot;
+                    for other in (0..3).filter(|o| *o != step) {
+                        let factor = s[other][step];
+                        s[other] = [0, 1, 2].map(|d| s[other][d] - factor * s[step][d]);
+                        c[other] -= factor * c[step];
+                    }
+                }
+                let rest = mp - (0..3).map(|d| c[d] * mi[d]).sum::<f64>();
+                [c[0], c[1], c[2], rest]
             })
             .collect();
         pixels()
-            .map(|(x, y)| [0, 1].map(|c| mean(x, y, &|k| lines[k][c])))
+            .map(|(x, y)| [0, 1, 2, 3].map(|c| mean(x, y, &|k| planes[k][c])))
             .collect()
+    }
+
+    /// Compares the rows of a matte, on several numbers of threads, with the filter of the paper.
+    fn compare(alpha: &[f32], picture: &[u8], size: (usize, usize), most: f64) {
+        let (w, h) = size;
+        let wanted = plain_guided(alpha, picture, size);
+        for bands in [1, 2, 4] {
+            let mut scratch: Vec<Spread> = (0..bands).map(|_| Spread::default()).collect();
+            for rows in &mut scratch {
+                rows.begin(w);
+            }
+            let mut up = Upsampler::default();
+            up.prepare(&mut scratch, alpha, Some(picture), size, size);
+            let rows = &mut scratch[0];
+            let mut out = vec![7; w];
+            for y in 0..h {
+                let guide = parted(&picture[y * w * 3..][..w * 3]);
+                let guide = guide.each_ref().map(Vec::as_slice);
+                up.row(y, up.needs_guide(y).then_some(guide), rows, &mut out);
+                for x in 0..w {
+                    let [r, g, b, rest] = wanted[y * w + x];
+                    let colour = [0, 1, 2].map(|c| f64::from(picture[(y * w + x) * 3 + c]) / 255.0);
+                    let alpha = r * colour[0] + g * colour[1] + b * colour[2] + rest;
+                    let wanted = alpha.clamp(0.0, 1.0) * 255.0;
+                    assert!(
+                        (f64::from(out[x]) - wanted).abs() < most,
+                        "{size:?} {bands} at {x},{y}: {} {wanted}",
+                        out[x]
+                    );
+                }
+            }
+        }
     }
 
     #[test]
     fn it_is_the_filter_of_the_paper_on_any_number_of_threads() {
-        for size in [(1, 1), (2, 3), (3, 2), (4, 7), (5, 5), (33, 18)] {
-            let (w, h) = size;
-            let (alpha, luma) = (noise(w * h, 1), noise(w * h, 2));
-            let wanted = plain_guided(&alpha, &luma, size);
-            for bands in [1, 2, 4] {
-                let mut scratch: Vec<Spread> = (0..bands).map(|_| Spread::default()).collect();
-                for rows in &mut scratch {
-                    rows.begin(w);
-                }
-                let mut up = Upsampler::default();
-                let fill = guide_rows(&luma, w);
-                up.prepare(&mut scratch, &alpha, Some(&fill), size, size);
-                let rows = &mut scratch[0];
-                let mut out = vec![0; w];
-                for y in 0..h {
-                    up.row(y, Some(&luma[y * w..][..w]), rows, &mut out);
-                    for x in 0..w {
-                        let [a, b] = wanted[y * w + x];
-                        let wanted = (a * f64::from(luma[y * w + x]) + b).clamp(0.0, 1.0) * 255.0;
-                        assert!(
-                            (f64::from(out[x]) - wanted).abs() < 0.52,
-                            "{size:?} {bands} at {x},{y}: {} {wanted}",
-                            out[x]
-                        );
-                    }
-                }
-            }
+        for size in [(1, 1), (2, 3), (3, 2), (4, 7), (5, 5), (33, 18), (70, 11)] {
+            let n = size.0 * size.1;
+            let colours: Vec<u8> = noise(n * 3, 2).iter().map(|v| (v * 255.0) as u8).collect();
+            compare(&noise(n, 1), &colours, size, 0.55);
+            compare(&noise(n, 1), &grey(&noise(n, 2)), size, 0.6);
         }
+    }
+
+    #[test]
+    fn blocks_that_are_left_out_are_what_they_would_be() {
+        // A soft disc, small and off the middle, in a picture of many blocks; then its inverse.
+        let size = (300, 60);
+        let colours: Vec<u8> = noise(size.0 * size.1 * 3, 4)
+            .iter()
+            .map(|v| (v * 255.0) as u8)
+            .collect();
+        let disc: Vec<f32> = (0..size.1)
+            .flat_map(|y| (0..size.0).map(move |x| (x as f32 - 121.0).hypot(y as f32 - 25.0)))
+            .map(|distance| ((14.0 - distance) / 5.0).clamp(0.0, 1.0))
+            .collect();
+        compare(&disc, &colours, size, 1.05);
+        let inverse: Vec<f32> = disc.iter().map(|a| 1.0 - a).collect();
+        compare(&inverse, &colours, size, 1.05);
+        let mut up = Upsampler::default();
+        let mut rows = Spread::default();
+        rows.begin(size.0);
+        let scratch = std::slice::from_mut(&mut rows);
+        up.prepare(scratch, &disc, Some(&colours), size, size);
+        assert!(up.needs_guide(25) && !up.needs_guide(59));
+        assert!(!up.live.fit[25 * up.live.blocks], "nothing is there");
     }
 
     #[test]
@@ -480,10 +866,13 @@ mod tests {
     fn the_guide_brings_a_coarse_edge_to_the_edge_of_the_picture() {
         // A picture with an edge at x = 70 of 128; the matte at a quarter of the size has it two pixels off and soft.
         let (low, full) = ((32, 8), (128, 32));
-        let luma_full: Vec<f32> = (0..128).map(|x| if x < 70 { 0.2 } else { 0.8 }).collect();
-        let luma_low: Vec<f32> = (0..8)
-            .flat_map(|_| (0..32).map(|x| luma_full[x * 4..x * 4 + 4].iter().sum::<f32>() / 4.0))
+        let full_row: Vec<f32> = (0..128).map(|x| if x < 70 { 0.2 } else { 0.8 }).collect();
+        let low_row = full_row.as_chunks::<4>().0;
+        let low_rows: Vec<f32> = (0..8)
+            .flat_map(|_| low_row.iter().map(|four| four.iter().sum::<f32>() / 4.0))
             .collect();
+        let (picture, row) = (grey(&low_rows), parted(&grey(&full_row)));
+        let row = row.each_ref().map(Vec::as_slice);
         let alpha: Vec<f32> = (0..8)
             .flat_map(|_| (0..32).map(|x| ((x as f32 - 15.0) / 4.0).clamp(0.0, 1.0)))
             .collect();
@@ -491,11 +880,11 @@ mod tests {
             let mut up = Upsampler::default();
             let mut rows = Spread::default();
             rows.begin(128);
-            let fill = guide_rows(&luma_low, low.0);
-            let luma: Option<GuideRows<'_>> = if guide { Some(&fill) } else { None };
-            up.prepare(std::slice::from_mut(&mut rows), &alpha, luma, low, full);
+            let scratch = std::slice::from_mut(&mut rows);
+            let picture = guide.then_some(picture.as_slice());
+            up.prepare(scratch, &alpha, picture, low, full);
             let mut out = vec![0; 128];
-            up.row(16, guide.then_some(&luma_full), &mut rows, &mut out);
+            up.row(16, guide.then_some(row), &mut rows, &mut out);
             out.iter()
                 .enumerate()
                 .map(|(x, a)| (f32::from(*a) / 255.0 - f32::from(u8::from(x >= 70))).abs())
@@ -511,17 +900,18 @@ mod tests {
 
     #[test]
     fn flat_parts_stay_exactly_empty_and_full() {
-        let luma = noise(40 * 20, 5);
+        let picture = grey(&noise(40 * 20, 5));
         for value in [0.0, 1.0] {
             let mut up = Upsampler::default();
             let mut rows = Spread::default();
             rows.begin(80);
             let scratch = std::slice::from_mut(&mut rows);
-            let fill = guide_rows(&luma, 40);
-            up.prepare(scratch, &[value; 800], Some(&fill), (40, 20), (80, 40));
+            up.prepare(scratch, &[value; 800], Some(&picture), (40, 20), (80, 40));
             let mut out = vec![7; 80];
             for y in 0..40 {
-                up.row(y, Some(&noise(80, y as u32)), &mut rows, &mut out);
+                let guide = parted(&grey(&noise(80, y as u32)));
+                let guide = guide.each_ref().map(Vec::as_slice);
+                up.row(y, Some(guide), &mut rows, &mut out);
                 assert!(out.iter().all(|a| *a == (value * 255.0) as u8));
             }
         }

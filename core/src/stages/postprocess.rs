@@ -8,10 +8,10 @@ use crate::pixel::bands::{self, Grid};
 use crate::pixel::behind::{Blurred, BlurredRows};
 use crate::pixel::edges::{self, EdgeRows, Kernel};
 use crate::pixel::foreground::{Estimate, EstimateRows};
-use crate::pixel::guided::{Columns, GuideRows, Spread, Upsampler};
+use crate::pixel::guided::{Columns, Spread, Upsampler};
 use crate::pixel::rows::{
-    ChromaSums, Guide, Planes, RgbToYuv, YuvToRgb, average, frame_row, over_colour, over_row,
-    premultiply, split_chroma, split_pairs_half, write_luma, write_row,
+    ChromaSums, Planes, RgbToYuv, YuvToRgb, average, frame_row, over_colour, over_row, premultiply,
+    split_chroma, split_pairs_half, write_luma, write_row,
 };
 use crate::pixel::scale::{Placement, Scaler};
 use crate::pixel::smooth::Smoother;
@@ -35,7 +35,6 @@ fn reduced((width, height): (u32, u32), side: u32) -> (usize, usize) {
 struct Strip {
     planes: Planes,
     behind: Planes,
-    guide: Vec<f32>,
     spread: Spread,
     edges: EdgeRows,
     estimate: EstimateRows,
@@ -321,7 +320,6 @@ impl Renderer {
         for strip in &mut strips {
             strip.planes.resize(width);
             strip.behind.resize(width);
-            strip.guide.resize(width, 0.0);
             strip.spread.begin(width);
             strip.blurred.begin();
             strip.estimate.begin();
@@ -351,17 +349,12 @@ impl Renderer {
         };
 
         // Where nothing is scaled there is nothing to refine: the network saw every pixel.
-        let guide = (self.options.refine == Refine::Guided && size != geometry.frame)
-            .then(|| Guide::new(frame));
-        let luma = guide.map(|guide| {
-            move |y: usize, row: &mut [f32]| {
-                guide.rgb(&picture[y * size.0 * 3..][..size.0 * 3], row)
-            }
-        });
-        let luma: Option<GuideRows<'_>> = luma.as_ref().map(|fill| fill as _);
+        let refines = self.options.refine == Refine::Guided && size != geometry.frame;
+        let guide = refines.then_some(picture);
         let colours = Colours::of(&self.options, out.format());
         let full = geometry.frame;
-        self.upsampler.prepare(&mut strips, alpha, luma, size, full);
+        self.upsampler
+            .prepare(&mut strips, alpha, guide, size, full);
         let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
         colours.prepare(
             &mut strips,
@@ -373,18 +366,19 @@ impl Renderer {
         self.smoother = smoother;
 
         self.alpha.resize(width * height, 0);
-        let upsampler = &self.upsampler;
+        let (upsampler, yuv) = (&self.upsampler, YuvToRgb::new(frame.colorimetry()));
         let rows = Grid {
             data: &mut self.alpha,
             width,
         };
         bands::each(&mut strips, rows, &|strip: &mut Strip, band, first| {
+            let Strip { planes, spread, .. } = strip;
             for (y, row) in (first..).zip(band.data.chunks_exact_mut(width)) {
-                let luma = guide.map(|guide| {
-                    guide.frame(frame, y, &mut strip.guide);
-                    strip.guide.as_slice()
+                let guide = upsampler.needs_guide(y).then(|| {
+                    frame_row(frame, yuv, y, planes);
+                    [&*planes.r, &*planes.g, &*planes.b]
                 });
-                upsampler.row(y, luma, &mut strip.spread, row);
+                upsampler.row(y, guide, spread, row);
             }
         });
 

@@ -1,7 +1,7 @@
 """`lite`: the small matting network for CPUs.
 
-Dense 3×3 convolutions at a quarter of the resolution and below, the picture brought in by pixel-unshuffle and the alpha
-out by pixel-shuffle: on a CPU this shape runs and trains several times faster, for the same number of operations, than
+Dense 3×3 convolutions at a quarter of the resolution and below, the picture brought in by patches of 4×4 pixels and the
+alpha out by pixel-shuffle: on a CPU this shape runs and trains several times faster, for the same number of operations, than
 the thin depthwise layers of mobile networks. Every normalisation is a BatchNorm, folded into its convolution by `fold`.
 
 The stages are those of the family: `matte` (encode, read the bank, decode) and `value`. It has no object memory, so there
@@ -49,7 +49,8 @@ class ConvNorm(nn.Module):
 
     def __init__(self, cin: int, cout: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, bias=False)
+        # Patches, which do not overlap, need no padding.
+        self.conv = nn.Conv2d(cin, cout, kernel, stride, 0 if kernel == stride else kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(cout)
         self.relu = relu
 
@@ -88,13 +89,9 @@ class Features(NamedTuple):
     f16: Tensor
 
 
-def unshuffle_frame(frame: Tensor) -> Tensor:
-    """Bytes `[B, H, W, 3]` to `[B, 48, H/4, W/4]`, still 0 … 255, float32: the bytes are moved before they grow."""
-    b, height, width = frame.shape[0], frame.shape[1], frame.shape[2]
-    # Two transpositions of one axis each: runtimes do these four times faster than the one of five axes.
-    x = frame.reshape(b, height // 4, 4, width // 4, 12).permute(0, 1, 3, 2, 4)
-    x = x.reshape(b, (height // 4) * (width // 4), 48).permute(0, 2, 1)
-    return x.reshape(b, 48, height // 4, width // 4).to(torch.float32)
+def unshuffle_alpha(alpha: Tensor) -> Tensor:
+    """`pixel_unshuffle(alpha, 4)`, as a convolution: runtimes do it in half the time, in the layout that they want next."""
+    return F.conv2d(alpha, torch.eye(16, dtype=alpha.dtype, device=alpha.device).reshape(16, 1, 4, 4), stride=4)
 
 
 class Lite(nn.Module):
@@ -102,7 +99,7 @@ class Lite(nn.Module):
         super().__init__()
         self.config = c = config
         # Picture.
-        self.stem = ConvNorm(48, c.c4)
+        self.stem = ConvNorm(3, c.c4, 4, stride=4)
         self.enc4 = ConvNorm(c.c4, c.c4)
         self.down8 = ConvNorm(c.c4, c.c8, stride=2)
         self.enc8 = Residual(c.c8)
@@ -131,9 +128,13 @@ class Lite(nn.Module):
 
     # --- parts ---
 
-    def encode(self, pixels: Tensor) -> Features:
-        """`pixels`: a frame from `unshuffle_frame`, `[B, 48, H/4, W/4]`, 0 … 255."""
-        f4 = self.enc4(self.stem(pixels * (1 / 255)))
+    def encode(self, image: Tensor) -> Features:
+        """Features of a picture `[B, 3, H, W]`, 0 … 1."""
+        return self.features(self.stem(image))
+
+    def features(self, patches: Tensor) -> Features:
+        """Features from the output of the stem."""
+        f4 = self.enc4(patches)
         f8 = self.enc8(self.down8(f4))
         return Features(f4, f8, self.enc16(self.down16(f8)))
 
@@ -152,7 +153,7 @@ class Lite(nn.Module):
 
     def value(self, f16: Tensor, alpha: Tensor) -> Tensor:
         """Value of a frame with this alpha, `[B, CV, h, w]`."""
-        x = self.alpha16(self.alpha8(F.pixel_unshuffle(alpha, 4)))
+        x = self.alpha16(self.alpha8(unshuffle_alpha(alpha)))
         return self.value16(self.join(torch.cat([x, f16], 1)))
 
 
@@ -168,9 +169,13 @@ class Matte(nn.Module):
     def __init__(self, net: Lite) -> None:
         super().__init__()
         self.net = net
+        # Takes bytes: that saves a pass over the picture.
+        self.stem = copy.deepcopy(net.stem)
+        with torch.no_grad():
+            self.stem.conv.weight /= 255
 
     def forward(self, frame, bank_keys, bank_values, last_alpha, last_value, gate, prior):
-        features = self.net.encode(unshuffle_frame(frame))
+        features = self.net.features(self.stem(frame.permute(0, 3, 1, 2).to(torch.float32)))
         rows, queries = self.net.rows(features.f16)
         seen = read(queries[0], bank_keys, bank_values, features.f16)
         seen = gate * seen + (1 - gate) * last_value

@@ -25,11 +25,9 @@ from .data import Loader, read_folder, STRIDE
 from .losses import laplacian, pull, temporal
 
 
-def to_pixels(frames: Tensor) -> Tensor:
-    """`[B, T, 3, H, W]` bytes to what `Lite.encode` takes, the batch being B·T; channels in the order (dy, dx, colour)."""
-    b, t, c, height, width = frames.shape
-    x = frames.reshape(b * t, c, height // 4, 4, width // 4, 4).permute(0, 3, 5, 1, 2, 4)
-    return x.reshape(b * t, 48, height // 4, width // 4).float()
+def to_image(frames: Tensor) -> Tensor:
+    """`[B, T, 3, H, W]` bytes to what `Lite.encode` takes, the batch being B·T."""
+    return frames.flatten(0, 1).float() / 255
 
 
 def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: int, slots: int = 4,
@@ -43,7 +41,7 @@ def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: i
     damaged), as if everything between the first frame and it had been followed. The result then has no second frame.
     """
     b, t = frames.shape[:2]
-    every = net.encode(to_pixels(frames))
+    every = net.encode(to_image(frames))
     per_frame = [Features(*(f.unflatten(0, (b, t))[:, i] for f in every)) for i in range(t)]
     out = []
 
