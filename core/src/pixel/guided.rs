@@ -335,8 +335,7 @@ fn at(rows: &[&[f32]; MOMENTS], i: usize) -> [f32; MOMENTS] {
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
 fn fit(
     sums: &[f32],
-    width: usize,
-    rows: usize,
+    (width, rows): (usize, usize),
     columns: Range<usize>,
     red: &mut [f32],
     green: &mut [f32],
@@ -517,8 +516,7 @@ impl Upsampler {
                     let at = RADIUS + run.start..;
                     fit(
                         sums,
-                        width,
-                        near.len(),
+                        (width, near.len()),
                         run,
                         &mut red[at.clone()],
                         &mut green[at.clone()],
