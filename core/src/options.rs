@@ -104,7 +104,8 @@ pub struct Options {
     /// Use the person segmentation of every frame as a hint, where the package takes one and the segmentation is
     /// there.
     pub prior: bool,
-    /// Threads of the CPU backend, 0 to 256; 0 takes one for every core.
+    /// Threads of the CPU backend, 0 to 256. 0 takes the pool that all engines of the process share, with a thread for
+    /// every core; any other number gives this engine threads of its own.
     pub threads: u32,
     /// Which GPU the network runs on, 0 to 63, as CUDA counts them. Other backends ignore it.
     pub device: u32,

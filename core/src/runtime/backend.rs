@@ -152,12 +152,8 @@ fn not_found(reason: &str) -> Error {
     }
 }
 
-/// How long a thread of a session looks out for the next operator before it sleeps, microseconds. Operators of small
-/// networks take less time than waking a thread: without this a tenth of a frame is lost (measured on two cores with
-/// `lite`). Without the limit the threads of the sessions of one frame spin against each other and against the decoder.
-const SPIN_US: &str = "100";
-
-/// Threads for what providers leave to the CPU, one pool for the process.
+/// Threads that all sessions of the process share: one for every core. With pools of their own the sessions of one frame
+/// would keep spinning against each other. Here nothing spins: the cores are also the decoder's and the encoder's.
 fn thread_pool() -> ort::Result<GlobalThreadPoolOptions> {
     GlobalThreadPoolOptions::default()
         .with_intra_threads(cores())?
@@ -215,7 +211,7 @@ pub(crate) enum Role {
     Segmentation,
 }
 
-/// Opens sessions on one backend. 0 threads stand for one for every core.
+/// Opens sessions on one backend. 0 threads stand for the pool that all share.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     environment: Environment,
@@ -259,7 +255,12 @@ impl Engine {
                 format!("{}, device {}", self.backend.name(), self.device)
             }
             _ => {
-                format!("{}, {} threads", self.backend.name(), self.cpu_threads())
+                let threads = if self.threads == 0 {
+                    cores()
+                } else {
+                    self.threads
+                };
+                format!("{}, {threads} threads", self.backend.name())
             }
         }
     }
@@ -329,21 +330,15 @@ impl Engine {
     }
 
     fn cpu(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
-        builder
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_independent_thread_pool()?
-            .with_intra_threads(self.cpu_threads())?
-            .with_intra_op_spinning(true)?
-            .with_config_entry("session.intra_op.spin_duration_us", SPIN_US)?
-            .with_flush_to_zero()
-            .map_err(Into::into)
-    }
-
-    fn cpu_threads(&self) -> usize {
-        match self.threads {
-            0 => cores(),
-            threads => threads,
+        let builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
+        if self.threads == 0 {
+            return Ok(builder);
         }
+        Ok(builder
+            .with_independent_thread_pool()?
+            .with_intra_threads(self.threads)?
+            .with_intra_op_spinning(false)?
+            .with_flush_to_zero()?)
     }
 
     fn provider(
@@ -379,7 +374,11 @@ impl Engine {
                 // bear.
                 let config = format!(
                     r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"f32","INFERENCE_NUM_THREADS":"{}"}}}}"#,
-                    self.cpu_threads()
+                    if self.threads == 0 {
+                        cores()
+                    } else {
+                        self.threads
+                    }
                 );
                 let devices = self.environment.devices().filter(is_openvino_cpu);
                 builder.with_devices(devices, Some(&[("load_config".to_owned(), config)]))?

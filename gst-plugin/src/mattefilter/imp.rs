@@ -91,7 +91,8 @@ pub struct MatteFilter {
         minimum = range("max_references").0, maximum = highest("max_references"),
         default = Settings::default().max_references, mutable_playing)]
     #[property(name = "threads", get, set, type = u32, member = threads, nick = "Threads",
-        blurb = "Threads of the CPU execution provider (0: as many as there are cores). Set while playing, the engine is opened anew, as for model",
+        blurb = "Threads of the CPU execution provider (0: as many as there are cores, shared by all elements of the \
+        process). Set while playing, the engine is opened anew, as for model",
         minimum = range("threads").0, maximum = highest("threads"), default = Settings::default().threads,
         mutable_playing)]
     #[property(name = "device", get, set, type = u32, member = device, nick = "Device",
