@@ -76,9 +76,8 @@ pub enum Background {
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.
 ///
 /// The graphs are opened for `working_size`, `memory_frames`, `max_references`, `threads`, `device` and
-/// `model_cache_dir`; all else may change from
-/// frame to frame. From `refine` to `temporal_smoothing` they concern only the drawing of a matte: a
-/// [`Renderer`](crate::Renderer) reads those alone.
+/// `model_cache_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they concern only
+/// the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Width and height at which the network sees the frame, pixels, from 16 to the package's limit. The frame is
@@ -110,7 +109,7 @@ pub struct Options {
     /// Which GPU the network runs on, 0 to 63, as CUDA counts them. Other backends ignore it.
     pub device: u32,
     /// Folder for the engines that TensorRT builds, which takes minutes the first time. Default: `engines` in
-    /// [`cache_dir`](crate::paths::cache_dir).
+    /// [`cache_dir`](crate::runtime::paths::cache_dir).
     pub model_cache_dir: Option<Arc<Path>>,
     /// How the matte gets to the size of the frame.
     pub refine: Refine,
