@@ -409,8 +409,17 @@ impl Network {
     }
 }
 
-/// What the tensor `frame` shows, without the padding.
-fn working_picture<'a>(rgb: &'a [u8], geometry: &Geometry) -> Result<Frame<'a>> {
+/// What the person segmentation is to look at: where the working size holds enough, the picture that was scaled to it
+/// (`rgb`, padded), which saves a second pass over the frame.
+fn for_segmentation<'a>(
+    segmenter: &Segmenter,
+    frame: &Frame<'a>,
+    rgb: &'a [u8],
+    geometry: &Geometry,
+) -> Result<Frame<'a>> {
+    if !segmenter.is_served_by(geometry.size) {
+        return Ok(*frame);
+    }
     let (width, height) = geometry.size;
     let stride = geometry.padded.0 * 3;
     let start = geometry.offset.1 * stride + geometry.offset.0 * 3;
@@ -950,14 +959,19 @@ impl Matter {
         Ok(mask)
     }
 
-    /// Brings a frame that a mask belongs to, and its hint, before the network.
-    fn look_at(&mut self, frame: &Frame<'_>) -> Result<()> {
+    /// Brings a frame before the network.
+    fn scale(&mut self, frame: &Frame<'_>) -> Result<()> {
         preprocess(
             &mut self.scaler,
             frame,
             &self.geometry,
             &mut self.network.frame,
-        )?;
+        )
+    }
+
+    /// Brings a frame that a mask belongs to, and its hint, before the network.
+    fn look_at(&mut self, frame: &Frame<'_>) -> Result<()> {
+        self.scale(frame)?;
         self.prepare_prior(frame, 0)
     }
 
@@ -974,11 +988,8 @@ impl Matter {
                 }
                 self.network.prior_age = None;
                 let start = Instant::now();
-                // Where the working size holds enough, it saves a second pass over the frame.
-                let small = match segmenter.is_served_by(self.geometry.size) {
-                    true => working_picture(self.network.frame.host_view(), &self.geometry)?,
-                    false => *frame,
-                };
+                let scaled = self.network.frame.host_view();
+                let small = for_segmentation(segmenter, frame, scaled, &self.geometry)?;
                 segmenter.prior(&mut self.scaler, &small, &self.geometry, prior)?;
                 self.network.prior_age = Some(0);
                 self.stats.record(Stage::Prior, start);
@@ -1083,12 +1094,7 @@ impl Matter {
             },
         };
         let start = Instant::now();
-        preprocess(
-            &mut self.scaler,
-            frame,
-            &self.geometry,
-            &mut self.network.frame,
-        )?;
+        self.scale(frame)?;
         self.stats.record(Stage::Preprocess, start);
         let mut report = FrameReport::of(MatteState::Matted);
         report.scene_cut = self.sees_a_cut();
@@ -1205,10 +1211,8 @@ impl Matter {
                 let Some((_, tensor)) = &mut self.persons else {
                     return Ok(None);
                 };
-                let small = match segmenter.is_served_by(self.geometry.size) {
-                    true => working_picture(network.frame.host_view(), &self.geometry)?,
-                    false => *frame,
-                };
+                let scaled = network.frame.host_view();
+                let small = for_segmentation(segmenter, frame, scaled, &self.geometry)?;
                 segmenter.prior(&mut self.scaler, &small, &self.geometry, tensor)?;
                 &*tensor
             }

@@ -404,6 +404,11 @@ impl Live {
         }
     }
 
+    /// Blocks of row `y` that have to be drawn with what was fitted.
+    fn draws(&self, y: usize) -> &[bool] {
+        &self.draw[y * self.blocks..][..self.blocks]
+    }
+
     /// Runs of blocks that are alive, as columns.
     fn runs<F: Fn(usize) -> bool>(
         &self,
@@ -489,11 +494,8 @@ impl Upsampler {
                 let blocks = y * live.blocks..(y + 1) * live.blocks;
                 let near = y.saturating_sub(RADIUS)..(y + RADIUS + 1).min(height);
                 // A row is asked for by those around it, and by those around the one above.
-                let asked = y.saturating_sub(RADIUS + 1)..near.end;
-                let drawn = asked
-                    .into_iter()
-                    .any(|y| live.draw[y * live.blocks..][..live.blocks].contains(&true));
-                if !drawn {
+                let mut asked = y.saturating_sub(RADIUS + 1)..near.end;
+                if !asked.any(|y| live.draws(y).contains(&true)) {
                     continue;
                 }
                 let [red, green, blue, rest, _] = padded;
@@ -539,8 +541,7 @@ impl Upsampler {
     /// Whether a full-size row is drawn with the guide's.
     pub(crate) fn needs_guide(&self, y: usize) -> bool {
         let (upper, _) = position(y, self.low.1, self.full.1);
-        let blocks = self.live.blocks;
-        self.guided && self.live.draw[upper * blocks..][..blocks].contains(&true)
+        self.guided && self.live.draws(upper).contains(&true)
     }
 
     /// Makes a row of a and b at full width, unless it is held.
@@ -560,9 +561,8 @@ impl Upsampler {
             return;
         }
         let near = row.saturating_sub(RADIUS)..(row + RADIUS + 1).min(height);
-        let draws = |row: usize| &self.live.draw[row * self.live.blocks..][..self.live.blocks];
         // It serves the full-size rows below it and above it.
-        let (below, above) = (draws(row), draws(row.saturating_sub(1)));
+        let (below, above) = (self.live.draws(row), self.live.draws(row.saturating_sub(1)));
         for run in self.live.runs(|k| below[k] || above[k], width) {
             // The last column is between this run and the next one.
             let reach = run.start..(run.end + 1).min(width);
@@ -603,8 +603,8 @@ impl Upsampler {
             apply_plain(&up[3], &down[3], weight, out);
             return;
         }
-        let blocks = upper * self.live.blocks..(upper + 1) * self.live.blocks;
-        let (alive, lowest) = (&self.live.draw[blocks.clone()], &self.live.lowest[blocks]);
+        let alive = self.live.draws(upper);
+        let lowest = &self.live.lowest[upper * alive.len()..][..alive.len()];
         let at = |k: usize| self.starts[k]..self.starts[k + 1];
         for (k, alive) in alive.iter().enumerate() {
             if !alive || guide.is_none() {
