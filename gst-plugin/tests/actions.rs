@@ -321,6 +321,73 @@ fn further_targets_are_followed_and_shown_together_or_one_alone() {
     }
 }
 
+#[test]
+fn references_and_further_targets_are_taken_over_by_another_model() {
+    if !ready() {
+        return;
+    }
+    for mode in ["aligned", "low"] {
+        let (mut filter, info) = seeded(&[("max-references", "2"), ("latency-mode", mode)]);
+        let element = filter.element();
+        let none: Option<gst::Sample> = None;
+        let mask = mask_sample(SIZE, 255);
+        let other = self::info(VideoFormat::I420, (128, 96));
+        let frame = sample(&other, vec![90; other.size()]);
+        let first = element.emit_by_name::<u64>("add-reference", &[&mask, &none]);
+        let second = element.emit_by_name::<u64>("add-reference", &[&mask, &frame]);
+        let target = element.emit_by_name::<u64>("add-target", &[&mask]);
+        let mut t = 0;
+        let mut push = || {
+            t += 1;
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            first_pixel(&filter.push(plain(&info, PICTURE, t)))[3]
+        };
+        assert!((0..1000).any(|_| push() == 80), "{mode}: both are followed");
+        let model = SlowModel::new();
+        element.set_property("model", model.location());
+        for _ in 0..5 {
+            assert_eq!(push(), 80, "{mode}: the old ones go on");
+        }
+        model.release();
+        let bus = filter_bus(&element);
+        let renewed = (0..3000)
+            .find_map(|_| {
+                assert_eq!(push(), 80, "{mode}: no frame goes without one of them");
+                element_messages(&bus, "matte-target")
+                    .into_iter()
+                    .find(|m| {
+                        assert_ne!(m.get::<&str>("state"), Ok("removed"), "{mode}");
+                        m.get::<&str>("state") == Ok("renewed")
+                    })
+            })
+            .expect("the other target gets an engine of the new model");
+        assert_eq!(renewed.get("id"), Ok(target));
+        for _ in 0..20 {
+            assert_eq!(push(), 80, "{mode}: by the new engines");
+        }
+        assert_eq!(numbers(&element, "targets"), [target], "{mode}");
+        assert_eq!(references(&element), [first, second], "{mode}");
+
+        // They are in the memory of the new engine: there is no room for another one until one is removed.
+        let full = |push: &mut dyn FnMut() -> u8| {
+            element.emit_by_name::<u64>("add-reference", &[&mask, &none]);
+            for _ in 0..20 {
+                push();
+            }
+            let warned = warnings(&bus).join("\n");
+            assert!(
+                warned.is_empty() || warned.contains("all 2 reference slots are taken"),
+                "{mode}: {warned}"
+            );
+            !warned.is_empty()
+        };
+        assert!(full(&mut push), "{mode}");
+        assert!(element.emit_by_name::<bool>("remove-reference", &[&first]));
+        assert!(!full(&mut push), "{mode}");
+        assert_eq!(errors(&bus), [""; 0]);
+    }
+}
+
 fn filter_bus(element: &gst::Element) -> gst::Bus {
     element.bus().unwrap()
 }

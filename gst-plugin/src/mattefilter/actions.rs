@@ -94,6 +94,13 @@ pub(super) fn converted(
     convert(&frame, into)
 }
 
+/// A copy to keep: the original may belong to a pool that waits for it.
+pub(super) fn kept(buffer: &gst::BufferRef, info: &VideoInfo) -> Result<gst::Sample, String> {
+    let copy = buffer.copy_deep().map_err(|e| e.to_string())?;
+    let caps = info.to_caps().map_err(|e| e.to_string())?;
+    Ok(gst::Sample::builder().buffer(&copy).caps(&caps).build())
+}
+
 fn convert(
     frame: &VideoFrame<gst_video::video_frame::Readable>,
     into: &VideoInfo,

@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 
 use gst_video::VideoFrame;
 use matte_core::{
-    Backend, Error, Frame, Matte, MatteState, Matter, ModelSet, Options, ReferenceId, Repair,
-    SeedMode,
+    Backend, Error, Frame, Matte, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut,
+    ReferenceId, Renderer, Repair, SeedMode,
 };
 
-use super::actions::{Action, OwnedMask, converted};
-use super::frames::{Stream, input};
+use super::actions::{Action, OwnedMask, converted, kept};
+use super::frames::{Picture, Stream, input};
 
 /// The worker panicked, and the engine with it.
 #[derive(Debug)]
@@ -31,7 +31,10 @@ pub(super) enum News {
     ReferencesGone,
     ReferenceFailed(u64, String),
     TargetAdded(u64),
+    /// It is followed by an engine of the model in use.
+    TargetRenewed(u64),
     TargetRemoved(u64),
+    TargetsGone,
     TargetFailed(u64, String),
     Warning(String),
     /// A person is to be found, but there is nothing that finds one.
@@ -49,6 +52,9 @@ pub(super) struct Orders {
     /// No frame may be lost while an engine for another target is opened.
     pub(super) waits: bool,
 }
+
+/// How a target was named that was taken over from the engine before.
+pub(super) const CARRIED: &str = "carried";
 
 /// Number of the target that the properties and the seeding signals name; others count on from here.
 pub(super) const FIRST_TARGET: u64 = 1;
@@ -69,8 +75,9 @@ pub(super) struct Unit {
     pub(super) matter: Matter,
     /// Matte of the last frame.
     pub(super) matte: Matte,
-    /// References by the names that the application knows.
-    references: Vec<(u64, ReferenceId)>,
+    references: Vec<Reference>,
+    /// References of the engine before, to be remembered as soon as its target is known here.
+    inherited: Vec<Reference>,
     /// Targets beside the first.
     others: Vec<Other>,
     /// Engines for others, which are being opened.
@@ -82,18 +89,41 @@ pub(super) struct Unit {
     remember: bool,
 }
 
+/// A frame that is remembered for good, by the name that the application knows, and what it takes to remember it once
+/// more in another engine.
+struct Reference {
+    id: u64,
+    handle: ReferenceId,
+    mask: OwnedMask,
+    frame: gst::Sample,
+}
+
 /// A target beside the first, with an engine and a memory of its own.
 struct Other {
     id: u64,
     matter: Matter,
     matte: Matte,
     failing: bool,
+    renewal: Renewal,
+}
+
+/// Whether an engine is one of the model before, in whose place another is to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    /// It is as the first target's.
+    None,
+    Due,
+    /// Another is being opened, or could not be.
+    Begun,
 }
 
 /// An engine that is being opened for another target.
 struct Opening {
     id: u64,
-    mask: OwnedMask,
+    /// What names the target; none where one that is followed already gets another engine.
+    mask: Option<OwnedMask>,
+    /// What becomes of the engine that is being opened.
+    renewal: Renewal,
     /// Dropping it waits: ONNX Runtime must not be at work when the program ends.
     thread: Option<JoinHandle<Result<Matter, Error>>>,
 }
@@ -114,9 +144,25 @@ impl Unit {
             matter,
             matte: Matte::new(),
             references: Vec::new(),
+            inherited: Vec::new(),
             others: Vec::new(),
             opening: Vec::new(),
             remember: false,
+        }
+    }
+
+    /// Takes over the references and the other targets of the engine whose place this one takes. Other targets are
+    /// followed by their engines until new ones are open.
+    pub(super) fn take_over(&mut self, before: &mut Self) {
+        self.inherited = std::mem::take(&mut before.references);
+        self.inherited.append(&mut before.inherited);
+        self.others = std::mem::take(&mut before.others);
+        self.opening = std::mem::take(&mut before.opening);
+        for other in &mut self.others {
+            other.renewal = Renewal::Due;
+        }
+        for opening in &mut self.opening {
+            opening.renewal = Renewal::Due;
         }
     }
 
@@ -135,8 +181,13 @@ impl Unit {
 
     /// Names of the targets beside the first.
     pub(super) fn others(&self) -> impl Iterator<Item = u64> + '_ {
-        let opening = self.opening.iter().map(|opening| opening.id);
+        let new = self.opening.iter().filter(|opening| opening.mask.is_some());
+        let opening = new.map(|opening| opening.id);
         self.others.iter().map(|other| other.id).chain(opening)
+    }
+
+    pub(super) fn has_references(&self) -> bool {
+        !(self.references.is_empty() && self.inherited.is_empty())
     }
 
     /// Does what is asked for, and predicts the matte of a frame.
@@ -146,26 +197,29 @@ impl Unit {
     /// reason would be easy to miss.
     pub(super) fn step(
         &mut self,
-        frame: &Frame<'_>,
+        picture: &Picture<'_>,
         stream: &Stream,
         orders: &mut Orders,
         news: &mut Vec<News>,
     ) -> Result<Shown, Error> {
+        let frame = &picture.view;
         self.remember = false;
         if let Some(options) = orders.options.take() {
             let of_others = of_other(&options);
             let all = self
                 .others
                 .iter_mut()
+                .filter(|other| other.renewal == Renewal::None)
                 .try_for_each(|other| other.matter.set_options(of_others.clone()));
             if let Err(e) = all.and_then(|()| self.matter.set_options(options)) {
                 news.push(News::Warning(e.to_string()));
             }
         }
+        self.remember_inherited(stream, news);
         let mut seeded_by = None;
         let mut corrected = false;
         for action in orders.actions.drain(..) {
-            match self.act(action, frame, stream, news) {
+            match self.act(action, picture, stream, news) {
                 Ok(Acted::Seeds(how)) => seeded_by = Some(how),
                 Ok(Acted::Corrected) => corrected = true,
                 Ok(Acted::Done) => {}
@@ -181,7 +235,8 @@ impl Unit {
         } else {
             self.first(frame, seeded_by, news)?
         };
-        self.take_opened(orders.waits, news);
+        self.take_opened(frame, orders.waits, news);
+        self.renew_outdated(news);
         if self.others.is_empty() && orders.show == 0 {
             return Ok(first);
         }
@@ -218,8 +273,12 @@ impl Unit {
             news.push(News::Drift(repair));
         }
         if report.matte == MatteState::Seeded {
-            if !self.references.is_empty() {
-                self.references.clear();
+            let had_references = self.has_references();
+            if seeded_by != Some(CARRIED) {
+                self.inherited.clear();
+            }
+            self.references.clear();
+            if had_references && !self.has_references() {
                 news.push(News::ReferencesGone);
             }
             news.push(News::Seeded(seeded_by.unwrap_or("automatic")));
@@ -239,7 +298,7 @@ impl Unit {
     }
 
     /// Puts engines that have been opened for other targets in place.
-    fn take_opened(&mut self, waits: bool, news: &mut Vec<News>) {
+    fn take_opened(&mut self, frame: &Frame<'_>, waits: bool, news: &mut Vec<News>) {
         let mut i = 0;
         while i < self.opening.len() {
             let ready =
@@ -254,21 +313,93 @@ impl Unit {
                 Some(Ok(opened)) => opened.map_err(|e| e.to_string()),
                 _ => Err("the engine panicked while it was opened".to_owned()),
             };
+            let followed = self.others.iter_mut().find(|other| other.id == id);
+            let mask = match (&opening.mask, &followed) {
+                (Some(mask), _) => Some(mask.clone()),
+                // It comes too late: yet another is due.
+                (None, _) if opening.renewal == Renewal::Due => continue,
+                (None, Some(other)) => as_mask(&other.matter, &other.matte, frame),
+                // It has been removed meanwhile.
+                (None, None) => continue,
+            };
             let seeded = opened.and_then(|mut matter| {
-                matter.queue_seed(&opening.mask.view().map_err(|e| e.to_string())?);
+                let mask = mask.ok_or("there is no matte to go on from")?;
+                if opening.renewal == Renewal::None {
+                    // They may have changed since.
+                    let options = of_other(self.matter.options());
+                    matter.set_options(options).map_err(|e| e.to_string())?;
+                }
+                matter.queue_seed(&mask.view().map_err(|e| e.to_string())?);
                 Ok(matter)
             });
-            match seeded {
-                Ok(matter) => {
+            match (seeded, followed) {
+                (Ok(matter), Some(other)) => {
+                    (other.matter, other.failing) = (matter, false);
+                    other.renewal = opening.renewal;
+                    news.push(News::TargetRenewed(id));
+                }
+                (Ok(matter), None) => {
                     self.others.push(Other {
                         id,
                         matter,
                         matte: Matte::new(),
                         failing: false,
+                        renewal: opening.renewal,
                     });
                     news.push(News::TargetAdded(id));
                 }
-                Err(reason) => news.push(News::TargetFailed(id, reason)),
+                (Err(reason), Some(_)) => news.push(News::Warning(format!(
+                    "target {id} is followed by the engine before: {reason}"
+                ))),
+                (Err(reason), None) => news.push(News::TargetFailed(id, reason)),
+            }
+        }
+    }
+
+    /// Opens engines for targets that are followed by those of a model before.
+    fn renew_outdated(&mut self, news: &mut Vec<News>) {
+        for i in 0..self.others.len() {
+            let other = &mut self.others[i];
+            if other.renewal == Renewal::Due && !other.matte.is_empty() {
+                other.renewal = Renewal::Begun;
+                let id = other.id;
+                if let Err(reason) = self.open_other(id, None) {
+                    news.push(News::Warning(reason));
+                }
+            }
+        }
+    }
+
+    /// Begins to open an engine for another target.
+    fn open_other(&mut self, id: u64, mask: Option<OwnedMask>) -> Result<(), String> {
+        let (models, backend) = (self.models.clone(), self.backend);
+        let options = of_other(self.matter.options());
+        let size = self.matter.frame_size();
+        let thread = std::thread::Builder::new()
+            .name("matte-target".to_owned())
+            .spawn(move || Matter::open(&models, backend, options, size))
+            .map_err(|e| format!("no thread for target {id}: {e}"))?;
+        self.opening.push(Opening {
+            id,
+            mask,
+            renewal: Renewal::None,
+            thread: Some(thread),
+        });
+        Ok(())
+    }
+
+    /// Remembers the references of the engine before, once the target is known.
+    fn remember_inherited(&mut self, stream: &Stream, news: &mut Vec<News>) {
+        if !self.matter.is_seeded() {
+            return;
+        }
+        for mut reference in std::mem::take(&mut self.inherited) {
+            match self.add_sample(&reference.mask, &reference.frame, stream) {
+                Ok((handle, _)) => {
+                    reference.handle = handle;
+                    self.references.push(reference);
+                }
+                Err(reason) => news.push(News::ReferenceFailed(reference.id, reason)),
             }
         }
     }
@@ -322,10 +453,11 @@ impl Unit {
     fn act(
         &mut self,
         action: Action,
-        frame: &Frame<'_>,
+        picture: &Picture<'_>,
         stream: &Stream,
         news: &mut Vec<News>,
     ) -> Result<Acted, String> {
+        let frame = &picture.view;
         match action {
             Action::Seed { mask, how } => {
                 let view = mask.view().map_err(|e| e.to_string())?;
@@ -358,9 +490,18 @@ impl Unit {
                 mask,
                 frame: given,
             } => {
-                match self.add_reference(&mask, given.as_ref(), frame, stream) {
-                    Ok(reference) => {
-                        self.references.push((id, reference));
+                let added = match given {
+                    None => self.add_picture(&mask, picture, stream),
+                    Some(sample) => self.add_sample(&mask, &sample, stream),
+                };
+                match added {
+                    Ok((handle, frame)) => {
+                        self.references.push(Reference {
+                            id,
+                            handle,
+                            mask,
+                            frame,
+                        });
                         news.push(News::ReferenceAdded(id));
                     }
                     Err(reason) => news.push(News::ReferenceFailed(id, reason)),
@@ -368,29 +509,23 @@ impl Unit {
                 Ok(Acted::Done)
             }
             Action::RemoveReference { id } => {
-                let Some(at) = self.references.iter().position(|(known, _)| *known == id) else {
-                    return Err(format!("there is no reference {id}"));
-                };
-                let (_, reference) = self.references.remove(at);
-                self.matter
-                    .remove_reference(reference)
-                    .map_err(|e| e.to_string())?;
+                let known = self.references.iter().position(|known| known.id == id);
+                let waiting = self.inherited.iter().position(|known| known.id == id);
+                match (known, waiting) {
+                    (Some(at), _) => {
+                        let reference = self.references.remove(at);
+                        self.matter
+                            .remove_reference(reference.handle)
+                            .map_err(|e| e.to_string())?;
+                    }
+                    (None, Some(at)) => drop(self.inherited.remove(at)),
+                    (None, None) => return Err(format!("there is no reference {id}")),
+                }
                 news.push(News::ReferenceRemoved(id));
                 Ok(Acted::Done)
             }
             Action::AddTarget { id, mask } => {
-                let (models, backend) = (self.models.clone(), self.backend);
-                let options = of_other(self.matter.options());
-                let size = self.matter.frame_size();
-                let thread = std::thread::Builder::new()
-                    .name("matte-target".to_owned())
-                    .spawn(move || Matter::open(&models, backend, options, size))
-                    .map_err(|e| format!("no thread for target {id}: {e}"))?;
-                self.opening.push(Opening {
-                    id,
-                    mask,
-                    thread: Some(thread),
-                });
+                self.open_other(id, Some(mask))?;
                 Ok(Acted::Done)
             }
             Action::RemoveTarget { id } => {
@@ -400,7 +535,7 @@ impl Unit {
                 Ok(Acted::Done)
             }
             Action::Reset | Action::NewSource => {
-                if !self.references.is_empty() {
+                if self.has_references() {
                     news.push(News::ReferencesGone);
                 }
                 let others: Vec<u64> = self.others().collect();
@@ -408,6 +543,7 @@ impl Unit {
                 self.others.clear();
                 self.opening.clear();
                 self.references.clear();
+                self.inherited.clear();
                 self.matte.clear();
                 self.matter.reset().map_err(|e| e.to_string())?;
                 Ok(Acted::Done)
@@ -415,26 +551,33 @@ impl Unit {
         }
     }
 
-    fn add_reference(
+    /// Remembers the frame at hand for good.
+    fn add_picture(
         &mut self,
         mask: &OwnedMask,
-        given: Option<&gst::Sample>,
-        frame: &Frame<'_>,
+        picture: &Picture<'_>,
         stream: &Stream,
-    ) -> Result<ReferenceId, String> {
+    ) -> Result<(ReferenceId, gst::Sample), String> {
+        let view = mask.view().map_err(|e| e.to_string())?;
+        let kept = kept(picture.buffer, &stream.info)?;
+        let added = self.matter.add_reference(&picture.view, &view);
+        Ok((added.map_err(|e| e.to_string())?, kept))
+    }
+
+    /// Remembers another frame for good.
+    fn add_sample(
+        &mut self,
+        mask: &OwnedMask,
+        sample: &gst::Sample,
+        stream: &Stream,
+    ) -> Result<(ReferenceId, gst::Sample), String> {
         let mask = mask.view().map_err(|e| e.to_string())?;
-        let Some(sample) = given else {
-            return self
-                .matter
-                .add_reference(frame, &mask)
-                .map_err(|e| e.to_string());
-        };
         let converted = converted(sample, &stream.info)?;
+        let kept = kept(converted.buffer(), &stream.info)?;
         let picture = converted.as_video_frame_ref();
         let view = input(&picture, stream).map_err(|e| e.to_string())?;
-        self.matter
-            .add_reference(&view, &mask)
-            .map_err(|e| e.to_string())
+        let added = self.matter.add_reference(&view, &mask);
+        Ok((added.map_err(|e| e.to_string())?, kept))
     }
 
     /// Brings the memory up to date with the last frame.
@@ -449,6 +592,27 @@ impl Unit {
         }
         result
     }
+}
+
+/// The newest matte as a mask for the frame at hand, for an engine that takes another's place.
+pub(super) fn as_mask(matter: &Matter, matte: &Matte, frame: &Frame<'_>) -> Option<OwnedMask> {
+    let (width, height) = frame.size();
+    let mut data = vec![0; width as usize * height as usize];
+    let mut grey = OutputMut::new(
+        OutputFormat::Gray8,
+        width,
+        height,
+        &mut data,
+        width as usize,
+    )
+    .ok()?;
+    let mut renderer = Renderer::new(matter.options()).ok()?;
+    renderer.render_newer(matte, frame, &mut grey).ok()?;
+    Some(OwnedMask::Grey {
+        width,
+        height,
+        data,
+    })
 }
 
 /// Options of the engine of another target, which only a mask names.
@@ -619,8 +783,11 @@ fn predict(unit: &mut Unit, input: Input, mail: &Mutex<Mail>) {
             )
         })?;
         let picture = frame.as_video_frame_ref();
-        let view = self::input(&picture, &stream)?;
-        unit.step(&view, &stream, &mut orders, &mut news)
+        let picture = Picture {
+            view: self::input(&picture, &stream)?,
+            buffer: frame.buffer(),
+        };
+        unit.step(&picture, &stream, &mut orders, &mut news)
             .map_err(|e| super::errors::error_message(&e))
     })();
     let mut mail = mail.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,6 +27,12 @@ impl Stream {
     }
 }
 
+/// A frame at hand, and the buffer that it lies in.
+pub(super) struct Picture<'a> {
+    pub(super) view: Frame<'a>,
+    pub(super) buffer: &'a gst::BufferRef,
+}
+
 /// Where the picture begins in a buffer that may hold more of it than the caps say.
 fn origin(
     frame: &VideoFrameRef<&gst::BufferRef>,

@@ -24,7 +24,7 @@ use super::actions::{Action, OwnedMask};
 use super::caps;
 use super::engine::{FIRST_TARGET, News};
 use super::errors::error_message;
-use super::frames::{input, output};
+use super::frames::{Picture, input, output};
 use super::latency::Latency;
 use super::loader::{Event, Loader, Waited};
 use super::properties::{
@@ -387,6 +387,7 @@ impl MatteFilter {
                     }
                 }
                 News::ReferenceFailed(id, reason) => {
+                    lock(&self.references).retain(|known| *known != id);
                     self.post_numbered(message("matte-reference"), id, "failed", Some(&reason));
                     gst::element_imp_warning!(
                         self,
@@ -398,9 +399,18 @@ impl MatteFilter {
                     lock(&self.targets).push(id);
                     self.post_numbered(message("matte-target"), id, "added", None);
                 }
+                News::TargetRenewed(id) => {
+                    self.post_numbered(message("matte-target"), id, "renewed", None);
+                }
                 News::TargetRemoved(id) => {
                     lock(&self.targets).retain(|known| *known != id);
                     self.post_numbered(message("matte-target"), id, "removed", None);
+                }
+                News::TargetsGone => {
+                    let gone = std::mem::take(&mut *lock(&self.targets));
+                    for id in gone {
+                        self.post_numbered(message("matte-target"), id, "removed", None);
+                    }
                 }
                 News::TargetFailed(id, reason) => {
                     lock(&self.targets).retain(|known| *known != id);
@@ -639,7 +649,11 @@ impl MatteFilter {
                 let stream = state.stream.clone().ok_or_else(|| {
                     gst::error_msg!(gst::CoreError::Negotiation, ("a frame before any caps"))
                 })?;
-                let frame = input(inframe, &stream)?;
+                let picture = Picture {
+                    view: input(inframe, &stream)?,
+                    buffer: inframe.buffer(),
+                };
+                let frame = &picture.view;
                 let mut output = output(outframe)?;
                 if let Some(Without::Show(policy)) = without {
                     if policy == matte_core::Policy::Error {
@@ -648,14 +662,14 @@ impl MatteFilter {
                             ("there is no engine, and on-failure is error")
                         ));
                     }
-                    return state.show(policy, &frame, &mut output);
+                    return state.show(policy, frame, &mut output);
                 }
                 // These have no picture, or a broken one: the engine must not remember it.
                 if flags.intersects(gst::BufferFlags::GAP | gst::BufferFlags::CORRUPTED) {
-                    return state.repeat(&frame, &mut output);
+                    return state.repeat(frame, &mut output);
                 }
                 state.actions.append(&mut lock(&self.actions));
-                state.process(mode, waits, held, &frame, &mut output)
+                state.process(mode, waits, held, &picture, &mut output)
             })();
             let news = state.take_news();
             drop(guard);

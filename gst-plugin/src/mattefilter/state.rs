@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use gst_video::VideoInfo;
 use matte_core::{
-    Error, Frame, MaskImage, Matte, Options, OutputFormat, OutputMut, Policy, Renderer, SeedMode,
-    Stats,
+    Error, Frame, MaskImage, Matte, Options, OutputMut, Policy, Renderer, SeedMode, Stats,
 };
 
 use super::actions::{Action, OwnedMask};
-use super::engine::{Engine, Input, Lost, News, Orders, Shown};
+use super::engine::{CARRIED, Engine, Input, Lost, News, Orders, Shown, as_mask};
 use super::errors::{error_message, lost};
-use super::frames::Stream;
+use super::frames::{Picture, Stream};
 use super::latency::Times;
 use super::loader::{Loader, Outcome, Target};
 use super::properties::{LatencyMode, Seed, Settings};
@@ -199,8 +198,11 @@ impl State {
 
     /// Frees an engine; what only it knows is told to be gone.
     fn discard(&mut self, mut engine: Engine, loader: &Loader) {
-        self.news.push(News::ReferencesGone);
-        if let Ok(unit) = engine.unit() {
+        let unit = engine.unit();
+        if unit.as_ref().is_ok_and(|unit| unit.has_references()) {
+            self.news.push(News::ReferencesGone);
+        }
+        if let Ok(unit) = unit {
             self.news.extend(unit.others().map(News::TargetRemoved));
         }
         loader.discard(Box::new(engine));
@@ -291,7 +293,10 @@ impl State {
                 return;
             }
         };
-        if let Some(old) = self.engine.replace(engine) {
+        if let Some(mut old) = self.engine.replace(engine) {
+            if let (Ok(old), Some(Ok(new))) = (old.unit(), self.engine.as_mut().map(Engine::unit)) {
+                new.take_over(old);
+            }
             self.discard(old, loader);
         } else {
             self.mask_waits |= self.mask.is_some() && self.matte.is_empty();
@@ -399,10 +404,7 @@ impl State {
                 mask: OwnedMask::Image(mask),
                 how: "mask",
             }),
-            _ if first == 0 => carried.map(|mask| Action::Seed {
-                mask,
-                how: "carried",
-            }),
+            _ if first == 0 => carried.map(|mask| Action::Seed { mask, how: CARRIED }),
             _ => None,
         };
         if let Some(seed) = seed {
@@ -425,24 +427,7 @@ impl State {
         if unit.matter.is_seeded() || self.matte.is_empty() {
             return None;
         }
-        let (width, height) = frame.size();
-        let mut data = vec![0; width as usize * height as usize];
-        let mut grey = OutputMut::new(
-            OutputFormat::Gray8,
-            width,
-            height,
-            &mut data,
-            width as usize,
-        )
-        .ok()?;
-        self.renderer
-            .render_newer(&self.matte, frame, &mut grey)
-            .ok()?;
-        Some(OwnedMask::Grey {
-            width,
-            height,
-            data,
-        })
+        as_mask(&unit.matter, &self.matte, frame)
     }
 
     /// One frame, with its own matte or with the newest one. `buffer` is the frame's.
@@ -451,12 +436,13 @@ impl State {
         mode: LatencyMode,
         waits: bool,
         buffer: Option<gst::Buffer>,
-        frame: &Frame,
+        picture: &Picture,
         output: &mut OutputMut,
     ) -> Result<(), gst::ErrorMessage> {
+        let frame = &picture.view;
         let result = match (mode, buffer) {
             (LatencyMode::Low, Some(buffer)) => self.newest(waits, buffer, frame),
-            _ => self.aligned(waits, frame),
+            _ => self.aligned(waits, picture),
         };
         match result {
             Ok(()) => {}
@@ -473,20 +459,20 @@ impl State {
         Ok(())
     }
 
-    fn aligned(&mut self, waits: bool, frame: &Frame) -> Result<(), Failure> {
+    fn aligned(&mut self, waits: bool, picture: &Picture) -> Result<(), Failure> {
         // What is still under way from the other mode.
         if let Some(engine) = &mut self.engine {
             engine.unit().map_err(Failure::Engine)?;
             engine.collect(&mut self.matte, &mut self.news);
         }
-        let carried = self.carried(frame);
+        let carried = self.carried(&picture.view);
         let mut orders = self.orders(carried, waits);
         let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) else {
             return Ok(());
         };
         let unremembered = engine.take_failure();
         let unit = engine.unit().map_err(Failure::Engine)?;
-        let shown = unit.step(frame, stream, &mut orders, &mut self.news);
+        let shown = unit.step(picture, stream, &mut orders, &mut self.news);
         if matches!(shown, Ok(Shown::Matte)) {
             std::mem::swap(&mut unit.matte, &mut self.matte);
         }
@@ -574,6 +560,7 @@ impl State {
             self.engine = None;
             self.opened = None;
             self.engine_lost = true;
+            self.news.extend([News::ReferencesGone, News::TargetsGone]);
         }
         let long = engine_is_lost || self.failures >= FAILURES;
         let may = self.not_before.is_none_or(|time| Instant::now() >= time);
