@@ -1223,6 +1223,16 @@ pub(crate) enum Value<'a> {
     Vector([f32; 4]),
 }
 
+/// Part of what is drawn, in shares of its width and height.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) from: [f32; 2],
+    pub(crate) to: [f32; 2],
+}
+
+/// libobs keeps 512 vertices for what is drawn like this; a part takes six.
+const PARTS_AT_ONCE: usize = 512 / 6;
+
 impl Effect {
     /// Reads and compiles shaders.
     ///
@@ -1249,11 +1259,57 @@ impl Effect {
     /// Draws a rectangle from the origin with a technique.
     pub(crate) fn draw(
         &self,
-        _graphics: &Graphics,
+        graphics: &Graphics,
         technique: &CStr,
         values: &[(&CStr, Value<'_>)],
         (width, height): (u32, u32),
     ) {
+        self.set(graphics, values);
+        // SAFETY: the graphics context is held.
+        unsafe {
+            while sys::gs_effect_loop(self.0.as_ptr(), technique.as_ptr()) {
+                sys::gs_draw_sprite(ptr::null_mut(), 0, width, height);
+            }
+        }
+    }
+
+    /// Draws parts of that rectangle; they are given in shares of its sides, from 0 to 1.
+    pub(crate) fn draw_parts(
+        &self,
+        graphics: &Graphics,
+        technique: &CStr,
+        values: &[(&CStr, Value<'_>)],
+        (width, height): (u32, u32),
+        parts: &[Part],
+    ) {
+        self.set(graphics, values);
+        // SAFETY: the graphics context is held, and each start has its stop.
+        unsafe {
+            while sys::gs_effect_loop(self.0.as_ptr(), technique.as_ptr()) {
+                for some in parts.chunks(PARTS_AT_ONCE) {
+                    sys::gs_render_start(false);
+                    for part in some {
+                        let ([left, top], [right, bottom]) = (part.from, part.to);
+                        for (u, v) in [
+                            (left, top),
+                            (right, top),
+                            (left, bottom),
+                            (left, bottom),
+                            (right, top),
+                            (right, bottom),
+                        ] {
+                            sys::gs_texcoord(u, v, 0);
+                            sys::gs_vertex2f(u * width as f32, v * height as f32);
+                        }
+                    }
+                    sys::gs_render_stop(sys::gs_draw_mode_GS_TRIS);
+                }
+            }
+        }
+    }
+
+    /// Sets the values that a technique takes.
+    fn set(&self, _graphics: &Graphics, values: &[(&CStr, Value<'_>)]) {
         // SAFETY: the graphics context is held; textures are borrowed until everything is drawn; OBS copies the rest.
         unsafe {
             for (name, value) in values {
@@ -1283,11 +1339,28 @@ impl Effect {
                     }
                 }
             }
-            while sys::gs_effect_loop(self.0.as_ptr(), technique.as_ptr()) {
-                sys::gs_draw_sprite(ptr::null_mut(), 0, width, height);
-            }
         }
     }
+}
+
+/// Lets the calling thread, and those that it starts, compute only where OBS leaves a core idle: what draws and encodes the
+/// stream never waits for them. A niceness is not enough, because a nice thread keeps its core for some milliseconds when
+/// another wakes up.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn step_back() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: all zero is a valid value of these integers.
+        let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
+        param.sched_priority = 0;
+        // SAFETY: on Linux 0 is the calling thread; the parameters are only read.
+        if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Whether colours are to be blended as linear light now.

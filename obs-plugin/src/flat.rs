@@ -3,6 +3,8 @@
 //! The matte goes to the GPU as bytes: 0 and 255 say "nothing" and "all of it, and so is everything near"; 1 to 254 are
 //! alpha 0 to 1. So a single sample tells the shader whether there is an edge to look at.
 
+use crate::ffi::Part;
+
 /// Pixels of the working size around a pixel that the shader looks at.
 const REACH: usize = 2;
 /// What a network calls nothing or all is rarely quite that.
@@ -15,6 +17,8 @@ pub(crate) struct Flat {
     highest: Vec<u8>,
     lowest_row: Vec<u8>,
     highest_row: Vec<u8>,
+    codes: Vec<u8>,
+    column: Vec<u8>,
 }
 
 /// Alpha of a pixel near an edge.
@@ -24,19 +28,25 @@ fn near_edge(alpha: u8) -> u8 {
 }
 
 impl Flat {
-    /// Writes the coded matte into the fourth byte of every pixel.
-    pub(crate) fn write(&mut self, alpha: &[u8], width: usize, rgba: &mut [u8]) {
+    /// Writes the coded matte into the fourth byte of every pixel, and tells which parts of it are not flat.
+    pub(crate) fn write(&mut self, alpha: &[u8], width: usize, rgba: &mut [u8], parts: &mut Parts) {
         self.windows(alpha, width);
+        self.codes.clear();
         let flags = self.lowest.iter().zip(&self.highest);
-        for ((pixel, alpha), (lowest, highest)) in rgba.chunks_exact_mut(4).zip(alpha).zip(flags) {
-            pixel[3] = if *highest <= NOISE {
+        let codes = alpha.iter().zip(flags).map(|(alpha, (lowest, highest))| {
+            if *highest <= NOISE {
                 0
             } else if *lowest >= 255 - NOISE {
                 255
             } else {
                 near_edge(*alpha)
-            };
+            }
+        });
+        self.codes.extend(codes);
+        for (pixel, code) in rgba.chunks_exact_mut(4).zip(&self.codes) {
+            pixel[3] = *code;
         }
+        parts.find(&self.codes, width, &mut self.column);
     }
 
     /// Lowest and highest value in the window around every pixel.
@@ -91,9 +101,124 @@ impl Flat {
     }
 }
 
+/// Sides of the blocks that are looked at as a whole.
+const BLOCK: usize = 8;
+
+/// The parts of a matte. What is in neither is empty.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Parts {
+    /// They hold every pixel whose code is 1 to 254 and those next to it.
+    pub(crate) edges: Vec<Part>,
+    /// The target covers all of it.
+    pub(crate) full: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Empty,
+    Full,
+    Edge,
+}
+
+impl Parts {
+    /// Looks at codes as [`Flat::write`] makes them; `column` is working memory.
+    fn find(&mut self, codes: &[u8], width: usize, column: &mut Vec<u8>) {
+        self.edges.clear();
+        self.full.clear();
+        let height = codes.len() / width.max(1);
+        let share = |at: usize, of: usize| at.min(of) as f32 / of as f32;
+        for y in (0..height).step_by(BLOCK) {
+            // Whether a column of these rows has an edge.
+            column.clear();
+            column.resize(width, 0);
+            for row in y.saturating_sub(1)..(y + BLOCK + 1).min(height) {
+                for (has, code) in column.iter_mut().zip(&codes[row * width..]) {
+                    *has |= u8::from(code.wrapping_sub(1) < 254);
+                }
+            }
+            let kind = |x: usize| {
+                let near = x.saturating_sub(1)..(x + BLOCK + 1).min(width);
+                match (column[near].contains(&1), codes[y * width + x]) {
+                    (true, _) => Kind::Edge,
+                    (false, 0) => Kind::Empty,
+                    _ => Kind::Full,
+                }
+            };
+            let mut from = 0;
+            for x in (BLOCK..width + BLOCK).step_by(BLOCK) {
+                if x < width && kind(x) == kind(from) {
+                    continue;
+                }
+                let part = Part {
+                    from: [share(from, width), share(y, height)],
+                    to: [share(x, width), share(y + BLOCK, height)],
+                };
+                match kind(from) {
+                    Kind::Empty => {}
+                    Kind::Full => self.full.push(part),
+                    Kind::Edge => self.edges.push(part),
+                }
+                from = x;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_what_they_say() {
+        for (width, height) in [(1, 1), (7, 9), (64, 36), (61, 35)] {
+            for seed in 0..20 {
+                let soft = |x: usize, y: usize| (x * 31 + y * 17 + seed * 7).is_multiple_of(97);
+                let codes: Vec<u8> = (0..width * height)
+                    .map(|i| match soft(i % width, i / width) {
+                        true => 1 + (i % 254) as u8,
+                        false => 255 * (seed % 2) as u8,
+                    })
+                    .collect();
+                let mut parts = Parts::default();
+                parts.find(&codes, width, &mut Vec::new());
+                let (w, h) = (width as f32, height as f32);
+                let times = |parts: &[Part], x: usize, y: usize| {
+                    let (x, y) = (x as f32 + 0.5, y as f32 + 0.5);
+                    let inside = |p: &&Part| {
+                        (p.from[0] * w..p.to[0] * w).contains(&x)
+                            && (p.from[1] * h..p.to[1] * h).contains(&y)
+                    };
+                    parts.iter().filter(inside).count()
+                };
+                for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+                    let near = (y.saturating_sub(1)..(y + 2).min(height))
+                        .flat_map(|v| {
+                            (x.saturating_sub(1)..(x + 2).min(width)).map(move |u| (u, v))
+                        })
+                        .any(|(u, v)| soft(u, v));
+                    let drawn = (times(&parts.edges, x, y), times(&parts.full, x, y));
+                    let allowed: &[(usize, usize)] = match (near, seed % 2 == 1) {
+                        (true, _) => &[(1, 0)],
+                        (false, true) => &[(1, 0), (0, 1)],
+                        (false, false) => &[(1, 0), (0, 0)],
+                    };
+                    assert!(
+                        allowed.contains(&drawn),
+                        "{width}x{height}: {x},{y}: {drawn:?}"
+                    );
+                }
+                let all = parts.edges.iter().chain(&parts.full);
+                assert!(all.clone().all(|p| p.to[0] <= 1.0 && p.to[1] <= 1.0));
+            }
+        }
+        let mut parts = Parts::default();
+        parts.find(&[255; 64], 8, &mut Vec::new());
+        let whole = Part {
+            from: [0.0; 2],
+            to: [1.0; 2],
+        };
+        assert_eq!((parts.edges, parts.full), (vec![], vec![whole]));
+    }
 
     /// As the shader reads it.
     fn decoded(code: u8) -> f32 {
@@ -102,7 +227,7 @@ mod tests {
 
     fn coded(alpha: &[u8], width: usize) -> Vec<u8> {
         let mut rgba = vec![7; alpha.len() * 4];
-        Flat::default().write(alpha, width, &mut rgba);
+        Flat::default().write(alpha, width, &mut rgba, &mut Parts::default());
         assert!(rgba.chunks_exact(4).all(|p| p[..3] == [7, 7, 7]));
         rgba.chunks_exact(4).map(|p| p[3]).collect()
     }

@@ -9,6 +9,7 @@ use crate::ffi::{
     Blend, ColorSpace, Effect, Format, Graphics, Source, StageSurface, TexRender, Texture,
     TextureRef, Value, draw_premultiplied, draw_raw, linear_srgb, module_file, video_frame_time,
 };
+use crate::flat::Parts;
 use crate::ring::{Ring, SLOTS, Shown, Verdict};
 use crate::settings::{Background, Drawing, Mode, Policy, View};
 use crate::status::{self, Phase, Times};
@@ -35,7 +36,7 @@ const WAITING_LOW: usize = 1;
 /// As above; one more than the newest, so that one slow frame does not cost another its turn.
 const WAITING_ALIGNED: usize = 2;
 /// A picture is scaled down at most so much in one go: the shader's taps reach no further.
-const LARGEST_STEP: u32 = 4;
+const LARGEST_STEP: u32 = 2;
 /// Halvings before the blur.
 const MAX_LEVELS: usize = 7;
 
@@ -76,6 +77,9 @@ pub(crate) struct Render {
     /// The matte that was uploaded: number and time of its frame, size.
     uploaded: Option<(u64, u64, (u32, u32))>,
     matte: Option<Texture>,
+    parts: Parts,
+    /// The time between two frames of OBS.
+    interval: Duration,
     /// The matte at full size.
     full: Option<TexRender>,
     /// For filters along one axis after the other.
@@ -88,7 +92,7 @@ pub(crate) struct Render {
     last_frame: u64,
     last_tick: u64,
     mode: Mode,
-    /// When the frames were captured that the network has not answered, for lowest latency: number, time.
+    /// When the frames were captured that are on their way to the network and back: number, time.
     sent: Vec<(u64, u64)>,
     counter: u64,
     now: Now,
@@ -167,6 +171,8 @@ impl Render {
             answers: Vec::with_capacity(SLOTS),
             uploaded: None,
             matte: None,
+            parts: Parts::default(),
+            interval: Duration::ZERO,
             full: None,
             half_way: None,
             behind: Vec::new(),
@@ -264,6 +270,7 @@ impl Render {
         clock: &mut Clock,
     ) {
         let gap = scene.tick.saturating_sub(self.last_tick) > GAP;
+        self.interval = Duration::from_nanos(time.saturating_sub(self.last_frame));
         (self.last_frame, self.last_tick) = (time, scene.tick);
         self.frozen = scene.frozen;
         if scene.frozen && self.now != Now::Nothing {
@@ -368,12 +375,6 @@ impl Render {
             return None;
         }
         self.captured += 1;
-        if self.mode == Mode::Low {
-            if self.sent.len() >= SLOTS {
-                self.sent.remove(0);
-            }
-            self.sent.push((id, time));
-        }
         Some((slot, id))
     }
 
@@ -405,6 +406,7 @@ impl Render {
                     generation,
                     size: staging.geometry.working,
                     rgba,
+                    parts: Parts::default(),
                 };
                 let capacity = match self.mode {
                     Mode::Low => WAITING_LOW,
@@ -412,11 +414,18 @@ impl Render {
                 };
                 if let Some(replaced) = shared.send(picture, capacity) {
                     self.ring.dropped(replaced);
+                    self.sent.retain(|(sent, _)| *sent != replaced);
                 }
             } else {
                 shared.give_back(rgba);
                 self.ring.dropped(id);
+                self.sent.retain(|(sent, _)| *sent != id);
             }
+        }
+        // It is read a frame later. In lowest latency only the newest frame counts, so one that would have to wait then
+        // need not be made.
+        if self.mode == Mode::Low && !shared.is_free_in(2 * self.interval) {
+            return;
         }
         let (size, space) = (self.size, self.space);
         if clock.drawing(|| staging.shrink(graphics, effect, picture, size, space))
@@ -425,6 +434,9 @@ impl Render {
             clock.drawing(|| staging.surfaces[staging.next].stage(graphics, small));
             staging.pending[staging.next] = Some((id, staging.geometry.generation));
             staging.next = previous;
+            if self.mode == Mode::Low {
+                self.sent.push((id, self.last_frame));
+            }
         } else {
             self.ring.dropped(id);
         }
@@ -472,13 +484,14 @@ impl Render {
         self.delay_ms = time.saturating_sub(captured) as f64 / 1e6;
         if let Some(index) = self.answers.iter().position(|a| a.picture.id == id) {
             // Those before it were passed over.
-            for answer in self.answers.drain(..=index) {
+            for mut answer in self.answers.drain(..=index) {
                 if answer.picture.id == id && verdict == Verdict::Matte {
                     upload(
                         &mut self.matte,
+                        &mut self.parts,
                         &mut self.uploaded,
                         graphics,
-                        &answer.picture,
+                        &mut answer.picture,
                         captured,
                     );
                 }
@@ -499,7 +512,7 @@ impl Render {
 
     fn choose_low(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
         let slot = 0;
-        if let Some(answer) = self.answers.pop() {
+        if let Some(mut answer) = self.answers.pop() {
             let id = answer.picture.id;
             let captured = self
                 .sent
@@ -511,9 +524,10 @@ impl Render {
                 Verdict::Matte => {
                     upload(
                         &mut self.matte,
+                        &mut self.parts,
                         &mut self.uploaded,
                         graphics,
-                        &answer.picture,
+                        &mut answer.picture,
                         captured,
                     );
                     self.now = Now::Matte { slot };
@@ -588,27 +602,31 @@ impl Render {
         let Some(picture) = self.captures[slot].as_ref().and_then(TexRender::texture) else {
             return false;
         };
-        let technique = match (drawing.refine, space) {
-            (false, _) => c"Enlarge",
-            (true, ColorSpace::Srgb) => c"Refine",
-            (true, _) => c"RefineLinear",
+        let refine = match space {
+            ColorSpace::Srgb => c"Refine",
+            _ => c"RefineLinear",
         };
+        let full_alpha = (c"colour", Value::Vector([1.0; 4]));
+        let matte = (c"matte", Value::Texture(matte.as_ref()));
+        let values = [
+            (c"image", Value::Texture(picture)),
+            matte,
+            (c"matte_size", Value::Pair(pair(working))),
+        ];
+        let parts = &self.parts;
         let Some(full) = ensure(&mut self.full, graphics, Format::R8) else {
             return false;
         };
         let mut drawn = false;
         draw_raw(graphics, || {
             drawn = full.draw(graphics, size, ColorSpace::Srgb, Blend::Replace, || {
-                effect.draw(
-                    graphics,
-                    technique,
-                    &[
-                        (c"image", Value::Texture(picture)),
-                        (c"matte", Value::Texture(matte.as_ref())),
-                        (c"matte_size", Value::Pair(pair(working))),
-                    ],
-                    size,
-                );
+                if drawing.refine {
+                    // What is empty has been cleared.
+                    effect.draw_parts(graphics, c"DrawSolid", &[full_alpha], size, &parts.full);
+                    effect.draw_parts(graphics, refine, &values, size, &parts.edges);
+                } else {
+                    effect.draw(graphics, c"Enlarge", &[matte], size);
+                }
             });
         });
         drawn
@@ -773,6 +791,16 @@ impl Render {
                     true => c"DrawBlurEncoded",
                     false => technique,
                 };
+                if technique == c"Draw" && drawing.keeps_edges() {
+                    // What is empty need not be drawn.
+                    let values = [(c"image", bind(image)), (c"alpha", Value::Texture(alpha))];
+                    draw_premultiplied(graphics, linear, || {
+                        let (full, edges) = (&self.parts.full, &self.parts.edges);
+                        effect.draw_parts(graphics, c"DrawPicture", &values[..1], size, full);
+                        effect.draw_parts(graphics, c"Draw", &values, size, edges);
+                    });
+                    return;
+                }
                 draw(
                     technique,
                     &[
@@ -858,9 +886,10 @@ fn to_light(value: f32) -> f32 {
 
 fn upload(
     matte: &mut Option<Texture>,
+    parts: &mut Parts,
     uploaded: &mut Option<(u64, u64, (u32, u32))>,
     graphics: &Graphics,
-    picture: &Picture,
+    picture: &mut Picture,
     captured: u64,
 ) {
     if uploaded.is_none_or(|(.., size)| size != picture.size) {
@@ -872,6 +901,7 @@ fn upload(
     let filled = matte
         .as_mut()
         .is_some_and(|texture| texture.fill(graphics, &picture.rgba));
+    *parts = std::mem::take(&mut picture.parts);
     *uploaded = filled.then_some((picture.id, captured, picture.size));
 }
 

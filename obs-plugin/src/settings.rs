@@ -141,6 +141,13 @@ pub(crate) struct Drawing {
     pub(crate) edge_softness: f32,
 }
 
+impl Drawing {
+    /// Whether the matte is drawn as it is, with no edge moved or softened.
+    pub(crate) fn keeps_edges(&self) -> bool {
+        self.refine && self.edge_shift == 0.0 && self.edge_softness == 0.0
+    }
+}
+
 /// What the worker needs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Engine {

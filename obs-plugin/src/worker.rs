@@ -16,8 +16,8 @@ use matte_core::{
 };
 use parking_lot::{Condvar, Mutex};
 
-use crate::ffi::panic_message;
-use crate::flat::Flat;
+use crate::ffi::{panic_message, step_back};
+use crate::flat::{Flat, Parts};
 use crate::hotkeys::Action;
 use crate::ring::Verdict;
 use crate::settings::{Engine as EngineSettings, Seed};
@@ -42,6 +42,8 @@ pub(crate) struct Picture {
     pub(crate) size: (u32, u32),
     /// RGBA, rows without padding. The alpha is the matte once the network has answered, as [`crate::flat`] writes it.
     pub(crate) rgba: Vec<u8>,
+    /// The parts of the matte.
+    pub(crate) parts: Parts,
 }
 
 /// What came of a frame.
@@ -74,6 +76,8 @@ pub(crate) struct Shared {
     spare: Mutex<Vec<Vec<u8>>>,
     geometry: Mutex<Option<Geometry>>,
     status: Mutex<Status>,
+    /// Since when the network has been at work on a frame.
+    busy_since: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -93,6 +97,14 @@ impl Shared {
     /// 95th percentile of the inference, ms.
     pub(crate) fn inference_p95_ms(&self) -> f64 {
         self.status.lock().inference_p95_ms
+    }
+
+    /// Whether the network will have done with what it is at in so much time.
+    pub(crate) fn is_free_in(&self, time: Duration) -> bool {
+        let busy = self.busy_since.lock().map(|since| since.elapsed());
+        busy.is_none_or(|busy| {
+            (busy + time).as_secs_f64() * 1e3 >= self.status.lock().inference_p50_ms
+        })
     }
 
     /// An empty buffer.
@@ -209,6 +221,7 @@ impl Worker {
             spare: Mutex::new(Vec::with_capacity(MAX_SPARE)),
             geometry: Mutex::new(None),
             status: Mutex::new(Status::default()),
+            busy_since: Mutex::new(None),
         });
         let thread = std::thread::Builder::new()
             .name("matte".to_owned())
@@ -264,26 +277,11 @@ struct Desk<'a> {
     rate: Rate,
 }
 
-/// How much nicer than OBS the worker is. Its threads compute all the time, and those that draw and encode the stream must
-/// not wait for them.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 5;
-
-/// Lets the threads of OBS go first. The threads that ONNX Runtime starts from this one inherit it.
-fn be_nice() {
-    #[cfg(target_os = "linux")]
-    {
-        // On Linux this is about the calling thread alone.
-        let nicer = rustix::process::getpriority_process(None)
-            .and_then(|now| rustix::process::setpriority_process(None, (now + NICENESS).min(19)));
-        if let Err(e) = nicer {
-            log::info!("the worker's priority stays as it is: {e}");
-        }
-    }
-}
-
 fn run(shared: &Shared) {
-    be_nice();
+    // The threads that ONNX Runtime starts from this one inherit it.
+    if let Err(e) = step_back() {
+        log::info!("the worker's priority stays as it is: {e}");
+    }
     let mut desk = Desk {
         shared,
         settings: None,
@@ -324,6 +322,7 @@ fn run(shared: &Shared) {
             }
             (std::mem::take(&mut mail.actions), mail.frames.pop_front())
         };
+        *shared.busy_since.lock() = frame.as_ref().map(|_| Instant::now());
         let worked = catch_unwind(AssertUnwindSafe(|| {
             desk.prepare();
             for action in actions {
@@ -341,6 +340,7 @@ fn run(shared: &Shared) {
                 remedy: "Remedy.Other",
             });
         }
+        *shared.busy_since.lock() = None;
     }
 }
 
@@ -538,8 +538,9 @@ impl Desk<'_> {
                 verdict
             }
         };
+        let width = picture.size.0 as usize;
         self.flat
-            .write(&self.alpha, picture.size.0 as usize, &mut picture.rgba);
+            .write(&self.alpha, width, &mut picture.rgba, &mut picture.parts);
         self.status(|s| s.answers += 1);
         self.shared.answer(Answer { picture, verdict });
         if let Some(open) = &mut self.open

@@ -2,7 +2,8 @@
 //! recorded, removed, and OBS ended in the middle of loading a model, without a leak.
 //!
 //! `MATTE_OBS_PICTURES` names a folder for the pictures of docs/obs.md, `MATTE_OBS_SECONDS` how long to watch the frame
-//! rate.
+//! rate, `MATTE_OBS_SETTINGS` more settings of the filter (JSON), `MATTE_OBS_PLUGIN` a folder that `cargo xtask dist` has
+//! laid out, to test that instead of what cargo has built beside this program.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -236,6 +237,10 @@ fn configure(config: &Path, recordings: &Path, port: u16) {
         ),
     );
     let plugin = config.join("obs-studio/plugins/obs-matte");
+    if let Some(laid_out) = std::env::var_os("MATTE_OBS_PLUGIN") {
+        copy_folder(Path::new(&laid_out), &plugin);
+        return;
+    }
     let binary = plugin.join("bin/64bit/obs-matte.so");
     fs::create_dir_all(binary.parent().expect("a folder")).expect("a folder is made");
     fs::copy(library(), &binary).expect("the plugin is copied");
@@ -389,27 +394,29 @@ fn smoke() {
     let models =
         std::env::join_paths([here().join("tests/data"), here().join("../models/packages")])
             .expect("paths");
-    let obs = Command::new("obs")
-        .args([
-            "--multi",
-            "--minimize-to-tray",
-            "--disable-missing-files-check",
-            "--verbose",
-            "--unfiltered_log",
-        ])
-        .env("DISPLAY", &display)
-        .env("LIBGL_ALWAYS_SOFTWARE", "1")
-        .env("QT_QPA_PLATFORM", "xcb")
-        .env("HOME", work.path())
-        .env("XDG_CONFIG_HOME", &config)
-        .env("XDG_RUNTIME_DIR", &run)
-        .env("MATTE_CACHE_DIR", paths::cache_dir())
-        .env("MATTE_MODELS", models)
-        .stdout(log.try_clone().expect("a second handle"))
-        .stderr(log)
-        .spawn()
-        .expect("OBS starts");
-    let mut obs = Process(obs);
+    let laid_out = std::env::var_os("MATTE_OBS_PLUGIN").is_some();
+    let mut obs = Command::new("obs");
+    obs.args([
+        "--multi",
+        "--minimize-to-tray",
+        "--disable-missing-files-check",
+        "--verbose",
+        "--unfiltered_log",
+    ])
+    .env("DISPLAY", &display)
+    .env("LIBGL_ALWAYS_SOFTWARE", "1")
+    .env("QT_QPA_PLATFORM", "xcb")
+    .env("HOME", work.path())
+    .env("XDG_CONFIG_HOME", &config)
+    .env("XDG_RUNTIME_DIR", &run)
+    .stdout(log.try_clone().expect("a second handle"))
+    .stderr(log);
+    if !laid_out {
+        // What is laid out brings all that it needs.
+        obs.env("MATTE_CACHE_DIR", paths::cache_dir())
+            .env("MATTE_MODELS", models);
+    }
+    let mut obs = Process(obs.spawn().expect("OBS starts"));
     let session = std::panic::catch_unwind(|| {
         let mut remote = Remote::connect(port);
         drive(&mut remote, &clip);
@@ -441,9 +448,9 @@ fn smoke() {
             panic!("{what}; the log of OBS is above");
         }
     };
-    check(session.is_ok(), "the session failed");
-    check(ended.is_some(), "OBS did not end within a minute");
     let status = ended.map(|s| s.to_string()).unwrap_or_default();
+    check(session.is_ok(), &format!("the session failed ({status})"));
+    check(ended.is_some(), "OBS did not end within a minute");
     check(
         log.contains("Number of memory leaks: 0"),
         &format!("OBS reports leaks, or did not come to its end ({status})"),
@@ -458,6 +465,28 @@ fn smoke() {
 fn set_private(folder: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("permissions are set");
+}
+
+/// Watches the frame rate for `MATTE_OBS_SECONDS`.
+fn watch(remote: &mut Remote, what: &str) {
+    let seconds: u64 = std::env::var("MATTE_OBS_SECONDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(1);
+    let before = remote.call("GetStats", &json!({}));
+    std::thread::sleep(Duration::from_secs(seconds));
+    let after = remote.call("GetStats", &json!({}));
+    let number = |stats: &Value, name: &str| stats[name].as_f64().unwrap_or(0.0);
+    let more = |name: &str| number(&after, name) - number(&before, name);
+    println!(
+        "  OBS, {what}, {seconds} s: {:.1} frames a second, {:.1} ms a frame, {} of {} frames skipped by rendering, CPU \
+         {:.0} %",
+        number(&after, "activeFps"),
+        number(&after, "averageFrameRenderTime"),
+        more("renderSkippedFrames"),
+        more("renderTotalFrames"),
+        number(&after, "cpuUsage"),
+    );
 }
 
 fn drive(remote: &mut Remote, clip: &Clip) {
@@ -480,9 +509,16 @@ fn drive(remote: &mut Remote, clip: &Clip) {
     };
     let raw = remote.wait_for("the clip", "clip", |shot| at(shot, clip.target)[3] == 255);
     keep("source.png", &raw);
+    watch(remote, "without the filter");
 
     let mask = clip.file.with_file_name("never.png");
     let mut settings = json!({"model": clip.model});
+    if let Ok(more) = std::env::var("MATTE_OBS_SETTINGS") {
+        let more: Value = serde_json::from_str(&more).expect("MATTE_OBS_SETTINGS is JSON");
+        for (name, value) in more.as_object().into_iter().flatten() {
+            settings[name] = value.clone();
+        }
+    }
     if clip.model == "probe" {
         // The probe wants to be seeded, by anything.
         settings["seed"] = json!("middle");
@@ -507,6 +543,7 @@ fn drive(remote: &mut Remote, clip: &Clip) {
     let cut =
         |shot: &image::RgbaImage| at(shot, clip.target)[3] > 200 && at(shot, clip.room)[3] < 10;
     remote.wait_for("the cut-out", "clip", cut);
+    watch(remote, "with the filter");
     // Once more when the first frames are over, each with its own matte for the pictures.
     remote.set(&json!({"mode": "aligned"}));
     std::thread::sleep(Duration::from_secs(1));
@@ -515,22 +552,7 @@ fn drive(remote: &mut Remote, clip: &Clip) {
     let composite = remote.wait_for("the scene", "Matting", |shot| shot.width() > 0);
     keep("scene.png", &composite);
 
-    let seconds: u64 = std::env::var("MATTE_OBS_SECONDS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(2);
-    let before = remote.call("GetStats", &json!({}));
-    std::thread::sleep(Duration::from_secs(seconds));
-    let after = remote.call("GetStats", &json!({}));
-    let number = |stats: &Value, name: &str| stats[name].as_f64().unwrap_or(0.0);
-    println!(
-        "  OBS over {seconds} s: {:.1} frames a second, {:.1} ms a frame, {} of {} frames skipped by rendering, CPU {:.0} %",
-        number(&after, "activeFps"),
-        number(&after, "averageFrameRenderTime"),
-        number(&after, "renderSkippedFrames") - number(&before, "renderSkippedFrames"),
-        number(&after, "renderTotalFrames") - number(&before, "renderTotalFrames"),
-        number(&after, "cpuUsage"),
-    );
+    watch(remote, "each frame with its own matte");
 
     let alive = |remote: &mut Remote, what: &str| {
         let shot = remote.wait_for(what, "clip", |shot| shot.width() > 0);
