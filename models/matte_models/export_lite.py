@@ -25,8 +25,8 @@ OPSET = 17
 # A frame every half second is enough to follow new clothes and light; 5 to 60 give the same scores. One temporary frame
 # beside the first one is enough, and each costs time.
 MEMORY = {"interval": 15, "temporary_frames": 1, "warm_up": 0}
-# The scores are the same with a hint that is up to four frames old.
-PRIOR_INTERVAL = 4
+# The scores are the same with a hint that is up to eight frames old.
+PRIOR_INTERVAL = 8
 WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [512, 288], "multiple": 16}
 # The largest difference allowed between PyTorch and ONNX Runtime (sums in another order).
 TOLERANCE = 2e-4
