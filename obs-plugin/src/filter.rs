@@ -11,7 +11,7 @@ use crate::hotkeys::{self, Action};
 use crate::render::{Render, Scene};
 use crate::settings::{self, Drawing, Settings};
 use crate::status::{self, Phase, Status};
-use crate::worker::Worker;
+use crate::worker::{Glance, Worker};
 
 /// Identifier of the filter in scene collections.
 pub(crate) const ID: &CStr = c"matte_filter";
@@ -100,8 +100,9 @@ impl Filter {
             }
         }
         let touched = Duration::from_millis(self.touched.load(Ordering::Relaxed));
-        if self.created.elapsed() > touched + HANDS_OFF {
-            let phase = self.worker.shared.phase();
+        if self.created.elapsed() > touched + HANDS_OFF
+            && let Some(Glance { phase, .. }) = self.worker.shared.glance()
+        {
             let mut shown = self.shown_phase.lock();
             if *shown != phase {
                 *shown = phase;
@@ -147,7 +148,7 @@ impl Filter {
 
     /// Asks the user interface to build the properties anew.
     pub(crate) fn refresh_properties(&self) {
-        *self.shown_phase.lock() = self.worker.shared.phase();
+        *self.shown_phase.lock() = self.worker.shared.status().phase;
         self.source.update_properties();
     }
 

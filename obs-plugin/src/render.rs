@@ -13,7 +13,7 @@ use crate::flat::Parts;
 use crate::ring::{Ring, SLOTS, Shown, Verdict};
 use crate::settings::{Background, Drawing, Mode, Policy, View};
 use crate::status::{self, Phase, Times};
-use crate::worker::{Answer, Geometry, Picture, Shared};
+use crate::worker::{Answer, Geometry, Glance, Picture, Shared};
 
 /// What is drawn this time.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +78,8 @@ pub(crate) struct Render {
     uploaded: Option<(u64, u64, (u32, u32))>,
     matte: Option<Texture>,
     parts: Parts,
+    /// The worker, as it was seen last.
+    glance: Glance,
     /// The time between two frames of OBS.
     interval: Duration,
     /// The matte at full size.
@@ -172,6 +174,7 @@ impl Render {
             uploaded: None,
             matte: None,
             parts: Parts::default(),
+            glance: Glance::default(),
             interval: Duration::ZERO,
             full: None,
             half_way: None,
@@ -287,10 +290,10 @@ impl Render {
             (self.size, self.space, self.mode) = (size, space, scene.drawing.mode);
         }
         if self.wanted != Some(size) {
-            self.wanted = Some(size);
-            shared.want(size);
+            self.wanted = shared.want(size).then_some(size);
         }
-        let geometry = shared.geometry().filter(|g| g.source == size);
+        self.glance = shared.glance().unwrap_or(self.glance);
+        let geometry = self.glance.geometry.filter(|g| g.source == size);
         if geometry.is_none() {
             self.staging = None;
             // Nothing that was made before the model was chosen may be shown.
@@ -424,7 +427,7 @@ impl Render {
         }
         // It is read a frame later. In lowest latency only the newest frame counts, so one that would have to wait then
         // need not be made.
-        if self.mode == Mode::Low && !shared.is_free_in(2 * self.interval) {
+        if self.mode == Mode::Low && !self.glance.is_free_in(2 * self.interval) {
             return;
         }
         let (size, space) = (self.size, self.space);
@@ -444,7 +447,7 @@ impl Render {
 
     /// Decides what to show and uploads its matte.
     fn choose(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
-        let failed = shared.phase() == Phase::Failed;
+        let failed = self.glance.phase == Phase::Failed;
         if self.staging.is_none() {
             self.now = match self.newest_slot() {
                 Some(slot) => Now::Without { slot, failed },
@@ -546,7 +549,7 @@ impl Render {
             (Some((_, captured, _)), Now::Matte { .. }) => {
                 let age = time.saturating_sub(captured) as f64;
                 self.delay_ms = age / 1e6;
-                if age > STALE.max(4e6 * shared.inference_p95_ms()) {
+                if age > STALE.max(4e6 * self.glance.inference_p95_ms) {
                     self.uploaded = None;
                     self.now = Now::Without { slot, failed: true };
                 }

@@ -9,10 +9,11 @@ use serde::Serialize;
 use crate::ffi::text;
 
 /// What the worker is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Phase {
     /// No picture has come so far.
+    #[default]
     Waiting,
     /// The model is being opened.
     Loading,

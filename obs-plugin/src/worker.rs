@@ -67,63 +67,71 @@ struct Mail {
     frames: VecDeque<Picture>,
 }
 
+/// What the graphics thread has to know of the worker.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Glance {
+    /// Sizes for the frames to send; `None` while the model is not open.
+    pub(crate) geometry: Option<Geometry>,
+    pub(crate) phase: Phase,
+    /// Percentiles of the inference, ms.
+    inference_p50_ms: f64,
+    pub(crate) inference_p95_ms: f64,
+    /// Since when the network has been at work on a frame.
+    busy_since: Option<Instant>,
+}
+
+impl Glance {
+    /// Whether the network will have done with what it is at in so much time.
+    pub(crate) fn is_free_in(&self, time: Duration) -> bool {
+        self.busy_since.is_none_or(|since| {
+            (since.elapsed() + time).as_secs_f64() * 1e3 >= self.inference_p50_ms
+        })
+    }
+}
+
 /// What both threads see.
+///
+/// The graphics thread never waits for a lock: the worker, which only runs where a core is idle, may lose its core while it
+/// holds one.
 #[derive(Debug)]
 pub(crate) struct Shared {
     mail: Mutex<Mail>,
     wake: Condvar,
     answers: Mutex<VecDeque<Answer>>,
     spare: Mutex<Vec<Vec<u8>>>,
-    geometry: Mutex<Option<Geometry>>,
+    glance: Mutex<Glance>,
     status: Mutex<Status>,
-    /// Since when the network has been at work on a frame.
-    busy_since: Mutex<Option<Instant>>,
 }
 
 impl Shared {
-    /// Sizes for the frames to send; `None` while the model is not open.
-    pub(crate) fn geometry(&self) -> Option<Geometry> {
-        *self.geometry.lock()
+    /// What the worker is at; `None` where it is just being changed.
+    pub(crate) fn glance(&self) -> Option<Glance> {
+        self.glance.try_lock().map(|glance| *glance)
     }
 
     pub(crate) fn status(&self) -> Status {
         self.status.lock().clone()
     }
 
-    pub(crate) fn phase(&self) -> Phase {
-        self.status.lock().phase
-    }
-
-    /// 95th percentile of the inference, ms.
-    pub(crate) fn inference_p95_ms(&self) -> f64 {
-        self.status.lock().inference_p95_ms
-    }
-
-    /// Whether the network will have done with what it is at in so much time.
-    pub(crate) fn is_free_in(&self, time: Duration) -> bool {
-        let busy = self.busy_since.lock().map(|since| since.elapsed());
-        busy.is_none_or(|busy| {
-            (busy + time).as_secs_f64() * 1e3 >= self.status.lock().inference_p50_ms
-        })
-    }
-
     /// An empty buffer.
     pub(crate) fn buffer(&self) -> Vec<u8> {
-        self.spare.lock().pop().unwrap_or_default()
+        let spare = self.spare.try_lock().and_then(|mut spare| spare.pop());
+        spare.unwrap_or_default()
     }
 
     /// Takes a buffer back.
     pub(crate) fn give_back(&self, buffer: Vec<u8>) {
-        let mut spare = self.spare.lock();
-        if spare.len() < MAX_SPARE {
+        if let Some(mut spare) = self.spare.try_lock()
+            && spare.len() < MAX_SPARE
+        {
             spare.push(buffer);
         }
     }
 
-    /// Leaves a frame for the network; at most `capacity` wait. Returns the number of the one that gave way.
+    /// Leaves a frame for the network; at most `capacity` wait. Returns the number of the one that gave way, which may be
+    /// this one.
     pub(crate) fn send(&self, picture: Picture, capacity: usize) -> Option<u64> {
-        let replaced = {
-            let mut mail = self.mail.lock();
+        let replaced = if let Some(mut mail) = self.mail.try_lock() {
             let replaced = match mail.frames.len() >= capacity.max(1) {
                 true => mail.frames.pop_front(),
                 false => None,
@@ -131,6 +139,8 @@ impl Shared {
             mail.frames.push_back(picture);
             self.wake.notify_one();
             replaced
+        } else {
+            Some(picture)
         };
         replaced.map(|old| {
             self.give_back(old.rgba);
@@ -140,13 +150,17 @@ impl Shared {
 
     /// The oldest answer that was not taken.
     pub(crate) fn take_answer(&self) -> Option<Answer> {
-        self.answers.lock().pop_front()
+        self.answers.try_lock()?.pop_front()
     }
 
-    /// Tells the size of the source.
-    pub(crate) fn want(&self, source: (u32, u32)) {
-        self.mail.lock().source = Some(source);
+    /// Tells the size of the source; whether it could.
+    pub(crate) fn want(&self, source: (u32, u32)) -> bool {
+        let Some(mut mail) = self.mail.try_lock() else {
+            return false;
+        };
+        mail.source = Some(source);
         self.wake.notify_one();
+        true
     }
 
     pub(crate) fn set(&self, settings: EngineSettings) {
@@ -219,9 +233,8 @@ impl Worker {
             wake: Condvar::new(),
             answers: Mutex::new(VecDeque::with_capacity(MAX_ANSWERS + 1)),
             spare: Mutex::new(Vec::with_capacity(MAX_SPARE)),
-            geometry: Mutex::new(None),
+            glance: Mutex::new(Glance::default()),
             status: Mutex::new(Status::default()),
-            busy_since: Mutex::new(None),
         });
         let thread = std::thread::Builder::new()
             .name("matte".to_owned())
@@ -322,7 +335,7 @@ fn run(shared: &Shared) {
             }
             (std::mem::take(&mut mail.actions), mail.frames.pop_front())
         };
-        *shared.busy_since.lock() = frame.as_ref().map(|_| Instant::now());
+        shared.glance.lock().busy_since = frame.as_ref().map(|_| Instant::now());
         let worked = catch_unwind(AssertUnwindSafe(|| {
             desk.prepare();
             for action in actions {
@@ -340,18 +353,29 @@ fn run(shared: &Shared) {
                 remedy: "Remedy.Other",
             });
         }
-        *shared.busy_since.lock() = None;
+        shared.glance.lock().busy_since = None;
     }
 }
 
 impl Desk<'_> {
     fn status(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.shared.status.lock());
+        let (phase, p50, p95) = {
+            let mut status = self.shared.status.lock();
+            change(&mut status);
+            (
+                status.phase,
+                status.inference_p50_ms,
+                status.inference_p95_ms,
+            )
+        };
+        let mut glance = self.shared.glance.lock();
+        glance.phase = phase;
+        (glance.inference_p50_ms, glance.inference_p95_ms) = (p50, p95);
     }
 
     fn fail(&self, problem: Problem) {
         log::error!("{}", problem.message);
-        *self.shared.geometry.lock() = None;
+        self.shared.glance.lock().geometry = None;
         self.status(|s| {
             s.phase = Phase::Failed;
             s.problem = Some(problem);
@@ -367,7 +391,7 @@ impl Desk<'_> {
     fn publish(&mut self, geometry: Option<((u32, u32), (u32, u32))>) {
         self.generation += 1;
         self.before_verdict = None;
-        *self.shared.geometry.lock() = geometry.map(|(source, working)| Geometry {
+        self.shared.glance.lock().geometry = geometry.map(|(source, working)| Geometry {
             source,
             working,
             generation: self.generation,
