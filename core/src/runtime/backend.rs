@@ -255,12 +255,7 @@ impl Engine {
                 format!("{}, device {}", self.backend.name(), self.device)
             }
             _ => {
-                let threads = if self.threads == 0 {
-                    cores()
-                } else {
-                    self.threads
-                };
-                format!("{}, {threads} threads", self.backend.name())
+                format!("{}, {} threads", self.backend.name(), self.cpu_threads())
             }
         }
     }
@@ -341,6 +336,13 @@ impl Engine {
             .with_flush_to_zero()?)
     }
 
+    fn cpu_threads(&self) -> usize {
+        match self.threads {
+            0 => cores(),
+            threads => threads,
+        }
+    }
+
     fn provider(
         &self,
         builder: SessionBuilder,
@@ -374,11 +376,7 @@ impl Engine {
                 // bear.
                 let config = format!(
                     r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"f32","INFERENCE_NUM_THREADS":"{}"}}}}"#,
-                    if self.threads == 0 {
-                        cores()
-                    } else {
-                        self.threads
-                    }
+                    self.cpu_threads()
                 );
                 let devices = self.environment.devices().filter(is_openvino_cpu);
                 builder.with_devices(devices, Some(&[("load_config".to_owned(), config)]))?
