@@ -101,6 +101,12 @@ pub(super) fn kept(buffer: &gst::BufferRef, info: &VideoInfo) -> Result<gst::Sam
     Ok(gst::Sample::builder().buffer(&copy).caps(&caps).build())
 }
 
+/// As [`kept`].
+pub(super) fn kept_sample(sample: &gst::Sample) -> Result<gst::Sample, String> {
+    let (buffer, info) = picture(sample)?;
+    kept(&buffer, &info)
+}
+
 fn convert(
     frame: &VideoFrame<gst_video::video_frame::Readable>,
     into: &VideoInfo,

@@ -11,7 +11,7 @@ use matte_core::{
     ReferenceId, Renderer, Repair, SeedMode,
 };
 
-use super::actions::{Action, OwnedMask, converted, kept};
+use super::actions::{Action, OwnedMask, converted, kept, kept_sample};
 use super::frames::{Picture, Stream, input};
 
 /// The worker panicked, and the engine with it.
@@ -318,7 +318,7 @@ impl Unit {
                 (Some(mask), _) => Some(mask.clone()),
                 // It comes too late: yet another is due.
                 (None, _) if opening.renewal == Renewal::Due => continue,
-                (None, Some(other)) => as_mask(&other.matter, &other.matte, frame),
+                (None, Some(other)) => as_mask(&other.matte, frame),
                 // It has been removed meanwhile.
                 (None, None) => continue,
             };
@@ -394,8 +394,8 @@ impl Unit {
             return;
         }
         for mut reference in std::mem::take(&mut self.inherited) {
-            match self.add_sample(&reference.mask, &reference.frame, stream) {
-                Ok((handle, _)) => {
+            match self.add_reference(&reference.mask, &reference.frame, stream) {
+                Ok(handle) => {
                     reference.handle = handle;
                     self.references.push(reference);
                 }
@@ -490,10 +490,12 @@ impl Unit {
                 mask,
                 frame: given,
             } => {
-                let added = match given {
-                    None => self.add_picture(&mask, picture, stream),
-                    Some(sample) => self.add_sample(&mask, &sample, stream),
+                let kept = match given {
+                    None => kept(picture.buffer, &stream.info),
+                    Some(sample) => kept_sample(&sample),
                 };
+                let added =
+                    kept.and_then(|frame| Ok((self.add_reference(&mask, &frame, stream)?, frame)));
                 match added {
                     Ok((handle, frame)) => {
                         self.references.push(Reference {
@@ -551,33 +553,20 @@ impl Unit {
         }
     }
 
-    /// Remembers the frame at hand for good.
-    fn add_picture(
+    /// Remembers a frame for good.
+    fn add_reference(
         &mut self,
         mask: &OwnedMask,
-        picture: &Picture<'_>,
+        frame: &gst::Sample,
         stream: &Stream,
-    ) -> Result<(ReferenceId, gst::Sample), String> {
-        let view = mask.view().map_err(|e| e.to_string())?;
-        let kept = kept(picture.buffer, &stream.info)?;
-        let added = self.matter.add_reference(&picture.view, &view);
-        Ok((added.map_err(|e| e.to_string())?, kept))
-    }
-
-    /// Remembers another frame for good.
-    fn add_sample(
-        &mut self,
-        mask: &OwnedMask,
-        sample: &gst::Sample,
-        stream: &Stream,
-    ) -> Result<(ReferenceId, gst::Sample), String> {
+    ) -> Result<ReferenceId, String> {
         let mask = mask.view().map_err(|e| e.to_string())?;
-        let converted = converted(sample, &stream.info)?;
-        let kept = kept(converted.buffer(), &stream.info)?;
+        let converted = converted(frame, &stream.info)?;
         let picture = converted.as_video_frame_ref();
         let view = input(&picture, stream).map_err(|e| e.to_string())?;
-        let added = self.matter.add_reference(&view, &mask);
-        Ok((added.map_err(|e| e.to_string())?, kept))
+        self.matter
+            .add_reference(&view, &mask)
+            .map_err(|e| e.to_string())
     }
 
     /// Brings the memory up to date with the last frame.
@@ -594,8 +583,9 @@ impl Unit {
     }
 }
 
-/// The newest matte as a mask for the frame at hand, for an engine that takes another's place.
-pub(super) fn as_mask(matter: &Matter, matte: &Matte, frame: &Frame<'_>) -> Option<OwnedMask> {
+/// The newest matte as a mask for the frame at hand, for an engine that takes another's place; its edges are where the
+/// network has seen them, whatever is drawn.
+pub(super) fn as_mask(matte: &Matte, frame: &Frame<'_>) -> Option<OwnedMask> {
     let (width, height) = frame.size();
     let mut data = vec![0; width as usize * height as usize];
     let mut grey = OutputMut::new(
@@ -606,7 +596,7 @@ pub(super) fn as_mask(matter: &Matter, matte: &Matte, frame: &Frame<'_>) -> Opti
         width as usize,
     )
     .ok()?;
-    let mut renderer = Renderer::new(matter.options()).ok()?;
+    let mut renderer = Renderer::new(&Options::default()).ok()?;
     renderer.render_newer(matte, frame, &mut grey).ok()?;
     Some(OwnedMask::Grey {
         width,

@@ -349,6 +349,12 @@ impl MatteFilter {
         let message = |name: &str| {
             gst::Structure::builder(name).field("running-time", running_time.nseconds())
         };
+        let all_gone = |known: &Mutex<Vec<u64>>, name: &str| {
+            let gone = std::mem::take(&mut *lock(known));
+            for id in gone {
+                self.post_numbered(message(name), id, "removed", None);
+            }
+        };
         for news in news {
             gst::info!(CAT, imp = self, "{news:?}, running time {running_time}");
             match news {
@@ -380,12 +386,7 @@ impl MatteFilter {
                     lock(&self.references).retain(|known| *known != id);
                     self.post_numbered(message("matte-reference"), id, "removed", None);
                 }
-                News::ReferencesGone => {
-                    let gone = std::mem::take(&mut *lock(&self.references));
-                    for id in gone {
-                        self.post_numbered(message("matte-reference"), id, "removed", None);
-                    }
-                }
+                News::ReferencesGone => all_gone(&self.references, "matte-reference"),
                 News::ReferenceFailed(id, reason) => {
                     lock(&self.references).retain(|known| *known != id);
                     self.post_numbered(message("matte-reference"), id, "failed", Some(&reason));
@@ -406,12 +407,7 @@ impl MatteFilter {
                     lock(&self.targets).retain(|known| *known != id);
                     self.post_numbered(message("matte-target"), id, "removed", None);
                 }
-                News::TargetsGone => {
-                    let gone = std::mem::take(&mut *lock(&self.targets));
-                    for id in gone {
-                        self.post_numbered(message("matte-target"), id, "removed", None);
-                    }
-                }
+                News::TargetsGone => all_gone(&self.targets, "matte-target"),
                 News::TargetFailed(id, reason) => {
                     lock(&self.targets).retain(|known| *known != id);
                     self.post_numbered(message("matte-target"), id, "failed", Some(&reason));

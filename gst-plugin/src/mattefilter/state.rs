@@ -198,12 +198,14 @@ impl State {
 
     /// Frees an engine; what only it knows is told to be gone.
     fn discard(&mut self, mut engine: Engine, loader: &Loader) {
-        let unit = engine.unit();
-        if unit.as_ref().is_ok_and(|unit| unit.has_references()) {
-            self.news.push(News::ReferencesGone);
-        }
-        if let Ok(unit) = unit {
-            self.news.extend(unit.others().map(News::TargetRemoved));
+        match engine.unit() {
+            Ok(unit) => {
+                if unit.has_references() {
+                    self.news.push(News::ReferencesGone);
+                }
+                self.news.extend(unit.others().map(News::TargetRemoved));
+            }
+            Err(Lost) => self.news.extend([News::ReferencesGone, News::TargetsGone]),
         }
         loader.discard(Box::new(engine));
     }
@@ -427,7 +429,7 @@ impl State {
         if unit.matter.is_seeded() || self.matte.is_empty() {
             return None;
         }
-        as_mask(&unit.matter, &self.matte, frame)
+        as_mask(&self.matte, frame)
     }
 
     /// One frame, with its own matte or with the newest one. `buffer` is the frame's.
