@@ -1,6 +1,11 @@
 //! The filter inside OBS itself, driven over its websocket: added to a clip, seen to cut it out, every setting changed,
 //! recorded, removed, and OBS ended in the middle of loading a model, without a leak.
 //!
+//! OBS 29 on a busy machine crashes now and then while it ends: its window repaints widgets that it has just deleted. It
+//! does so without any plugin: 12 of 48 sessions like this one with OBS's own colour correction in place of Matte, four at
+//! once on two cores; 4 of 120 with most of the window switched off, which is how this test configures it. If OBS ends
+//! that way, after all sources are gone, the session is run once more.
+//!
 //! `MATTE_OBS_PICTURES` names a folder for the pictures of docs/obs.md, `MATTE_OBS_SECONDS` how long to watch the frame
 //! rate, `MATTE_OBS_SETTINGS` more settings of the filter (JSON), `MATTE_OBS_PLUGIN` a folder that `cargo xtask dist` has
 //! laid out, to test that instead of what cargo has built beside this program.
@@ -13,6 +18,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -56,7 +62,12 @@ fn main() -> ExitCode {
         println!("smoke: skipped: ONNX Runtime is not installed; `cargo xtask setup` installs it");
         return ExitCode::SUCCESS;
     }
-    smoke();
+    if let Some(signal) = smoke() {
+        println!(
+            "smoke: OBS was ended by signal {signal} when all sources were gone already; once more"
+        );
+        assert_eq!(smoke(), None, "OBS was ended by that signal twice");
+    }
     println!("smoke: ok");
     ExitCode::SUCCESS
 }
@@ -223,6 +234,8 @@ fn configure(config: &Path, recordings: &Path, port: u16) {
             "[General]\nFirstRun=true\nEnableAutoUpdates=false\nLastVersion=486539266\nInfoIncrement=-1\n\
              Pre19Defaults=false\nPre21Defaults=false\nPre23Defaults=false\nPre24.1Defaults=false\n\n\
              [Basic]\nProfile=Test\nProfileDir=Test\nSceneCollection=Test\nSceneCollectionFile=Test\n\n\
+             [BasicWindow]\nShowContextToolbars=false\nShowListboxToolbars=false\nShowSourceIcons=false\n\
+             ShowStatusBar=false\nPreviewEnabled=false\n\n\
              [OBSWebSocket]\nFirstLoad=false\nServerEnabled=true\nServerPort={port}\nAlertsEnabled=false\n\
              AuthRequired=true\nServerPassword={PASSWORD}\n"
         ),
@@ -370,8 +383,9 @@ fn keep(name: &str, picture: &image::RgbaImage) {
     }
 }
 
+/// One session; the signal that ended OBS in its own window, if one did.
 #[allow(clippy::too_many_lines, reason = "one session from start to end")]
-fn smoke() {
+fn smoke() -> Option<i32> {
     let work = tempfile::tempdir().expect("a folder");
     let (config, recordings, run) = (
         work.path().join("config"),
@@ -448,6 +462,14 @@ fn smoke() {
             panic!("{what}; the log of OBS is above");
         }
     };
+    if let Some(signal) = ended.and_then(|s| s.signal())
+        && session.is_ok()
+        && log.contains("All scene data cleared")
+        && !log.contains("Freeing OBS context data")
+        && !log.contains("internal error")
+    {
+        return Some(signal);
+    }
     let status = ended.map(|s| s.to_string()).unwrap_or_default();
     check(session.is_ok(), &format!("the session failed ({status})"));
     check(ended.is_some(), "OBS did not end within a minute");
@@ -460,6 +482,7 @@ fn smoke() {
         "a source was destroyed twice",
     );
     check(!log.contains("internal error"), "a callback panicked");
+    None
 }
 
 fn set_private(folder: &Path) {

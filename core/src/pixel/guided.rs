@@ -21,25 +21,63 @@ pub(crate) const EPSILON: f32 = 3e-4;
 const WINDOW: usize = 2 * RADIUS + 1;
 /// Columns of a block.
 const BLOCK: usize = 16;
+/// Columns of a block and what its windows reach beyond it, filled up to whole vectors.
+const REACH: usize = (BLOCK + 2 * RADIUS).next_multiple_of(8);
 /// Alphas that differ by less are the same: half a step of 8 bits.
 const SAME: f32 = 1.0 / 512.0;
 /// What is summed over a window: red, green, blue, alpha, alpha times each colour, and the products of the colours.
 const MOMENTS: usize = 13;
 
+/// The moments of a block of a row.
+type Sums = [[f32; BLOCK]; MOMENTS];
+/// The planes fitted to the windows of a block of a row: the factors of red, green and blue, and what is added.
+type Planes = [[f32; BLOCK]; 4];
+/// The same of each column together, which is how they are spread to full size.
+type Means = [[f32; 4]; BLOCK];
+
 /// Brings the matte to full size, with buffers that are kept from frame to frame.
+///
+/// What is fitted is held by columns of blocks, each from top to bottom, so that all that a window needs stays in the
+/// nearest cache; threads take columns of blocks in turn, since the target may stand on one side.
 #[derive(Debug, Default)]
 pub(crate) struct Upsampler {
-    /// For every row the sums along it over windows, one moment after the other; only where `live` says so.
-    moments: Vec<f32>,
-    /// For every row the sums along it over windows of a (three) and b; without a guide alpha itself.
-    coefficients: Vec<f32>,
+    /// Where alpha is not the same all around a block, the planes of its windows.
+    planes: Vec<Planes>,
+    /// Where a block is drawn, the means of the planes over the windows.
+    means: Vec<Means>,
+    /// The matte itself, where there is no guide.
+    alpha: Vec<f32>,
     live: Live,
+    order: Order,
     low: (usize, usize),
     full: (usize, usize),
     guided: bool,
     columns: Columns,
     /// First full-size column of every block, and their number.
     starts: Vec<usize>,
+}
+
+/// Which column of blocks lies where in the buffers.
+#[derive(Debug, Default)]
+struct Order {
+    /// The place of a column of blocks, and the one at a place.
+    place: Vec<usize>,
+    at: Vec<usize>,
+}
+
+impl Order {
+    /// Each of so many threads, which take a run of places each, gets every so-manieth column.
+    fn set(&mut self, blocks: usize, threads: usize) {
+        self.at.clear();
+        for thread in 0..threads {
+            self.at.extend((thread..blocks).step_by(threads));
+        }
+        self.place.clear();
+        self.place.resize(blocks, 0);
+        for (place, k) in self.at.iter().enumerate() {
+            self.place[*k] = place;
+        }
+    }
 }
 
 /// Which blocks of which rows have to be computed, for each step.
@@ -51,9 +89,7 @@ struct Live {
     highest: Vec<f32>,
     /// Alpha is not the same in every window of the block.
     fit: Vec<bool>,
-    /// A fit needs the moments of this row.
-    moments: Vec<bool>,
-    /// The matte has to be drawn with what was fitted.
+    /// The matte has to be drawn with what was fitted, between this row and the next one.
     draw: Vec<bool>,
 }
 
@@ -65,10 +101,6 @@ pub(crate) type Columns = Vec<(u32, f32)>;
 pub(crate) struct Spread {
     /// Two rows of a and b, spread to the full width, and which rows they are.
     held: [(Option<usize>, [Vec<f32>; 4]); 2],
-    /// Rows with [`RADIUS`] zeros at either end: colours and a product, or a and b.
-    padded: [Vec<f32>; 5],
-    sums: Vec<f32>,
-    low: [Vec<f32>; 4],
 }
 
 impl Spread {
@@ -79,18 +111,6 @@ impl Spread {
             for plane in planes {
                 plane.resize(width, 0.0);
             }
-        }
-    }
-
-    /// Room for rows of the working size.
-    fn resize(&mut self, width: usize) {
-        for row in &mut self.padded {
-            row.clear();
-            row.resize(width + 2 * RADIUS, 0.0);
-        }
-        self.sums.resize(MOMENTS * width, 0.0);
-        for row in &mut self.low {
-            row.resize(width, 0.0);
         }
     }
 }
@@ -160,101 +180,103 @@ fn apply_plain(upper: &[f32], lower: &[f32], weight: f32, out: &mut [u8]) {
     }
 }
 
-/// Values at full-size columns, from those of a row of the working size. The first of `low` is that of column `first`.
+/// Values at full-size columns, from those of a row of the working size.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn spread(low: &[f32], first: usize, columns: &[(u32, f32)], out: &mut [f32]) {
+fn spread_plain(low: &[f32], columns: &[(u32, f32)], out: &mut [f32]) {
     let (n, last) = (columns.len(), low.len() - 1);
     let out = &mut out[..n];
     for i in 0..n {
         let (x, weight) = columns[i];
-        let x = x as usize - first;
-        let (left, right) = (low[x.min(last)], low[(x + 1).min(last)]);
+        let (left, right) = (low[(x as usize).min(last)], low[(x as usize + 1).min(last)]);
         out[i] = left + (right - left) * weight;
     }
 }
 
-/// How many of `n` columns, or rows, the window around `i` has.
-fn window(i: usize, n: usize) -> usize {
-    i.min(RADIUS) + (n - 1 - i).min(RADIUS) + 1
-}
-
-/// Columns whose window is cut by the border.
-fn cut_columns(n: usize) -> impl Iterator<Item = usize> {
-    let left = RADIUS.min(n);
-    (0..left).chain(n.saturating_sub(RADIUS).max(left)..n)
-}
-
-/// Sums over windows along a padded row.
+/// Full-size columns from those of a block, of which the first is column `first`, and the one after it.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn along(padded: &[f32], out: &mut [f32]) {
-    let n = out.len();
-    let mut rows = [padded; WINDOW];
-    for (k, row) in rows.iter_mut().enumerate() {
-        *row = &padded[k..k + n];
-    }
-    for i in 0..n {
-        let mut sum = 0.0;
-        for row in rows {
-            sum += row[i];
-        }
-        out[i] = sum;
-    }
-}
-
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn product(a: &[f32], b: &[f32], out: &mut [f32]) {
-    let n = out.len();
-    let (a, b) = (&a[..n], &b[..n]);
-    for i in 0..n {
-        out[i] = a[i] * b[i];
-    }
-}
-
-/// Packed pixels, 0 to 1, as rows of a colour each.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn part(pixels: &[[u8; 3]], red: &mut [f32], green: &mut [f32], blue: &mut [f32]) {
-    let n = pixels.len();
-    let (red, green, blue) = (&mut red[..n], &mut green[..n], &mut blue[..n]);
-    for i in 0..n {
-        red[i] = f32::from(pixels[i][0]) * (1.0 / 255.0);
-        green[i] = f32::from(pixels[i][1]) * (1.0 / 255.0);
-        blue[i] = f32::from(pixels[i][2]) * (1.0 / 255.0);
-    }
-}
-
-/// Sums over the rows of a window of some columns. Rows are `stride` apart and hold what is summed at `columns`.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn across(
-    rows: &[f32],
-    stride: usize,
-    window: Range<usize>,
-    columns: Range<usize>,
-    out: &mut [f32],
+fn spread(
+    low: &[[f32; 4]; BLOCK + 1],
+    first: usize,
+    columns: &[(u32, f32)],
+    [a, b, c, d]: [&mut [f32]; 4],
 ) {
+    const LANES: usize = 8;
     let n = columns.len();
-    let out = &mut out[..n];
-    if window.len() == WINDOW {
-        let mut all = [rows; WINDOW];
-        for (row, y) in all.iter_mut().zip(window) {
-            *row = &rows[y * stride + columns.start..][..n];
-        }
-        let rows = all;
-        for i in 0..n {
-            let mut sum = 0.0;
-            for row in rows {
-                sum += row[i];
+    let (a, b, c, d) = (&mut a[..n], &mut b[..n], &mut c[..n], &mut d[..n]);
+    let mut start = 0;
+    while start < n {
+        // The four values of a column lie together, which saves picking each up alone; then rows are made of them.
+        let some = (n - start).min(LANES);
+        let mut pixels = [[0.0; 4]; LANES];
+        for j in 0..some {
+            let (x, weight) = columns[start + j];
+            let x = (x as usize - first).min(BLOCK - 1);
+            for p in 0..4 {
+                pixels[j][p] = low[x][p] + (low[x + 1][p] - low[x][p]) * weight;
             }
-            out[i] = sum;
         }
-        return;
+        if some == LANES {
+            let rows = (
+                a[start..].first_chunk_mut::<LANES>(),
+                b[start..].first_chunk_mut::<LANES>(),
+                c[start..].first_chunk_mut::<LANES>(),
+                d[start..].first_chunk_mut::<LANES>(),
+            );
+            if let (Some(a), Some(b), Some(c), Some(d)) = rows {
+                for j in 0..LANES {
+                    [a[j], b[j], c[j], d[j]] = pixels[j];
+                }
+            }
+        } else {
+            for j in 0..some {
+                [a[start + j], b[start + j], c[start + j], d[start + j]] = pixels[j];
+            }
+        }
+        start += some;
     }
-    out.fill(0.0);
-    for y in window {
-        let row = &rows[y * stride + columns.start..][..n];
-        for i in 0..n {
-            out[i] += row[i];
+}
+
+/// How many of `n` columns, or rows, the window around `i` has; none outside.
+fn window(i: usize, n: usize) -> usize {
+    if i < n {
+        i.min(RADIUS) + (n - 1 - i).min(RADIUS) + 1
+    } else {
+        0
+    }
+}
+
+/// Sums over windows along a row.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+fn along(values: &[f32; REACH]) -> [f32; BLOCK] {
+    let mut sums = [0.0; BLOCK];
+    for k in 0..WINDOW {
+        for i in 0..BLOCK {
+            sums[i] += values[i + k];
         }
     }
+    sums
+}
+
+/// The sums of rows that lie in a ring, over the whole ring.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+fn across<const N: usize>(ring: &[[[f32; BLOCK]; N]; WINDOW]) -> [[f32; BLOCK]; N] {
+    let mut all = ring[0];
+    for n in 0..N {
+        for row in &ring[1..] {
+            for i in 0..BLOCK {
+                all[n][i] += row[n][i];
+            }
+        }
+    }
+    all
 }
 
 /// Smallest and largest value of every block of a row, from [`RADIUS`] columns before it to as many after it.
@@ -299,8 +321,11 @@ fn block_ranges(row: &[f32], lowest: &mut [f32], highest: &mut [f32]) {
     reason = "it must take on the instruction set of its caller"
 )]
 #[inline(always)]
-fn plane(sums: [f32; MOMENTS], scale: f32) -> [f32; 4] {
-    let [r, g, b, p, rp, gp, bp, rr, rg, rb, gg, gb, bb] = sums.map(|s| s * scale);
+fn plane(mut sums: [f32; MOMENTS], scale: f32) -> [f32; 4] {
+    for sum in &mut sums {
+        *sum *= scale;
+    }
+    let [r, g, b, p, rp, gp, bp, rr, rg, rb, gg, gb, bb] = sums;
     let (cr, cg, cb) = (rp - r * p, gp - g * p, bp - b * p);
     // The covariance matrix of the colours, as L·D·Lᵀ: stable where the picture is grey and the matrix nearly singular.
     let (rg, rb, gb) = (rg - r * g, rb - r * b, gb - g * b);
@@ -316,51 +341,189 @@ fn plane(sums: [f32; MOMENTS], scale: f32) -> [f32; 4] {
     [red, green, blue, p - red * r - green * g - blue * b]
 }
 
-/// One element of each row.
+/// A matte and its picture at the working size.
+#[derive(Debug, Clone, Copy)]
+struct Picture<'a> {
+    alpha: &'a [f32],
+    pixels: &'a [[u8; 3]],
+    width: usize,
+    height: usize,
+}
+
+/// The moments of a block of a row, summed along it over windows. Outside the picture there is nothing.
 #[allow(
     clippy::inline_always,
     reason = "it must take on the instruction set of its caller"
 )]
 #[inline(always)]
-fn at(rows: &[&[f32]; MOMENTS], i: usize) -> [f32; MOMENTS] {
-    let mut all = [0.0; MOMENTS];
-    for (one, row) in all.iter_mut().zip(rows) {
-        *one = row[i];
+fn sum_along(picture: Picture<'_>, first: usize, y: usize) -> Sums {
+    let width = picture.width;
+    let from = first.saturating_sub(RADIUS)..(first + BLOCK + RADIUS).min(width);
+    let at = from.start + RADIUS - first;
+    let n = from.len();
+    let row = y * width;
+    let (mut p, mut pixels) = ([0.0; REACH], [[0; 3]; REACH]);
+    p[at..at + n].copy_from_slice(&picture.alpha[row + from.start..][..n]);
+    pixels[at..at + n].copy_from_slice(&picture.pixels[row + from.start..][..n]);
+    let mut colours = [[0.0; REACH]; 3];
+    for i in 0..REACH {
+        for c in 0..3 {
+            colours[c][i] = f32::from(pixels[i][c]) * (1.0 / 255.0);
+        }
     }
-    all
+    let [r, g, b] = &colours;
+    [
+        along(r),
+        along(g),
+        along(b),
+        along(&p),
+        along(&product(r, &p)),
+        along(&product(g, &p)),
+        along(&product(b, &p)),
+        along(&product(r, r)),
+        along(&product(r, g)),
+        along(&product(r, b)),
+        along(&product(g, g)),
+        along(&product(g, b)),
+        along(&product(b, b)),
+    ]
 }
 
-/// The planes of some columns of a row of `width`. `sums` holds their moments, each `width` long, and `rows` of the window
-/// are inside the picture.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+fn product(a: &[f32; REACH], b: &[f32; REACH]) -> [f32; REACH] {
+    let mut out = [0.0; REACH];
+    for i in 0..REACH {
+        out[i] = a[i] * b[i];
+    }
+    out
+}
+
+/// One over the columns of every window of a block; 0 outside the picture.
+fn one_over_columns(first: usize, width: usize) -> [f32; BLOCK] {
+    let mut scale = [0.0; BLOCK];
+    for (i, scale) in scale.iter_mut().enumerate() {
+        if let n @ 1.. = window(first + i, width) {
+            *scale = 1.0 / n as f32;
+        }
+    }
+    scale
+}
+
+/// Fits planes to the windows of some rows of a column of blocks that begins at column `first`. `out` is the whole column.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn fit(
-    sums: &[f32],
-    (width, rows): (usize, usize),
-    columns: Range<usize>,
-    red: &mut [f32],
-    green: &mut [f32],
-    blue: &mut [f32],
-    rest: &mut [f32],
-) {
-    let (first, n) = (columns.start, columns.len());
-    let mut m = [sums; MOMENTS];
-    for (moment, row) in m.iter_mut().enumerate() {
-        *row = &sums[moment * width + first..][..n];
+fn fit(picture: Picture<'_>, first: usize, rows: Range<usize>, out: &mut [Planes]) {
+    let height = picture.height;
+    let columns = one_over_columns(first, picture.width);
+    let mut ring = [[[0.0; BLOCK]; MOMENTS]; WINDOW];
+    let below = (rows.start + RADIUS).min(height);
+    for y in rows.start.saturating_sub(RADIUS)..below {
+        ring[y % WINDOW] = sum_along(picture, first, y);
     }
-    let (red, green, blue, rest) = (
-        &mut red[..n],
-        &mut green[..n],
-        &mut blue[..n],
-        &mut rest[..n],
-    );
-    let scale = 1.0 / (rows * WINDOW) as f32;
-    for i in 0..n {
-        [red[i], green[i], blue[i], rest[i]] = plane(at(&m, i), scale);
+    for y in rows {
+        ring[(y + RADIUS) % WINDOW] = if y + RADIUS < height {
+            sum_along(picture, first, y + RADIUS)
+        } else {
+            [[0.0; BLOCK]; MOMENTS]
+        };
+        let sums = across(&ring);
+        let scale = 1.0 / window(y, height) as f32;
+        let [red, green, blue, rest] = &mut out[y];
+        for i in 0..BLOCK {
+            let mut all = [0.0; MOMENTS];
+            for m in 0..MOMENTS {
+                all[m] = sums[m][i];
+            }
+            [red[i], green[i], blue[i], rest[i]] = plane(all, columns[i] * scale);
+        }
     }
-    for x in cut_columns(width).filter(|x| columns.contains(x)) {
-        let i = x - first;
-        let scale = 1.0 / (rows * window(x, width)) as f32;
-        [red[i], green[i], blue[i], rest[i]] = plane(at(&m, i), scale);
+}
+
+/// What has been fitted, and where.
+#[derive(Debug, Clone, Copy)]
+struct Fitted<'a> {
+    planes: &'a [Planes],
+    live: &'a Live,
+    place: &'a [usize],
+    width: usize,
+    height: usize,
+}
+
+impl Fitted<'_> {
+    /// The planes of a block; where none were fitted, alpha is the same everywhere.
+    #[allow(
+        clippy::inline_always,
+        reason = "it must take on the instruction set of its caller"
+    )]
+    #[inline(always)]
+    fn at(&self, k: usize, y: usize) -> Planes {
+        if self.live.fit[y * self.live.blocks + k] {
+            return self.planes[self.place[k] * self.height + y];
+        }
+        let mut flat = [[0.0; BLOCK]; 4];
+        let inside = (self.width - k * BLOCK).min(BLOCK);
+        flat[3][..inside].fill(self.live.lowest[y * self.live.blocks + k]);
+        flat
+    }
+
+    /// The planes of a block of a row, summed along it over windows.
+    #[allow(
+        clippy::inline_always,
+        reason = "it must take on the instruction set of its caller"
+    )]
+    #[inline(always)]
+    fn sum_along(&self, k: usize, y: usize) -> Planes {
+        let mut all = self.at(k, y);
+        let (mut before, mut after) = ([[0.0; BLOCK]; 4], [[0.0; BLOCK]; 4]);
+        if k > 0 {
+            before = self.at(k - 1, y);
+        }
+        if k + 1 < self.live.blocks {
+            after = self.at(k + 1, y);
+        }
+        for p in 0..4 {
+            let mut row = [0.0; REACH];
+            row[..RADIUS].copy_from_slice(&before[p][BLOCK - RADIUS..]);
+            row[RADIUS..RADIUS + BLOCK].copy_from_slice(&all[p]);
+            row[RADIUS + BLOCK..][..RADIUS].copy_from_slice(&after[p][..RADIUS]);
+            all[p] = along(&row);
+        }
+        all
+    }
+}
+
+/// Means of the planes over the windows of some rows of a column of blocks. `out` is the whole column.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn mean(fitted: Fitted<'_>, k: usize, rows: Range<usize>, out: &mut [Means]) {
+    let height = fitted.height;
+    let columns = one_over_columns(k * BLOCK, fitted.width);
+    let mut ring = [[[0.0; BLOCK]; 4]; WINDOW];
+    let below = (rows.start + RADIUS).min(height);
+    for y in rows.start.saturating_sub(RADIUS)..below {
+        ring[y % WINDOW] = fitted.sum_along(k, y);
+    }
+    for y in rows {
+        ring[(y + RADIUS) % WINDOW] = if y + RADIUS < height {
+            fitted.sum_along(k, y + RADIUS)
+        } else {
+            [[0.0; BLOCK]; 4]
+        };
+        let sums = across(&ring);
+        let scale = 1.0 / window(y, height) as f32;
+        // The guide comes in bytes.
+        let colour = scale / 255.0;
+        for i in 0..BLOCK {
+            let (scale, colour) = (columns[i] * scale, columns[i] * colour);
+            out[y][i] = [
+                sums[0][i] * colour,
+                sums[1][i] * colour,
+                sums[2][i] * colour,
+                sums[3][i] * scale,
+            ];
+        }
     }
 }
 
@@ -372,7 +535,7 @@ impl Live {
         let n = blocks * height;
         self.lowest.resize(n, 0.0);
         self.highest.resize(n, 0.0);
-        for flags in [&mut self.fit, &mut self.moments, &mut self.draw] {
+        for flags in [&mut self.fit, &mut self.draw] {
             flags.clear();
             flags.resize(n, false);
         }
@@ -392,9 +555,6 @@ impl Live {
                     continue;
                 }
                 self.fit[y * blocks + k] = true;
-                for y in around(y, RADIUS) {
-                    self.moments[y * blocks + k] = true;
-                }
                 let near = k.saturating_sub(1)..(k + 2).min(blocks);
                 // One row more: a full-size row lies between two.
                 for y in around(y, RADIUS + 1) {
@@ -409,31 +569,31 @@ impl Live {
         &self.draw[y * self.blocks..][..self.blocks]
     }
 
-    /// Runs of blocks that are alive, as columns.
-    fn runs<F: Fn(usize) -> bool>(
-        &self,
-        alive: F,
-        width: usize,
-    ) -> impl Iterator<Item = Range<usize>> + use<F> {
-        let blocks = self.blocks;
-        let mut k = 0;
-        std::iter::from_fn(move || {
-            while k < blocks && !alive(k) {
-                k += 1;
-            }
-            let first = k;
-            while k < blocks && alive(k) {
-                k += 1;
-            }
-            (first < k).then(|| first * BLOCK..(k * BLOCK).min(width))
-        })
+    /// Whether a block of row `y` is asked for: by what is drawn below it, or above it.
+    fn asks(&self, k: usize, y: usize) -> bool {
+        self.draw[y * self.blocks + k] || y > 0 && self.draw[(y - 1) * self.blocks + k]
     }
+}
+
+/// Runs of what is alive, of `n`.
+fn runs<F: Fn(usize) -> bool>(n: usize, alive: F) -> impl Iterator<Item = Range<usize>> + use<F> {
+    let mut i = 0;
+    std::iter::from_fn(move || {
+        while i < n && !alive(i) {
+            i += 1;
+        }
+        let first = i;
+        while i < n && alive(i) {
+            i += 1;
+        }
+        (first < i).then_some(first..i)
+    })
 }
 
 impl Upsampler {
     /// Takes a matte at the working size; `guide` is its picture, packed RGB, none for plain interpolation. Works on as
     /// many threads as there is scratch.
-    pub(crate) fn prepare<S: AsMut<Spread> + Send>(
+    pub(crate) fn prepare<S: Send>(
         &mut self,
         scratch: &mut [S],
         alpha: &[f32],
@@ -454,80 +614,56 @@ impl Upsampler {
             );
             self.starts.push(full.0);
         }
-        for scratch in &mut *scratch {
-            scratch.as_mut().resize(width);
-        }
         let Some(guide) = guide else {
-            self.coefficients.clear();
-            self.coefficients.extend_from_slice(alpha);
+            self.alpha.clear();
+            self.alpha.extend_from_slice(alpha);
             return;
         };
-        let pixels = guide.as_chunks::<3>().0;
-        self.live.look(alpha, low);
-        self.moments.resize(MOMENTS * width * height, 0.0);
-        let live = &self.live;
-        let rows = Grid {
-            data: &mut self.moments,
-            width: MOMENTS * width,
+        let picture = Picture {
+            alpha,
+            pixels: guide.as_chunks().0,
+            width,
+            height,
         };
-        bands::each(scratch, rows, &|scratch: &mut S, band, first| {
-            let padded = &mut scratch.as_mut().padded;
-            for (y, row) in (first..).zip(band.data.chunks_exact_mut(MOMENTS * width)) {
-                let alive = &live.moments[y * live.blocks..][..live.blocks];
-                for run in live.runs(|k| alive[k], width) {
-                    let (alpha, pixels) = (&alpha[y * width..], &pixels[y * width..]);
-                    sum_along(alpha, pixels, width, run, padded, row);
+        self.live.look(alpha, low);
+        let live = &self.live;
+        let blocks = live.blocks;
+        self.order.set(blocks, scratch.len());
+        let order = &self.order;
+        self.planes.resize(blocks * height, [[0.0; BLOCK]; 4]);
+        let columns = Grid {
+            data: &mut self.planes,
+            width: height,
+        };
+        bands::each(scratch, columns, &|_: &mut S, band, first| {
+            for (k, column) in order.at[first..]
+                .iter()
+                .zip(band.data.chunks_exact_mut(height))
+            {
+                for rows in runs(height, |y| live.fit[y * blocks + k]) {
+                    fit(picture, k * BLOCK, rows, column);
                 }
             }
         });
-        self.coefficients.resize(4 * width * height, 0.0);
-        let (moments, rows) = (
-            &self.moments,
-            Grid {
-                data: &mut self.coefficients,
-                width: 4 * width,
-            },
-        );
-        bands::each(scratch, rows, &|scratch: &mut S, band, first| {
-            let Spread { padded, sums, .. } = scratch.as_mut();
-            for (y, row) in (first..).zip(band.data.chunks_exact_mut(4 * width)) {
-                let blocks = y * live.blocks..(y + 1) * live.blocks;
-                let near = y.saturating_sub(RADIUS)..(y + RADIUS + 1).min(height);
-                // A row is asked for by those around it, and by those around the one above.
-                let mut asked = y.saturating_sub(RADIUS + 1)..near.end;
-                if !asked.any(|y| live.draws(y).contains(&true)) {
-                    continue;
-                }
-                let [red, green, blue, rest, _] = padded;
-                let all = RADIUS..RADIUS + width;
-                for plane in [&mut *red, &mut *green, &mut *blue] {
-                    plane[all.clone()].fill(0.0);
-                }
-                let lowest = &live.lowest[blocks.clone()];
-                for (part, low) in rest[all].chunks_mut(BLOCK).zip(lowest) {
-                    part.fill(*low);
-                }
-                let alive = &live.fit[blocks];
-                for run in live.runs(|k| alive[k], width) {
-                    for moment in 0..MOMENTS {
-                        let start = moment * width;
-                        let columns = start + run.start..start + run.end;
-                        let sums = &mut sums[columns.clone()];
-                        across(moments, MOMENTS * width, near.clone(), columns, sums);
-                    }
-                    let at = RADIUS + run.start..;
-                    fit(
-                        sums,
-                        (width, near.len()),
-                        run,
-                        &mut red[at.clone()],
-                        &mut green[at.clone()],
-                        &mut blue[at.clone()],
-                        &mut rest[at],
-                    );
-                }
-                for (plane, sums) in padded.iter().zip(row.chunks_exact_mut(width)) {
-                    along(plane, sums);
+        self.means.resize(blocks * height, [[0.0; 4]; BLOCK]);
+        let fitted = Fitted {
+            planes: &self.planes,
+            live,
+            place: &order.place,
+            width,
+            height,
+        };
+        let columns = Grid {
+            data: &mut self.means,
+            width: height,
+        };
+        bands::each(scratch, columns, &|_: &mut S, band, first| {
+            for (k, column) in order.at[first..]
+                .iter()
+                .zip(band.data.chunks_exact_mut(height))
+            {
+                for rows in runs(height, |y| live.asks(*k, y)) {
+                    mean(fitted, *k, rows, column);
                 }
             }
         });
@@ -538,66 +674,59 @@ impl Upsampler {
         &self.columns
     }
 
-    /// Whether a full-size row is drawn with the guide's.
-    pub(crate) fn needs_guide(&self, y: usize) -> bool {
+    /// Columns of a full-size row that are drawn with the guide's. Outside them the guide is not looked at.
+    pub(crate) fn guided(&self, y: usize) -> impl Iterator<Item = Range<usize>> + use<'_> {
         let (upper, _) = position(y, self.low.1, self.full.1);
-        self.guided && self.live.draws(upper).contains(&true)
+        let alive: &[bool] = if self.guided {
+            self.live.draws(upper)
+        } else {
+            &[]
+        };
+        runs(alive.len(), |k| alive[k]).map(|run| self.starts[run.start]..self.starts[run.end])
     }
 
     /// Makes a row of a and b at full width, unless it is held.
     fn hold(&self, row: usize, rows: &mut Spread) {
         let (width, height) = self.low;
-        let Spread {
-            held, sums, low, ..
-        } = rows;
-        let (which, planes) = &mut held[row % 2];
+        let (which, planes) = &mut rows.held[row % 2];
         if *which == Some(row) {
             return;
         }
         *which = Some(row);
         if !self.guided {
-            let alpha = &self.coefficients[row * width..][..width];
-            spread(alpha, 0, &self.columns, &mut planes[3]);
+            let alpha = &self.alpha[row * width..][..width];
+            spread_plain(alpha, &self.columns, &mut planes[3]);
             return;
         }
-        let near = row.saturating_sub(RADIUS)..(row + RADIUS + 1).min(height);
-        // It serves the full-size rows below it and above it.
-        let (below, above) = (self.live.draws(row), self.live.draws(row.saturating_sub(1)));
-        for run in self.live.runs(|k| below[k] || above[k], width) {
-            // The last column is between this run and the next one.
-            let reach = run.start..(run.end + 1).min(width);
-            let to = self.starts[run.start / BLOCK]..self.starts[run.end.div_ceil(BLOCK)];
-            for (plane, (low, out)) in low.iter_mut().zip(planes.iter_mut()).enumerate() {
-                let sums = &mut sums[..reach.len()];
-                let columns = plane * width + reach.start..plane * width + reach.end;
-                across(&self.coefficients, 4 * width, near.clone(), columns, sums);
-                // The guide comes in bytes.
-                let scale = if plane == 3 { 1.0 } else { 1.0 / 255.0 } / near.len() as f32;
-                let low = &mut low[..reach.len()];
-                means(sums, scale, reach.start, width, low);
-                spread(
-                    low,
-                    reach.start,
-                    &self.columns[to.clone()],
-                    &mut out[to.clone()],
-                );
+        let live = &self.live;
+        let at = |k: usize| &self.means[self.order.place[k] * height + row];
+        for k in (0..live.blocks).filter(|k| live.asks(*k, row)) {
+            let mut low = [[0.0; 4]; BLOCK + 1];
+            low[..BLOCK].copy_from_slice(at(k));
+            if k + 1 < live.blocks {
+                low[BLOCK] = if live.asks(k + 1, row) {
+                    at(k + 1)[0]
+                } else {
+                    // Nothing was fitted near it.
+                    [0.0, 0.0, 0.0, live.lowest[row * live.blocks + k + 1]]
+                };
             }
+            let to = self.starts[k]..self.starts[k + 1];
+            let out = planes.each_mut().map(|plane| &mut plane[to.clone()]);
+            spread(&low, k * BLOCK, &self.columns[to.clone()], out);
         }
     }
 
-    /// Row `y` of the matte at full size, 0 to 255; `guide` is that row of the frame, where it is needed. `rows` is one of
-    /// the scratches that the matte was prepared with.
-    pub(crate) fn row(
-        &self,
-        y: usize,
-        guide: Option<GuideRow<'_>>,
-        rows: &mut Spread,
-        out: &mut [u8],
-    ) {
+    /// Row `y` of the matte at full size, 0 to 255. `guide` is that row of the frame; it has to be right where
+    /// [`Upsampler::guided`] says. `rows` is one of the scratches that the matte was prepared with.
+    pub(crate) fn row(&self, y: usize, guide: GuideRow<'_>, rows: &mut Spread, out: &mut [u8]) {
         let (upper, weight) = position(y, self.low.1, self.full.1);
         let lower = (upper + 1).min(self.low.1 - 1);
-        self.hold(upper, rows);
-        self.hold(lower, rows);
+        let mut live = self.guided(y).peekable();
+        if !self.guided || live.peek().is_some() {
+            self.hold(upper, rows);
+            self.hold(lower, rows);
+        }
         let (up, down) = (&rows.held[upper % 2].1, &rows.held[lower % 2].1);
         if !self.guided {
             apply_plain(&up[3], &down[3], weight, out);
@@ -605,17 +734,10 @@ impl Upsampler {
         }
         let alive = self.live.draws(upper);
         let lowest = &self.live.lowest[upper * alive.len()..][..alive.len()];
-        let at = |k: usize| self.starts[k]..self.starts[k + 1];
-        for (k, alive) in alive.iter().enumerate() {
-            if !alive || guide.is_none() {
-                out[at(k)].fill(byte(lowest[k]));
-            }
+        for (k, lowest) in lowest.iter().enumerate().filter(|(k, _)| !alive[*k]) {
+            out[self.starts[k]..self.starts[k + 1]].fill(byte(*lowest));
         }
-        let Some(guide) = guide else {
-            return;
-        };
-        for run in self.live.runs(|k| alive[k], self.low.0) {
-            let to = self.starts[run.start / BLOCK]..self.starts[run.end.div_ceil(BLOCK)];
+        for to in live {
             apply_guided(
                 up.each_ref().map(|plane| &plane[to.clone()]),
                 down.each_ref().map(|plane| &plane[to.clone()]),
@@ -624,65 +746,6 @@ impl Upsampler {
                 &mut out[to],
             );
         }
-    }
-}
-
-/// Means of some columns of a row of `width`, from sums over windows. `scale` is one over the rows of the window.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn means(sums: &[f32], scale: f32, first: usize, width: usize, out: &mut [f32]) {
-    let n = out.len();
-    let sums = &sums[..n];
-    let whole = scale / WINDOW as f32;
-    for i in 0..n {
-        out[i] = sums[i] * whole;
-    }
-    for x in cut_columns(width).filter(|x| (first..first + n).contains(x)) {
-        out[x - first] = sums[x - first] * scale / window(x, width) as f32;
-    }
-}
-
-/// The moments of some columns of a row, summed along it over windows.
-fn sum_along(
-    alpha: &[f32],
-    pixels: &[[u8; 3]],
-    width: usize,
-    run: Range<usize>,
-    padded: &mut [Vec<f32>; 5],
-    out: &mut [f32],
-) {
-    let from = run.start.saturating_sub(RADIUS)..(run.end + RADIUS).min(width);
-    let at = from.start + RADIUS..from.end + RADIUS;
-    let [red, green, blue, p, other] = padded;
-    part(
-        &pixels[from.clone()],
-        &mut red[at.clone()],
-        &mut green[at.clone()],
-        &mut blue[at.clone()],
-    );
-    p[at.clone()].copy_from_slice(&alpha[from]);
-    let mut moment = 0;
-    let mut put = |values: &[f32]| {
-        // Windows of column x begin at x in a padded row.
-        let sums = &mut out[moment * width..][run.clone()];
-        along(&values[run.start..run.end + 2 * RADIUS], sums);
-        moment += 1;
-    };
-    for values in [&*red, green, blue, p] {
-        put(values);
-    }
-    for (a, b) in [
-        (&*red, &*p),
-        (green, p),
-        (blue, p),
-        (red, red),
-        (red, green),
-        (red, blue),
-        (green, green),
-        (green, blue),
-        (blue, blue),
-    ] {
-        product(&a[at.clone()], &b[at.clone()], &mut other[at.clone()]);
-        put(other);
     }
 }
 
@@ -764,7 +827,7 @@ mod tests {
             for y in 0..h {
                 let guide = parted(&picture[y * w * 3..][..w * 3]);
                 let guide = guide.each_ref().map(Vec::as_slice);
-                up.row(y, up.needs_guide(y).then_some(guide), rows, &mut out);
+                up.row(y, guide, rows, &mut out);
                 for x in 0..w {
                     let [r, g, b, rest] = wanted[y * w + x];
                     let colour = [0, 1, 2].map(|c| f64::from(picture[(y * w + x) * 3 + c]) / 255.0);
@@ -810,7 +873,7 @@ mod tests {
         rows.begin(size.0);
         let scratch = std::slice::from_mut(&mut rows);
         up.prepare(scratch, &disc, Some(&colours), size, size);
-        assert!(up.needs_guide(25) && !up.needs_guide(59));
+        assert!(up.guided(25).count() > 0 && up.guided(59).count() == 0);
         assert!(!up.live.fit[25 * up.live.blocks], "nothing is there");
     }
 
@@ -824,7 +887,7 @@ mod tests {
         up.prepare(std::slice::from_mut(&mut rows), &alpha, None, low, full);
         let mut out = vec![0; full.0];
         for y in 0..full.1 {
-            up.row(y, None, &mut rows, &mut out);
+            up.row(y, [&[]; 3], &mut rows, &mut out);
             for (x, got) in out.iter().enumerate() {
                 let at = |i: usize, low: usize, full: usize| {
                     ((i as f64 + 0.5) * low as f64 / full as f64 - 0.5).clamp(0.0, (low - 1) as f64)
@@ -854,7 +917,7 @@ mod tests {
         up.prepare(std::slice::from_mut(&mut rows), &alpha, None, size, size);
         let mut out = vec![0; 16];
         for y in 0..16 {
-            up.row(y, None, &mut rows, &mut out);
+            up.row(y, [&[]; 3], &mut rows, &mut out);
             let wanted: Vec<u8> = (0..16).map(|x| (y * 16 + x) as u8).collect();
             assert_eq!(out, wanted);
         }
@@ -882,7 +945,7 @@ mod tests {
             let picture = guide.then_some(picture.as_slice());
             up.prepare(scratch, &alpha, picture, low, full);
             let mut out = vec![0; 128];
-            up.row(16, guide.then_some(row), &mut rows, &mut out);
+            up.row(16, row, &mut rows, &mut out);
             out.iter()
                 .enumerate()
                 .map(|(x, a)| (f32::from(*a) / 255.0 - f32::from(u8::from(x >= 70))).abs())
@@ -909,7 +972,7 @@ mod tests {
             for y in 0..40 {
                 let guide = parted(&grey(&noise(80, y as u32)));
                 let guide = guide.each_ref().map(Vec::as_slice);
-                up.row(y, Some(guide), &mut rows, &mut out);
+                up.row(y, guide, &mut rows, &mut out);
                 assert!(out.iter().all(|a| *a == (value * 255.0) as u8));
             }
         }

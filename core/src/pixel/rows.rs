@@ -1,21 +1,21 @@
 //! Rows of pixels: any input format to red, green and blue, colour and alpha to any output format.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 
 use crate::frame::{Colorimetry, Frame, OutputFormat, PixelFormat, YuvMatrix};
 
-/// YUV → RGB in fixed point, 14 bits of fraction.
+/// YUV → RGB in fixed point of 16 bits. What a factor has beyond 1, with 15 bits of fraction for luma and 14 for chroma.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct YuvToRgb {
-    y_offset: i32,
-    y: i32,
-    r_v: i32,
-    g_u: i32,
-    g_v: i32,
-    b_u: i32,
+    y_offset: i16,
+    y: i16,
+    r_v: i16,
+    g_u: i16,
+    g_v: i16,
+    b_u: i16,
 }
-
-const FRACTION: i32 = 14;
 
 /// ITU-R BT.601, BT.709 and BT.2020: luma weights of red and blue.
 fn luma_weights(matrix: YuvMatrix) -> (f64, f64) {
@@ -71,14 +71,14 @@ impl YuvToRgb {
         } else {
             (255.0 / 219.0, 255.0 / 224.0, 16)
         };
-        let fixed = |v: f64| (v * f64::from(1 << FRACTION)).round() as i32;
+        let fixed = |v: f64, bits: i32| ((v - 1.0) * f64::from(1 << bits)).round() as i16;
         Self {
             y_offset,
-            y: fixed(luma),
-            r_v: fixed(2.0 * (1.0 - kr) * chroma),
-            g_u: fixed(-2.0 * kb * (1.0 - kb) / kg * chroma),
-            g_v: fixed(-2.0 * kr * (1.0 - kr) / kg * chroma),
-            b_u: fixed(2.0 * (1.0 - kb) * chroma),
+            y: fixed(luma, 15),
+            r_v: fixed(2.0 * (1.0 - kr) * chroma, 14),
+            g_u: fixed(-2.0 * kb * (1.0 - kb) / kg * chroma, 14),
+            g_v: fixed(-2.0 * kr * (1.0 - kr) / kg * chroma, 14),
+            b_u: fixed(2.0 * (1.0 - kb) * chroma, 14),
         }
     }
 
@@ -110,7 +110,39 @@ pub(crate) struct Planes {
     v: Vec<u8>,
 }
 
+/// Some columns of [`Planes`].
+#[derive(Debug)]
+pub(crate) struct PlanesMut<'a> {
+    r: &'a mut [u8],
+    g: &'a mut [u8],
+    b: &'a mut [u8],
+    y: &'a mut [u8],
+    u: &'a mut [u8],
+    v: &'a mut [u8],
+}
+
 impl Planes {
+    /// Some columns.
+    pub(crate) fn part(&mut self, columns: Range<usize>) -> PlanesMut<'_> {
+        PlanesMut {
+            r: &mut self.r[columns.clone()],
+            g: &mut self.g[columns.clone()],
+            b: &mut self.b[columns.clone()],
+            y: &mut self.y[columns.clone()],
+            u: &mut self.u[columns.clone()],
+            v: &mut self.v[columns],
+        }
+    }
+
+    pub(crate) fn rgb(&self) -> [&[u8]; 3] {
+        [&self.r, &self.g, &self.b]
+    }
+
+    /// All columns.
+    pub(crate) fn all(&mut self) -> PlanesMut<'_> {
+        self.part(0..self.r.len())
+    }
+
     pub(crate) fn resize(&mut self, width: usize) {
         for plane in [
             &mut self.r,
@@ -128,16 +160,32 @@ impl Planes {
 // The kernels take slices of one length and walk them by index: so the compiler drops the bound checks and vectorises.
 // `multiversion` compiles each of them a second time for processors with AVX2.
 
+/// The upper half of a product: in this form one instruction for all lanes.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+fn upper(a: i16, b: i16) -> i16 {
+    ((i32::from(a) * i32::from(b)) >> 16) as i16
+}
+
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
 fn yuv_to_rgb(m: YuvToRgb, [y, u, v]: [&[u8]; 3], r: &mut [u8], g: &mut [u8], b: &mut [u8]) {
     let n = r.len();
     let (y, u, v, g, b) = (&y[..n], &u[..n], &v[..n], &mut g[..n], &mut b[..n]);
     for i in 0..n {
-        let luma = (i32::from(y[i]) - m.y_offset) * m.y + (1 << (FRACTION - 1));
-        let (u, v) = (i32::from(u[i]) - 128, i32::from(v[i]) - 128);
-        r[i] = ((luma + m.r_v * v) >> FRACTION).clamp(0, 255) as u8;
-        g[i] = ((luma + m.g_u * u + m.g_v * v) >> FRACTION).clamp(0, 255) as u8;
-        b[i] = ((luma + m.b_u * u) >> FRACTION).clamp(0, 255) as u8;
+        // Everything with six bits of fraction; 32 is a half.
+        let luma = i16::from(y[i]) - m.y_offset;
+        let luma = luma * 64 + upper(luma * 128, m.y) + 32;
+        let (u, v) = (i16::from(u[i]) - 128, i16::from(v[i]) - 128);
+        let (u6, v6, u8, v8) = (u * 64, v * 64, u * 256, v * 256);
+        let red = v6 + upper(v8, m.r_v);
+        let green = u6 + upper(u8, m.g_u) + v6 + upper(v8, m.g_v);
+        let blue = u6 + upper(u8, m.b_u);
+        r[i] = (luma.saturating_add(red) >> 6).clamp(0, 255) as u8;
+        g[i] = (luma.saturating_add(green) >> 6).clamp(0, 255) as u8;
+        b[i] = (luma.saturating_add(blue) >> 6).clamp(0, 255) as u8;
     }
 }
 
@@ -194,8 +242,8 @@ fn split<const N: usize>(
 }
 
 /// Pixels in an RGB layout, taken apart.
-pub(crate) fn split_packed(src: &[u8], layout: [usize; 3], bytes: usize, out: &mut Planes) {
-    let Planes { r, g, b, .. } = out;
+pub(crate) fn split_packed(src: &[u8], layout: [usize; 3], bytes: usize, out: &mut PlanesMut<'_>) {
+    let PlanesMut { r, g, b, .. } = out;
     if bytes == 3 {
         split(src.as_chunks::<3>().0, layout, r, g, b);
     } else {
@@ -204,8 +252,8 @@ pub(crate) fn split_packed(src: &[u8], layout: [usize; 3], bytes: usize, out: &m
 }
 
 /// A row of luma with its chroma, given at full width or half, as RGB.
-pub(crate) fn split_yuv(luma: &[u8], chroma: Chroma<'_>, yuv: YuvToRgb, out: &mut Planes) {
-    let Planes { r, g, b, u, v, .. } = out;
+pub(crate) fn split_yuv(luma: &[u8], chroma: Chroma<'_>, yuv: YuvToRgb, out: &mut PlanesMut<'_>) {
+    let PlanesMut { r, g, b, u, v, .. } = out;
     match chroma {
         Chroma::None => {
             for plane in [r, g, b] {
@@ -241,21 +289,43 @@ pub(crate) enum Chroma<'a> {
 
 /// Row `y` of a frame.
 pub(crate) fn frame_row(frame: &Frame<'_>, yuv: YuvToRgb, y: usize, out: &mut Planes) {
+    frame_columns(frame, yuv, y, 0..frame.width() as usize, out);
+}
+
+/// Some columns of row `y` of a frame, into the same columns of `out`.
+pub(crate) fn frame_columns(
+    frame: &Frame<'_>,
+    yuv: YuvToRgb,
+    y: usize,
+    columns: Range<usize>,
+    out: &mut Planes,
+) {
     let row = frame.row(0, y);
+    // Where two columns share their chroma they are taken together.
+    let columns = match frame.format().rgb_layout() {
+        Some(_) => columns,
+        None => columns.start & !1..(columns.end.next_multiple_of(2)).min(frame.width() as usize),
+    };
+    let half = columns.start / 2..columns.end.div_ceil(2);
+    let mut part = out.part(columns.clone());
     if let Some((layout, bytes)) = frame.format().rgb_layout() {
-        return split_packed(row, layout, bytes, out);
+        let row = &row[columns.start * bytes..columns.end * bytes];
+        return split_packed(row, layout, bytes, &mut part);
     }
     if let Some(layout) = frame.format().yuv_layout() {
-        let Planes { r, g, b, y, u, v } = out;
-        split_pairs(row.as_chunks::<4>().0, layout, [y, u, v]);
+        let PlanesMut { r, g, b, y, u, v } = part;
+        split_pairs(&row.as_chunks::<4>().0[half], layout, [y, u, v]);
         return yuv_to_rgb(yuv, [y, u, v], r, g, b);
     }
     let chroma = match frame.format() {
-        PixelFormat::Nv12 => Chroma::HalfPairs(frame.row(1, y / 2)),
-        PixelFormat::I420 => Chroma::HalfPlanes(frame.row(1, y / 2), frame.row(2, y / 2)),
+        PixelFormat::Nv12 => Chroma::HalfPairs(&frame.row(1, y / 2)[2 * half.start..2 * half.end]),
+        PixelFormat::I420 => Chroma::HalfPlanes(
+            &frame.row(1, y / 2)[half.clone()],
+            &frame.row(2, y / 2)[half],
+        ),
         _ => Chroma::None,
     };
-    split_yuv(row, chroma, yuv, out);
+    split_yuv(&row[columns], chroma, yuv, &mut part);
 }
 
 /// Two pixels in four bytes, taken apart; both take the chroma.

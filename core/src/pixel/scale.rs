@@ -89,7 +89,7 @@ impl Scaler {
             let [scaler, ..] = &mut self.scalers;
             scaler.run(frame, 0, pixel, crop, size);
             for (y, scaled) in scaler.scaled.chunks_exact(width * bytes).enumerate() {
-                split_packed(scaled, layout, bytes, &mut self.planes);
+                split_packed(scaled, layout, bytes, &mut self.planes.all());
                 write_rgb(&self.planes, &mut out[row(y)]);
             }
             return;
@@ -125,7 +125,7 @@ impl Scaler {
                 }
                 _ => Chroma::None,
             };
-            split_yuv(&luma[from..to], chroma, yuv, &mut self.planes);
+            split_yuv(&luma[from..to], chroma, yuv, &mut self.planes.all());
             write_rgb(&self.planes, &mut out[row(y)]);
         }
     }

@@ -10,8 +10,8 @@ use crate::pixel::edges::{self, EdgeRows, Kernel};
 use crate::pixel::foreground::{Estimate, EstimateRows};
 use crate::pixel::guided::{Columns, Spread, Upsampler};
 use crate::pixel::rows::{
-    ChromaSums, Planes, RgbToYuv, YuvToRgb, average, frame_row, over_colour, over_row, premultiply,
-    split_chroma, split_pairs_half, write_luma, write_row,
+    ChromaSums, Planes, RgbToYuv, YuvToRgb, average, frame_columns, frame_row, over_colour,
+    over_row, premultiply, split_chroma, split_pairs_half, write_luma, write_row,
 };
 use crate::pixel::scale::{Placement, Scaler};
 use crate::pixel::smooth::Smoother;
@@ -36,18 +36,14 @@ struct Strip {
     planes: Planes,
     behind: Planes,
     spread: Spread,
+    /// The row of the matte, where it is drawn together with the colour.
+    alpha: Vec<u8>,
     edges: EdgeRows,
     estimate: EstimateRows,
     blurred: BlurredRows,
     sums: ChromaSums,
     /// Luma and chroma that are not wanted.
     spare: [Vec<u8>; 3],
-}
-
-impl AsMut<Spread> for Strip {
-    fn as_mut(&mut self) -> &mut Spread {
-        &mut self.spread
-    }
 }
 
 impl AsMut<EstimateRows> for Strip {
@@ -125,14 +121,21 @@ impl Colours {
     }
 }
 
+/// Where the last stage takes the full-size matte from.
+#[derive(Clone, Copy)]
+enum FullMatte<'a> {
+    /// It draws it: the edge is not moved, so that no row needs those around it.
+    Drawn(&'a Upsampler),
+    /// The matte of the picture, and the one that is shown.
+    Given { own: &'a [u8], shown: &'a [u8] },
+}
+
 /// What the last stage does with a frame.
 struct Job<'a> {
     frame: &'a Frame<'a>,
     yuv: YuvToRgb,
     to_yuv: RgbToYuv,
-    /// The matte of the picture, and the one that is shown.
-    own: &'a [u8],
-    shown: &'a [u8],
+    matte: FullMatte<'a>,
     estimate: Option<(&'a Estimate, &'a Columns)>,
     background: Background,
     colour: [u8; 3],
@@ -308,7 +311,11 @@ impl Renderer {
         self.alpha.clear();
         self.alpha.resize(width * height, shown);
         let mut strips = self.strips((width, height));
-        self.compose(&mut strips, frame, (&self.alpha, &self.alpha), false, out);
+        let matte = FullMatte::Given {
+            own: &self.alpha,
+            shown: &self.alpha,
+        };
+        self.compose(&mut strips, frame, matte, false, out);
         self.strips = strips;
         Ok(())
     }
@@ -365,25 +372,30 @@ impl Renderer {
         );
         self.smoother = smoother;
 
-        self.alpha.resize(width * height, 0);
-        let (upsampler, yuv) = (&self.upsampler, YuvToRgb::new(frame.colorimetry()));
-        let rows = Grid {
-            data: &mut self.alpha,
-            width,
-        };
-        bands::each(&mut strips, rows, &|strip: &mut Strip, band, first| {
-            let Strip { planes, spread, .. } = strip;
-            for (y, row) in (first..).zip(band.data.chunks_exact_mut(width)) {
-                let guide = upsampler.needs_guide(y).then(|| {
-                    frame_row(frame, yuv, y, planes);
-                    [&*planes.r, &*planes.g, &*planes.b]
-                });
-                upsampler.row(y, guide, spread, row);
-            }
-        });
-
-        self.finish(&mut strips, frame, colours.estimated, out);
+        if self.moves_edges() {
+            self.alpha.resize(width * height, 0);
+            let (upsampler, yuv) = (&self.upsampler, YuvToRgb::new(frame.colorimetry()));
+            let rows = Grid {
+                data: &mut self.alpha,
+                width,
+            };
+            bands::each(&mut strips, rows, &|strip: &mut Strip, band, first| {
+                let Strip { planes, spread, .. } = strip;
+                for (y, row) in (first..).zip(band.data.chunks_exact_mut(width)) {
+                    draw_row(upsampler, frame, yuv, y, planes, spread, row);
+                }
+            });
+            self.finish(&mut strips, frame, colours.estimated, out);
+        } else {
+            let matte = FullMatte::Drawn(&self.upsampler);
+            self.compose(&mut strips, frame, matte, colours.estimated, out);
+        }
         self.strips = strips;
+    }
+
+    /// Whether the edge of the full-size matte is moved or softened.
+    fn moves_edges(&self) -> bool {
+        self.options.edge_shift.abs() > 0.0 || self.options.edge_softness > 0.0
     }
 
     /// Moves and softens the edge of the full-size matte in `alpha`, and writes the frame with it.
@@ -408,7 +420,11 @@ impl Renderer {
             edges::soften(strips, shown, width, &self.kernel, &mut self.soft);
             shown = &self.soft;
         }
-        self.compose(strips, frame, (&self.alpha, shown), estimated, out);
+        let matte = FullMatte::Given {
+            own: &self.alpha,
+            shown,
+        };
+        self.compose(strips, frame, matte, estimated, out);
     }
 
     /// Writes the frame's colour with a full-size matte.
@@ -416,7 +432,7 @@ impl Renderer {
         &self,
         strips: &mut [Strip],
         frame: &Frame<'_>,
-        (own, shown): (&[u8], &[u8]),
+        matte: FullMatte<'_>,
         estimated: bool,
         out: &mut OutputMut<'_>,
     ) {
@@ -425,8 +441,7 @@ impl Renderer {
             frame,
             yuv: YuvToRgb::new(frame.colorimetry()),
             to_yuv: RgbToYuv::new(out.colorimetry()),
-            own,
-            shown,
+            matte,
             estimate: estimated.then(|| (&self.estimate, self.upsampler.columns())),
             background: options.background,
             colour: options.background_colour,
@@ -442,7 +457,7 @@ impl Renderer {
             strips,
             out.reborrow(),
             &|strip, band, first| match band.format() {
-                OutputFormat::Gray8 => job.alpha_rows(band, first, 0),
+                OutputFormat::Gray8 => job.alpha_rows(strip, band, first, 0),
                 OutputFormat::A420 if pass => job.copy_rows(strip, band, first),
                 OutputFormat::A420 => job.planar_rows(strip, band, first),
                 _ => job.packed_rows(strip, band, first),
@@ -452,16 +467,20 @@ impl Renderer {
 }
 
 impl Job<'_> {
-    fn shown_row(&self, y: usize) -> &[u8] {
-        let width = self.frame.width() as usize;
-        &self.shown[y * width..][..width]
-    }
-
     /// The matte alone, into a plane.
-    fn alpha_rows(&self, mut out: OutputMut<'_>, first: usize, plane: usize) {
+    fn alpha_rows(&self, strip: &mut Strip, mut out: OutputMut<'_>, first: usize, plane: usize) {
+        let width = self.frame.width() as usize;
+        let Strip { planes, spread, .. } = strip;
         for y in 0..out.size().1 as usize {
-            out.row_mut(plane, y)
-                .copy_from_slice(self.shown_row(first + y));
+            let (at, row) = (first + y, out.row_mut(plane, y));
+            match self.matte {
+                FullMatte::Drawn(upsampler) => {
+                    draw_row(upsampler, self.frame, self.yuv, at, planes, spread, row);
+                }
+                FullMatte::Given { shown, .. } => {
+                    row.copy_from_slice(&shown[at * width..][..width]);
+                }
+            }
         }
     }
 
@@ -504,22 +523,34 @@ impl Job<'_> {
                 }
             }
         }
-        self.alpha_rows(out, first, 3);
+        self.alpha_rows(strip, out, first, 3);
     }
 
-    /// The colour of a row as it is to be written, into `strip.planes`.
-    fn colour_row(&self, strip: &mut Strip, y: usize) {
+    /// The colour of a row as it is to be written, and the matte that is shown.
+    fn colour_row<'s>(&'s self, strip: &'s mut Strip, y: usize) -> (&'s Planes, &'s [u8]) {
         let Strip {
             planes,
             behind,
+            spread,
+            alpha,
             estimate: rows,
             blurred,
             ..
         } = strip;
+        let width = self.frame.width() as usize;
         frame_row(self.frame, self.yuv, y, planes);
-        let shown = self.shown_row(y);
+        let (own, shown) = match self.matte {
+            FullMatte::Drawn(upsampler) => {
+                alpha.resize(width, 0);
+                upsampler.row(y, planes.rgb(), spread, alpha);
+                (alpha.as_slice(), alpha.as_slice())
+            }
+            FullMatte::Given { own, shown } => {
+                let row = y * width..(y + 1) * width;
+                (&own[row.clone()], &shown[row])
+            }
+        };
         if let Some((estimate, columns)) = self.estimate {
-            let own = &self.own[y * shown.len()..][..shown.len()];
             let height = self.frame.height() as usize;
             estimate.row(y, height, columns, (own, shown), rows, planes);
         }
@@ -532,48 +563,63 @@ impl Job<'_> {
                 over_row(planes, shown, behind);
             }
         }
+        (planes, shown)
     }
 
     fn packed_rows(&self, strip: &mut Strip, mut out: OutputMut<'_>, first: usize) {
         let opaque = self.background != Background::Transparent;
+        let mut full = std::mem::take(&mut strip.spare[0]);
         if opaque {
-            let [row, ..] = &mut strip.spare;
-            row.resize(self.frame.width() as usize, 255);
-            row.fill(255);
+            full.resize(self.frame.width() as usize, 255);
+            full.fill(255);
         }
         for y in 0..out.size().1 as usize {
-            self.colour_row(strip, first + y);
-            let alpha = match opaque {
-                true => strip.spare[0].as_slice(),
-                false => self.shown_row(first + y),
-            };
+            let (planes, shown) = self.colour_row(strip, first + y);
+            let alpha = if opaque { full.as_slice() } else { shown };
             let format = out.format();
-            write_row(&strip.planes, alpha, format, out.row_mut(0, y));
+            write_row(planes, alpha, format, out.row_mut(0, y));
         }
+        strip.spare[0] = full;
     }
 
     fn planar_rows(&self, strip: &mut Strip, mut out: OutputMut<'_>, first: usize) {
         let height = out.size().1 as usize;
+        let mut sums = std::mem::take(&mut strip.sums);
         for y in 0..height {
-            self.colour_row(strip, first + y);
-            write_luma(&strip.planes, self.to_yuv, out.row_mut(0, y));
-            strip.sums.add(&strip.planes, y % 2 == 0);
+            let (planes, shown) = self.colour_row(strip, first + y);
+            write_luma(planes, self.to_yuv, out.row_mut(0, y));
+            sums.add(planes, y % 2 == 0);
             if y % 2 == 0 && y + 1 == height {
                 // A last row without a partner counts twice.
-                strip.sums.add(&strip.planes, false);
+                sums.add(planes, false);
             }
             if y % 2 == 1 || y + 1 == height {
                 let (u, v) = out.chroma_rows_mut(y / 2);
-                strip.sums.write(self.to_yuv, u, v);
+                sums.write(self.to_yuv, u, v);
             }
             match self.background {
-                Background::Transparent => {
-                    out.row_mut(3, y).copy_from_slice(self.shown_row(first + y));
-                }
+                Background::Transparent => out.row_mut(3, y).copy_from_slice(shown),
                 _ => out.row_mut(3, y).fill(255),
             }
         }
+        strip.sums = sums;
     }
+}
+
+/// A row of the full-size matte; the frame's colour is made only where it is looked at.
+fn draw_row(
+    upsampler: &Upsampler,
+    frame: &Frame<'_>,
+    yuv: YuvToRgb,
+    y: usize,
+    planes: &mut Planes,
+    spread: &mut Spread,
+    row: &mut [u8],
+) {
+    for columns in upsampler.guided(y) {
+        frame_columns(frame, yuv, y, columns, planes);
+    }
+    upsampler.row(y, planes.rgb(), spread, row);
 }
 
 /// Nothing at all: black and transparent.
