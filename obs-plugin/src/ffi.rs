@@ -1061,8 +1061,10 @@ impl Drop for Pass {
 /// How colours meet what is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blend {
-    /// They replace it.
+    /// They replace it. Where nothing is drawn, what was there stays.
     Replace,
+    /// They replace it, and nothing is left of it where nothing is drawn.
+    Clear,
     /// As sources draw themselves: straight alpha, over nothing.
     Source,
 }
@@ -1098,8 +1100,16 @@ impl TexRender {
             }
             sys::gs_blend_state_push();
             let pass = Pass(self.0.as_ptr());
+            let clear = || {
+                let nothing = vec4([0.0; 4]);
+                sys::gs_clear(sys::GS_CLEAR_COLOR, &raw const nothing, 0.0, 0);
+            };
             match blend {
                 Blend::Replace => sys::gs_enable_blending(false),
+                Blend::Clear => {
+                    sys::gs_enable_blending(false);
+                    clear();
+                }
                 Blend::Source => {
                     sys::gs_enable_blending(true);
                     sys::gs_blend_function_separate(
@@ -1108,8 +1118,7 @@ impl TexRender {
                         sys::gs_blend_type_GS_BLEND_ONE,
                         sys::gs_blend_type_GS_BLEND_INVSRCALPHA,
                     );
-                    let clear = vec4([0.0; 4]);
-                    sys::gs_clear(sys::GS_CLEAR_COLOR, &raw const clear, 0.0, 0);
+                    clear();
                 }
             }
             sys::gs_ortho(0.0, width as f32, 0.0, height as f32, -100.0, 100.0);

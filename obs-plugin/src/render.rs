@@ -622,9 +622,9 @@ impl Render {
         };
         let mut drawn = false;
         draw_raw(graphics, || {
-            drawn = full.draw(graphics, size, ColorSpace::Srgb, Blend::Replace, || {
+            drawn = full.draw(graphics, size, ColorSpace::Srgb, Blend::Clear, || {
                 if drawing.refine {
-                    // What is empty has been cleared.
+                    // What is in no part is empty, as it was cleared.
                     effect.draw_parts(graphics, c"DrawSolid", &[full_alpha], size, &parts.full);
                     effect.draw_parts(graphics, refine, &values, size, &parts.edges);
                 } else {

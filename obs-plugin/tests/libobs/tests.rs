@@ -21,6 +21,7 @@ tests!(
     a_colour_lies_behind_the_target,
     the_blur_leaves_the_target_out,
     views_show_matte_and_checkerboard,
+    nothing_is_left_of_the_matte_before,
     edges_move_and_soften,
     the_matte_follows_the_edges_of_the_picture,
     aligned_frames_are_cut_with_their_own_matte,
@@ -297,6 +298,33 @@ fn views_show_matte_and_checkerboard(obs: &Obs) {
     );
     near(one, [102, 102, 102, 255], 2);
     near(other, [153, 153, 153, 255], 2);
+}
+
+fn nothing_is_left_of_the_matte_before(obs: &Obs) {
+    let bar = |from: u32| {
+        Picture::new(SIZE.0, SIZE.1, move |x, _| {
+            if (from..from + 32).contains(&x) {
+                WHITE
+            } else {
+                GREEN
+            }
+        })
+    };
+    let source = obs.source(bar(0));
+    let filter = probe(obs, &[("view", "matte")]);
+    source.add(&filter);
+    settle(&source, &filter);
+    let grab = source.grab(SIZE, 0);
+    near(grab.at(16, 48), [255, 255, 255, 255], 1);
+    near(grab.at(112, 48), [0, 0, 0, 255], 1);
+    source.show(bar(96));
+    settle(&source, &filter);
+    let grab = source.grab(SIZE, 0);
+    near(grab.at(112, 48), [255, 255, 255, 255], 1);
+    // Whole blocks of what was an edge, or full, are empty now: they are in no part of the new matte.
+    for x in 0..80 {
+        near(grab.at(x, 48), [0, 0, 0, 255], 1);
+    }
 }
 
 /// Where the matte of a row passes one half, in pixels.
