@@ -66,7 +66,7 @@ struct Order {
 }
 
 impl Order {
-    /// Each of so many threads, which take a run of places each, gets every so-manieth column.
+    /// Places for columns of blocks, so that threads, which take a run of places each, get columns from all over.
     fn set(&mut self, blocks: usize, threads: usize) {
         self.at.clear();
         for thread in 0..threads {
@@ -77,6 +77,26 @@ impl Order {
         for (place, k) in self.at.iter().enumerate() {
             self.place[*k] = place;
         }
+    }
+
+    /// Calls `work` with every column of blocks and its part of `data`, which has a value for each of `height` rows.
+    fn each<S: Send, T: Send>(
+        &self,
+        scratch: &mut [S],
+        data: &mut [T],
+        height: usize,
+        work: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let columns = Grid {
+            data,
+            width: height,
+        };
+        bands::each(scratch, columns, &|_: &mut S, band, first| {
+            let columns = band.data.chunks_exact_mut(height);
+            for (k, column) in self.at[first..].iter().zip(columns) {
+                work(*k, column);
+            }
+        });
     }
 }
 
@@ -112,12 +132,6 @@ impl Spread {
                 plane.resize(width, 0.0);
             }
         }
-    }
-}
-
-impl AsMut<Spread> for Spread {
-    fn as_mut(&mut self) -> &mut Spread {
-        self
     }
 }
 
@@ -631,18 +645,9 @@ impl Upsampler {
         self.order.set(blocks, scratch.len());
         let order = &self.order;
         self.planes.resize(blocks * height, [[0.0; BLOCK]; 4]);
-        let columns = Grid {
-            data: &mut self.planes,
-            width: height,
-        };
-        bands::each(scratch, columns, &|_: &mut S, band, first| {
-            for (k, column) in order.at[first..]
-                .iter()
-                .zip(band.data.chunks_exact_mut(height))
-            {
-                for rows in runs(height, |y| live.fit[y * blocks + k]) {
-                    fit(picture, k * BLOCK, rows, column);
-                }
+        order.each(scratch, &mut self.planes, height, |k, column| {
+            for rows in runs(height, |y| live.fit[y * blocks + k]) {
+                fit(picture, k * BLOCK, rows, column);
             }
         });
         self.means.resize(blocks * height, [[0.0; 4]; BLOCK]);
@@ -653,18 +658,9 @@ impl Upsampler {
             width,
             height,
         };
-        let columns = Grid {
-            data: &mut self.means,
-            width: height,
-        };
-        bands::each(scratch, columns, &|_: &mut S, band, first| {
-            for (k, column) in order.at[first..]
-                .iter()
-                .zip(band.data.chunks_exact_mut(height))
-            {
-                for rows in runs(height, |y| live.asks(*k, y)) {
-                    mean(fitted, *k, rows, column);
-                }
+        order.each(scratch, &mut self.means, height, |k, column| {
+            for rows in runs(height, |y| live.asks(k, y)) {
+                mean(fitted, k, rows, column);
             }
         });
     }
