@@ -284,34 +284,34 @@ fn further_targets_are_followed_and_shown_together_or_one_alone() {
         element.set_property_from_str("latency-mode", mode);
         let mut shown = |t: u32, expected: u8| {
             // In the low mode the newest matte may be one of a frame before.
-            (0..300).any(|i| {
+            until(|i| {
                 let alpha = first_pixel(&filter.push(plain(&info, PICTURE, t + i)))[3];
-                std::thread::sleep(std::time::Duration::from_millis(1));
-                alpha == expected
+                (alpha == expected).then_some(())
             })
+            .is_some()
         };
         assert!(shown(1, 40), "{mode}");
         let second = element.emit_by_name::<u64>("add-target", &[&mask_sample(SIZE, 255)]);
         assert_eq!(second, 2);
         // The matte of PROBE is the same for every target: where two overlap they add up.
-        assert!(shown(400, 80), "{mode}: both");
+        assert!(shown(100_000, 80), "{mode}: both");
         assert_eq!(numbers(&element, "targets"), [second]);
         element.set_property("show-target", second);
-        assert!(shown(800, 40), "{mode}: the second");
+        assert!(shown(200_000, 40), "{mode}: the second");
         element.set_property("show-target", 1u64);
-        assert!(shown(1200, 40), "{mode}: the first");
+        assert!(shown(300_000, 40), "{mode}: the first");
         element.set_property("show-target", 7u64);
-        assert!(shown(1600, 0), "{mode}: one that there is not");
+        assert!(shown(400_000, 0), "{mode}: one that there is not");
         element.set_property("show-target", 0u64);
-        assert!(shown(2000, 80), "{mode}: both again");
+        assert!(shown(500_000, 80), "{mode}: both again");
         assert!(element.emit_by_name::<bool>("remove-target", &[&second]));
-        assert!(shown(2400, 40), "{mode}: the first alone");
+        assert!(shown(600_000, 40), "{mode}: the first alone");
         assert!(numbers(&element, "targets").is_empty());
         assert!(!element.emit_by_name::<bool>("remove-target", &[&second]));
         element.emit_by_name::<u64>("add-target", &[&mask_sample((10, 10), 255)]);
-        assert!(shown(2800, 40), "{mode}");
-        let failed = (0..300).find_map(|t| {
-            shown(3200 + t, 40);
+        assert!(shown(700_000, 40), "{mode}");
+        let failed = until(|i| {
+            shown(800_000 + i, 40);
             warnings(&filter_bus(&element)).pop()
         });
         assert!(
@@ -339,10 +339,9 @@ fn references_and_further_targets_are_taken_over_by_another_model() {
         let mut t = 0;
         let mut push = || {
             t += 1;
-            std::thread::sleep(std::time::Duration::from_millis(1));
             first_pixel(&filter.push(plain(&info, PICTURE, t)))[3]
         };
-        assert!((0..1000).any(|_| push() == 80), "{mode}: both are followed");
+        until(|_| (push() == 80).then_some(())).expect("both are followed");
         let model = SlowModel::new();
         element.set_property("model", model.location());
         for _ in 0..5 {
@@ -350,31 +349,33 @@ fn references_and_further_targets_are_taken_over_by_another_model() {
         }
         model.release();
         let bus = filter_bus(&element);
-        let renewed = (0..3000)
-            .find_map(|_| {
-                assert_eq!(push(), 80, "{mode}: no frame goes without one of them");
-                element_messages(&bus, "matte-target")
-                    .into_iter()
-                    .find(|m| {
-                        assert_ne!(m.get::<&str>("state"), Ok("removed"), "{mode}");
-                        m.get::<&str>("state") == Ok("renewed")
-                    })
-            })
-            .expect("the other target gets an engine of the new model");
+        let renewed = until(|_| {
+            assert_eq!(push(), 80, "{mode}: no frame goes without one of them");
+            element_messages(&bus, "matte-target")
+                .into_iter()
+                .find(|m| {
+                    assert_ne!(m.get::<&str>("state"), Ok("removed"), "{mode}");
+                    m.get::<&str>("state") == Ok("renewed")
+                })
+        })
+        .expect("the other target gets an engine of the new model");
         assert_eq!(renewed.get("id"), Ok(target));
         for _ in 0..20 {
             assert_eq!(push(), 80, "{mode}: by the new engines");
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         assert_eq!(numbers(&element, "targets"), [target], "{mode}");
         assert_eq!(references(&element), [first, second], "{mode}");
 
         // They are in the memory of the new engine: there is no room for another one until one is removed.
         let full = |push: &mut dyn FnMut() -> u8| {
-            element.emit_by_name::<u64>("add-reference", &[&mask, &none]);
-            for _ in 0..20 {
+            let third = element.emit_by_name::<u64>("add-reference", &[&mask, &none]);
+            let warned = until(|_| {
                 push();
-            }
-            let warned = warnings(&bus).join("\n");
+                let taken = references(&element).contains(&third);
+                warnings(&bus).pop().or(taken.then(String::new))
+            })
+            .expect("it is taken or refused");
             assert!(
                 warned.is_empty() || warned.contains("all 2 reference slots are taken"),
                 "{mode}: {warned}"
@@ -437,21 +438,16 @@ fn in_the_low_mode_actions_are_done_as_well() {
     let none: Option<gst::Sample> = None;
     let mask = mask_sample(SIZE, 255);
     element.emit_by_name::<bool>("seed-from-sample", &[&mask]);
-    let id = (0..300)
-        .find_map(|t| {
-            let alpha = first_pixel(&filter.push(plain(&info, PICTURE, t)))[3];
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            (alpha == 40).then(|| element.emit_by_name::<u64>("add-reference", &[&mask, &none]))
-        })
-        .expect("a matte");
-    for t in 0..300 {
-        filter.push(plain(&info, PICTURE, t));
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        if references(&element) == [id] {
-            return;
-        }
-    }
-    panic!("no reference");
+    let id = until(|t| {
+        let alpha = first_pixel(&filter.push(plain(&info, PICTURE, t)))[3];
+        (alpha == 40).then(|| element.emit_by_name::<u64>("add-reference", &[&mask, &none]))
+    })
+    .expect("a matte");
+    until(|i| {
+        filter.push(plain(&info, PICTURE, 60_000 + i));
+        (references(&element) == [id]).then_some(())
+    })
+    .expect("the reference is listed");
 }
 
 #[test]

@@ -503,6 +503,19 @@ pub fn first_pixel(buffer: &gst::Buffer) -> [u8; 4] {
 }
 
 /// Waits for an element message of that name that passes the test.
+/// Calls `test` with 0, 1, 2 ... until it gives something, a minute at the most. It rests between two calls as a camera
+/// does between two frames: what is waited for happens on other threads, and frames that are not matted go in microseconds.
+pub fn until<T>(mut test: impl FnMut(u32) -> Option<T>) -> Option<T> {
+    let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    (0..)
+        .take_while(|_| std::time::Instant::now() < end)
+        .find_map(|i| {
+            let found = test(i);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            found
+        })
+}
+
 pub fn wait_for(
     bus: &gst::Bus,
     name: &str,
