@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
+use cpu_time::ThreadTime;
 use parking_lot::Mutex;
 
 use crate::ffi::{
@@ -101,6 +102,7 @@ pub(crate) struct Render {
     /// The drawing that `full` and `behind` were made for.
     prepared: Option<Drawing>,
     own: Times,
+    own_cpu: Times,
     drawing_calls: Times,
     readback: Times,
     delay_ms: f64,
@@ -124,40 +126,59 @@ fn pair((width, height): (u32, u32)) -> [f32; 2] {
     [width as f32, height as f32]
 }
 
-/// Stops while something runs that is not the filter's own work.
+/// Time of the wall clock, in which other threads may have had the core, and of this thread on the CPU.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    wall: Duration,
+    cpu: Duration,
+}
+
+/// What `body` takes.
+fn timed<R>(body: impl FnOnce() -> R) -> (R, Spent) {
+    let (wall, cpu) = (Instant::now(), ThreadTime::try_now().ok());
+    let result = body();
+    let spent = Spent {
+        wall: wall.elapsed(),
+        // A system that does not count it reports none.
+        cpu: cpu
+            .and_then(|start| start.try_elapsed().ok())
+            .unwrap_or_default(),
+    };
+    (result, spent)
+}
+
+/// What of the time is not the filter's own work.
+#[derive(Debug, Default)]
 struct Clock {
-    started: Instant,
-    excluded: Duration,
+    excluded: Spent,
     /// Part of what is excluded: calls that draw the filter's passes.
     drawing: Duration,
 }
 
 impl Clock {
-    fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            excluded: Duration::ZERO,
-            drawing: Duration::ZERO,
-        }
-    }
-
     fn drawing<R>(&mut self, body: impl FnOnce() -> R) -> R {
-        let start = Instant::now();
-        let result = body();
-        self.drawing += start.elapsed();
-        self.excluded += start.elapsed();
+        let (result, spent) = self.leave_out(body);
+        self.drawing += spent.wall;
         result
     }
 
     fn exclude<R>(&mut self, body: impl FnOnce() -> R) -> R {
-        let start = Instant::now();
-        let result = body();
-        self.excluded += start.elapsed();
-        result
+        self.leave_out(body).0
     }
 
-    fn own(&self) -> Duration {
-        self.started.elapsed().saturating_sub(self.excluded)
+    fn leave_out<R>(&mut self, body: impl FnOnce() -> R) -> (R, Spent) {
+        let (result, spent) = timed(body);
+        self.excluded.wall += spent.wall;
+        self.excluded.cpu += spent.cpu;
+        (result, spent)
+    }
+
+    /// The rest of all that was spent.
+    fn own(&self, all: Spent) -> Spent {
+        Spent {
+            wall: all.wall.saturating_sub(self.excluded.wall),
+            cpu: all.cpu.saturating_sub(self.excluded.cpu),
+        }
     }
 }
 
@@ -190,6 +211,7 @@ impl Render {
             now: Now::Nothing,
             prepared: None,
             own: Times::new(),
+            own_cpu: Times::new(),
             drawing_calls: Times::new(),
             readback: Times::new(),
             delay_ms: 0.0,
@@ -212,9 +234,13 @@ impl Render {
         if let Ok(effect) = &effect {
             let time = video_frame_time();
             if time != self.last_frame {
-                let mut clock = Clock::start();
-                self.frame(graphics, effect, scene, shared, size, time, &mut clock);
-                self.own.add(clock.own());
+                let mut clock = Clock::default();
+                let ((), all) = timed(|| {
+                    self.frame(graphics, effect, scene, shared, size, time, &mut clock);
+                });
+                let own = clock.own(all);
+                self.own.add(own.wall);
+                self.own_cpu.add(own.cpu);
                 self.drawing_calls.add(clock.drawing);
             }
             if self.prepared != Some(scene.drawing) {
@@ -239,6 +265,8 @@ impl Render {
             own_p95_ms: self.own.percentile(0.95),
             drawing_p95_ms: self.drawing_calls.percentile(0.95),
             own_max_ms: self.own.longest.as_secs_f64() * 1e3,
+            own_cpu_p95_ms: self.own_cpu.percentile(0.95),
+            own_cpu_max_ms: self.own_cpu.longest.as_secs_f64() * 1e3,
             readback_p95_ms: self.readback.percentile(0.95),
             frozen: self.frozen,
             problem: match &self.effect {
@@ -400,9 +428,9 @@ impl Render {
         let previous = 1 - staging.next;
         if let Some((id, generation)) = staging.pending[previous].take() {
             let mut rgba = shared.buffer();
-            let start = Instant::now();
-            let read = clock.exclude(|| staging.surfaces[previous].read(graphics, &mut rgba));
-            self.readback.add(start.elapsed());
+            let (read, spent) =
+                clock.leave_out(|| staging.surfaces[previous].read(graphics, &mut rgba));
+            self.readback.add(spent.wall);
             if read {
                 let picture = Picture {
                     id,

@@ -121,6 +121,9 @@ pub(crate) struct Render {
     pub(crate) own_p50_ms: f64,
     pub(crate) own_p95_ms: f64,
     pub(crate) own_max_ms: f64,
+    /// The same as time that the thread had the CPU: what another program takes from it in between does not count.
+    pub(crate) own_cpu_p95_ms: f64,
+    pub(crate) own_cpu_max_ms: f64,
     /// The calls that draw the filter's passes; the source's own drawing is not in it.
     pub(crate) drawing_p95_ms: f64,
     /// Waiting for the copy of the frame before from the GPU.
