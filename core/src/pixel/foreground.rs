@@ -10,7 +10,7 @@ use multiversion::multiversion;
 
 use super::bands::{self, Grid};
 use super::boxes::box_mean;
-use super::guided::{Columns, position};
+use super::guided::{BLOCK, Places, position, rounded, runs};
 use super::rows::Planes;
 
 /// Working-size pixels along the side of a cell of the wide neighbourhood.
@@ -26,40 +26,67 @@ const TRUST: f32 = 9e-3;
 /// the spare ones are the weights.
 type Pair = [f32; 8];
 
-/// Guesses of foreground and background at the working size, 0 to 255.
+/// A matte and its picture at the working size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Low<'a> {
+    pub(crate) alpha: &'a [f32],
+    pub(crate) picture: &'a [[u8; 3]],
+    pub(crate) size: (usize, usize),
+}
+
+/// The wide guess of foreground and background, 0 to 255. The narrow one is made from it row by row, as far as it is
+/// looked at: see [`Estimate::row`].
 #[derive(Debug, Default)]
 pub(crate) struct Estimate {
-    /// The wide guess.
     cells: Vec<Pair>,
     scratch: Vec<Pair>,
-    /// Weighted colours and weights, summed along the rows over the narrow neighbourhood.
-    sums: Vec<Pair>,
-    size: (usize, usize),
+}
+
+/// A block of a row and the column after it, which full-size pixels at its end take in.
+type Block<T> = [T; BLOCK + 1];
+
+/// A row of which only some blocks are made.
+#[derive(Debug, Default)]
+struct Sparse<T> {
+    row: Option<usize>,
+    made: Vec<bool>,
+    values: T,
+}
+
+impl<T> Sparse<T> {
+    /// Whether a block of a row is yet to be made. What there is of another row is forgotten.
+    fn lacks(&mut self, row: usize, block: usize, blocks: usize) -> bool {
+        if self.row != Some(row) {
+            self.row = Some(row);
+            self.made.clear();
+            self.made.resize(blocks, false);
+        }
+        !std::mem::replace(&mut self.made[block], true)
+    }
 }
 
 /// What a thread needs for its rows.
 #[derive(Debug, Default)]
 pub(crate) struct EstimateRows {
-    /// A row with [`NARROW`] zeros at either end.
-    padded: Vec<Pair>,
-    /// Two rows of the narrow guess, and which they are.
-    held: [(Option<usize>, Vec<Pair>); 2],
-    /// A row between them.
-    between: Vec<Pair>,
+    /// Weighted colours and weights, summed along the row over the narrow neighbourhood.
+    sums: [Sparse<Vec<Block<Pair>>>; 2 + 2 * NARROW],
+    /// The narrow guess of two rows at full width, by channels: red, green and blue of the foreground and a spare one, and
+    /// the same of the background.
+    narrow: [Sparse<[[Vec<f32>; 4]; 2]>; 2],
 }
 
 impl EstimateRows {
     /// Forgets what it holds: the matte is another one.
-    pub(crate) fn begin(&mut self) {
-        for (row, _) in &mut self.held {
-            *row = None;
+    pub(crate) fn begin(&mut self, width: usize) {
+        for sums in &mut self.sums {
+            sums.row = None;
         }
-    }
-}
-
-impl AsMut<EstimateRows> for EstimateRows {
-    fn as_mut(&mut self) -> &mut EstimateRows {
-        self
+        for narrow in &mut self.narrow {
+            narrow.row = None;
+            for plane in narrow.values.as_flattened_mut() {
+                plane.resize(width, 0.0);
+            }
+        }
     }
 }
 
@@ -121,17 +148,24 @@ fn gather(alpha: &[f32], picture: &[[u8; 3]], width: usize, cells: &mut [Pair], 
 /// Two rows of cells and the weight of the lower one.
 type Cells<'a> = (&'a [Pair], &'a [Pair], f32);
 
-/// A row of colours with their weights: what the wide guess leaves unexplained is given to foreground and background.
+/// Colours with their weights, from a column on: what the wide guess leaves unexplained is given to foreground and
+/// background.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn weigh(alpha: &[f32], pixels: &[[u8; 3]], (upper, lower, down): Cells<'_>, out: &mut [Pair]) {
-    let (n, columns) = (out.len(), upper.len());
-    let (alpha, pixels) = (&alpha[..n], &pixels[..n]);
-    for x in 0..n {
+fn weigh(
+    alpha: &[f32],
+    pixels: &[[u8; 3]],
+    (upper, lower, down): Cells<'_>,
+    first: usize,
+    out: &mut [Pair],
+) {
+    let (width, columns) = (alpha.len(), upper.len());
+    let (alpha, pixels) = (&alpha[first..][..out.len()], &pixels[first..][..out.len()]);
+    for x in 0..out.len() {
         let (a, b) = (alpha[x], 1.0 - alpha[x]);
         let pixel = pixels[x].map(f32::from);
         let (mut f, mut g) = (pixel, pixel);
         if (0.004..0.996).contains(&a) {
-            let (left, right) = position(x, columns, n);
+            let (left, right) = position(first + x, columns, width);
             let next = (left + 1).min(columns - 1);
             let guess = lerp(
                 &lerp(&upper[left], &upper[next], right),
@@ -173,45 +207,36 @@ fn along(padded: &[Pair], out: &mut [Pair]) {
     }
 }
 
-/// Sums of the rows in the narrow neighbourhood become means; where there is no weight, `other` counts.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn across(rows: &[Pair], other: &[Pair], out: &mut [Pair]) {
-    let n = out.len();
-    let mut rows = rows.chunks_exact(n);
-    if let Some(first) = rows.next() {
-        out.copy_from_slice(first);
-    }
-    for row in rows {
-        for i in 0..n {
-            for c in 0..8 {
-                out[i][c] += row[i][c];
-            }
+fn add(values: &Block<Pair>, total: &mut Block<Pair>) {
+    for (total, values) in total.iter_mut().zip(values) {
+        for c in 0..8 {
+            total[c] += values[c];
         }
     }
-    for (pairs, other) in out.chunks_mut(CELL).zip(other) {
-        for pair in pairs {
-            let (f, b) = (1.0 / (pair[3] + TRUST), 1.0 / (pair[7] + TRUST));
-            let scale = [f, f, f, f, b, b, b, b];
-            for c in 0..8 {
-                pair[c] = (pair[c] + TRUST * other[c]) * scale[c];
+}
+
+/// Sums over the narrow neighbourhood become means, foreground and background apart; where there is no weight, the wide
+/// guess counts, a cell for each [`CELL`] columns.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn means(sums: &Block<Pair>, cells: &[Pair], out: &mut [Block<[f32; 4]>; 2]) {
+    let last = cells.len() - 1;
+    for (i, sum) in sums.iter().enumerate() {
+        let cell = &cells[(i / CELL).min(last)];
+        for (k, out) in out.iter_mut().enumerate() {
+            let scale = 1.0 / (sum[4 * k + 3] + TRUST);
+            for c in 0..4 {
+                out[i][c] = (sum[4 * k + c] + TRUST * cell[4 * k + c]) * scale;
             }
         }
     }
 }
 
 impl Estimate {
-    /// Makes the guesses from a matte and its picture, packed RGB, at the working size. Works on as many threads as there
-    /// is scratch.
-    pub(crate) fn prepare<S: AsMut<EstimateRows> + Send>(
-        &mut self,
-        scratch: &mut [S],
-        alpha: &[f32],
-        picture: &[u8],
-        (width, height): (usize, usize),
-    ) {
-        let picture = picture.as_chunks::<3>().0;
+    /// Makes the wide guess. Works on as many threads as there is scratch.
+    pub(crate) fn prepare<S: Send>(&mut self, scratch: &mut [S], low: Low<'_>) {
+        let (width, height) = low.size;
         let (columns, rows) = (width.div_ceil(CELL), height.div_ceil(CELL));
-        self.size = (width, height);
         self.cells.clear();
         self.cells.resize(columns * rows, [0.0; 8]);
         let grid = Grid {
@@ -221,7 +246,7 @@ impl Estimate {
         bands::each(scratch, grid, &|_: &mut S, band, first| {
             let below = first + band.data.len() / columns;
             let range = (first * CELL).min(height) * width..(below * CELL).min(height) * width;
-            let (alpha, picture) = (&alpha[range.clone()], &picture[range]);
+            let (alpha, picture) = (&low.alpha[range.clone()], &low.picture[range]);
             gather(alpha, picture, width, band.data, columns);
         });
         box_mean(&mut self.cells, (columns, rows), WIDE, &mut self.scratch);
@@ -232,148 +257,152 @@ impl Estimate {
                 cell[4 + c] *= b;
             }
         }
-        self.sums.resize(width * height, [0.0; 8]);
-        let cells = &self.cells;
-        let grid = Grid {
-            data: &mut self.sums,
-            width,
-        };
-        bands::each(scratch, grid, &|scratch: &mut S, band, first| {
-            let padded = &mut scratch.as_mut().padded;
-            padded.clear();
-            padded.resize(width + 2 * NARROW, [0.0; 8]);
-            for (y, sums) in (first..).zip(band.data.chunks_exact_mut(width)) {
-                let (top, down) = position(y, rows, height);
-                let upper = &cells[top * columns..][..columns];
-                let lower = &cells[(top + 1).min(rows - 1) * columns..][..columns];
-                let row = y * width..(y + 1) * width;
-                let values = &mut padded[NARROW..][..width];
-                weigh(
-                    &alpha[row.clone()],
-                    &picture[row],
-                    (upper, lower, down),
-                    values,
-                );
-                along(padded, sums);
-            }
-        });
     }
 
-    /// Makes a row of the narrow guess, unless it is held.
-    fn hold(&self, row: usize, rows: &mut EstimateRows) {
-        let (width, height) = self.size;
-        let (which, held) = &mut rows.held[row % 2];
-        if *which == Some(row) {
+    /// Makes the sums of a block of a row.
+    fn sum(&self, low: Low<'_>, row: usize, block: usize, out: &mut Block<Pair>) {
+        let (width, height) = low.size;
+        let (columns, rows) = (width.div_ceil(CELL), height.div_ceil(CELL));
+        let (top, down) = position(row, rows, height);
+        let upper = &self.cells[top * columns..][..columns];
+        let lower = &self.cells[(top + 1).min(rows - 1) * columns..][..columns];
+        let line = row * width..(row + 1) * width;
+        // Beyond the picture there is nothing.
+        let mut padded = [[0.0; 8]; BLOCK + 1 + 2 * NARROW];
+        let start = block * BLOCK;
+        let end = (start + BLOCK + 1).min(width);
+        let (first, last) = (start.saturating_sub(NARROW), (end + NARROW).min(width));
+        weigh(
+            &low.alpha[line.clone()],
+            &low.picture[line],
+            (upper, lower, down),
+            first,
+            &mut padded[first + NARROW - start..last + NARROW - start],
+        );
+        along(&padded, out);
+    }
+
+    /// Makes a block of a row of the narrow guess at full width, unless it is held.
+    fn hold(
+        &self,
+        low: Low<'_>,
+        places: &Places,
+        row: usize,
+        block: usize,
+        rows: &mut EstimateRows,
+    ) {
+        let (width, height) = low.size;
+        let blocks = width.div_ceil(BLOCK);
+        let EstimateRows { sums, narrow } = rows;
+        let narrow = &mut narrow[row % 2];
+        if !narrow.lacks(row, block, blocks) {
             return;
         }
-        *which = Some(row);
-        held.resize(width, [0.0; 8]);
-        let (first, last) = (row.saturating_sub(NARROW), (row + NARROW + 1).min(height));
+        let near = row.saturating_sub(NARROW)..(row + NARROW + 1).min(height);
+        let mut total = [[0.0; 8]; BLOCK + 1];
+        for row in near {
+            let sums = &mut sums[row % (2 + 2 * NARROW)];
+            let lacks = sums.lacks(row, block, blocks);
+            sums.values.resize(blocks, [[0.0; 8]; BLOCK + 1]);
+            let values = &mut sums.values[block];
+            if lacks {
+                self.sum(low, row, block, values);
+            }
+            add(values, &mut total);
+        }
         let columns = width.div_ceil(CELL);
-        let other = &self.cells[row / CELL * columns..][..columns];
-        across(&self.sums[first * width..last * width], other, held);
+        let cells = &self.cells[row / CELL * columns..][..columns];
+        let mut guess = [[[0.0; 4]; BLOCK + 1]; 2];
+        means(&total, &cells[block * (BLOCK / CELL)..], &mut guess);
+        for (guess, planes) in guess.iter().zip(&mut narrow.values) {
+            places.spread(guess, block, planes.each_mut().map(Vec::as_mut_slice));
+        }
     }
 
     /// Replaces the colour of a full-size row where the target is seen and does not cover the pixel. `own` is the matte
-    /// that belongs to the picture, `shown` the one that is shown, whose edge may have been moved.
+    /// that belongs to the picture, `shown` the one that is shown, whose edge may have been moved. `low` is what
+    /// [`prepare`](Self::prepare) was called with.
     pub(crate) fn row(
         &self,
-        y: usize,
-        height: usize,
-        columns: &Columns,
+        low: Low<'_>,
+        places: &Places,
+        (y, height): (usize, usize),
         (own, shown): (&[u8], &[u8]),
         rows: &mut EstimateRows,
         planes: &mut Planes,
     ) {
-        /// Most of a row is empty or full: it is skipped by blocks.
-        const BLOCK: usize = 32;
-        let concerned = |own: u8, shown: u8| own != 255 && shown != 0;
-        let any = |own: &[u8], shown: &[u8]| {
-            own.iter()
-                .zip(shown)
-                .fold(false, |any, (o, s)| any | concerned(*o, *s))
+        let (top, down) = position(y, low.size.1, height);
+        let below = (top + 1).min(low.size.1 - 1);
+        let (owns, showns) = (own.as_chunks::<8>().0, shown.as_chunks::<8>().0);
+        // Most of a row is empty or full. Whether any of eight pixels may be neither; those at the end of a row may.
+        let soft = |k: usize| match owns.get(k).zip(showns.get(k)) {
+            Some((own, shown)) => *own != [255; 8] && *shown != [0; 8],
+            None => true,
         };
-        let width = self.size.0;
-        let mut blended = false;
-        for start in (0..own.len()).step_by(BLOCK) {
-            let end = (start + BLOCK).min(own.len());
-            if !any(&own[start..end], &shown[start..end]) {
-                continue;
+        for run in runs(own.len().div_ceil(8), soft) {
+            let run = run.start * 8..(run.end * 8).min(own.len());
+            for block in places.blocks(&run) {
+                self.hold(low, places, top, block, rows);
+                self.hold(low, places, below, block, rows);
             }
-            if !blended {
-                blended = true;
-                let (top, down) = position(y, self.size.1, height);
-                let below = (top + 1).min(self.size.1 - 1);
-                self.hold(top, rows);
-                self.hold(below, rows);
-                let EstimateRows { held, between, .. } = &mut *rows;
-                between.resize(width, [0.0; 8]);
-                blend(&held[top % 2].1, &held[below % 2].1, down, between);
-            }
+            let guess = |row: usize| {
+                let [f, b] = &rows.narrow[row % 2].values;
+                [&f[0], &f[1], &f[2], &b[0], &b[1], &b[2]].map(|plane| &plane[run.clone()])
+            };
             apply(
-                &rows.between,
-                &columns[start..end],
-                &own[start..end],
-                &shown[start..end],
+                guess(top),
+                guess(below),
+                down,
+                (&own[run.clone()], &shown[run.clone()]),
                 [
-                    &mut planes.r[start..end],
-                    &mut planes.g[start..end],
-                    &mut planes.b[start..end],
+                    &mut planes.r[run.clone()],
+                    &mut planes.g[run.clone()],
+                    &mut planes.b[run.clone()],
                 ],
             );
         }
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn blend(upper: &[Pair], lower: &[Pair], weight: f32, out: &mut [Pair]) {
-    let n = out.len();
-    let (upper, lower) = (&upper[..n], &lower[..n]);
-    for i in 0..n {
-        for c in 0..8 {
-            out[i][c] = upper[i][c] + (lower[i][c] - upper[i][c]) * weight;
-        }
-    }
-}
-
+/// Gives pixels the target's own colour, F + α(I − αF − (1−α)B), where they are seen and not covered. Red, green and blue
+/// of F and of B lie between those of two rows.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
 fn apply(
-    low: &[Pair],
-    columns: &[(u32, f32)],
-    own: &[u8],
-    shown: &[u8],
-    [r, g, b]: [&mut [u8]; 3],
+    upper: [&[f32]; 6],
+    lower: [&[f32]; 6],
+    down: f32,
+    (own, shown): (&[u8], &[u8]),
+    planes: [&mut [u8]; 3],
 ) {
-    let last = low.len() - 1;
-    for i in 0..columns.len() {
-        if own[i] == 255 || shown[i] == 0 {
-            continue;
+    let n = own.len();
+    let shown = &shown[..n];
+    for (c, plane) in planes.into_iter().enumerate() {
+        let plane = &mut plane[..n];
+        let (f0, f1) = (&upper[c][..n], &lower[c][..n]);
+        let (b0, b1) = (&upper[3 + c][..n], &lower[3 + c][..n]);
+        for i in 0..n {
+            let f = f0[i] + (f1[i] - f0[i]) * down;
+            let b = b0[i] + (b1[i] - b0[i]) * down;
+            let a = f32::from(own[i]) * (1.0 / 255.0);
+            let rest = f32::from(plane[i]) - a * f - (1.0 - a) * b;
+            let value = rounded(f + a * rest);
+            let replaced = own[i] != 255 && shown[i] != 0;
+            plane[i] = if replaced { value } else { plane[i] };
         }
-        let (x, weight) = columns[i];
-        let (left, right) = (&low[x as usize], &low[(x as usize + 1).min(last)]);
-        let mut guess = [0.0; 8];
-        for c in 0..8 {
-            guess[c] = left[c] + (right[c] - left[c]) * weight;
-        }
-        let a = f32::from(own[i]) * (1.0 / 255.0);
-        let pixel = [r[i], g[i], b[i]].map(f32::from);
-        let mut own_colour = [0.0f32; 3];
-        for c in 0..3 {
-            let rest = pixel[c] - a * guess[c] - (1.0 - a) * guess[4 + c];
-            own_colour[c] = (guess[c] + a * rest + 0.5).clamp(0.0, 255.0);
-        }
-        (r[i], g[i], b[i]) = (
-            own_colour[0] as u8,
-            own_colour[1] as u8,
-            own_colour[2] as u8,
-        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pixel::guided;
+
+    fn low<'a>(alpha: &'a [f32], picture: &'a [[u8; 3]], size: (usize, usize)) -> Low<'a> {
+        Low {
+            alpha,
+            picture,
+            size,
+        }
+    }
 
     /// A red disc with a soft edge before green stripes.
     fn scene(size: usize) -> (Vec<f32>, Vec<[u8; 3]>, Vec<[u8; 3]>) {
@@ -402,15 +431,16 @@ mod tests {
 
     #[test]
     fn the_background_leaves_soft_edges() {
-        let (size, low) = (256usize, 64usize);
+        let (size, low_size) = (256usize, 64usize);
         let (alpha, picture, own) = scene(size);
-        let (low_alpha, low_picture, _) = scene(low);
+        let (low_alpha, low_picture, _) = scene(low_size);
+        let low = low(&low_alpha, &low_picture, (low_size, low_size));
         let mut estimate = Estimate::default();
         let mut rows = EstimateRows::default();
-        let scratch = std::slice::from_mut(&mut rows);
-        estimate.prepare(scratch, &low_alpha, low_picture.as_flattened(), (low, low));
-        let mut columns = Columns::new();
-        guided::columns(low, size, &mut columns);
+        estimate.prepare(&mut [()], low);
+        let mut places = Places::default();
+        places.set(low_size, size);
+        rows.begin(size);
         let matte: Vec<u8> = alpha.iter().map(|a| (a * 255.0).round() as u8).collect();
         let (mut before, mut after) = (0.0, 0.0);
         for y in 0..size {
@@ -421,7 +451,14 @@ mod tests {
                 (planes.r[x], planes.g[x], planes.b[x]) = (p[0], p[1], p[2]);
             }
             let line = &matte[y * size..][..size];
-            estimate.row(y, size, &columns, (line, line), &mut rows, &mut planes);
+            estimate.row(
+                low,
+                &places,
+                (y, size),
+                (line, line),
+                &mut rows,
+                &mut planes,
+            );
             for (x, p) in row.iter().enumerate() {
                 let got = [planes.r[x], planes.g[x], planes.b[x]];
                 if line[x] == 255 || line[x] == 0 {
@@ -444,26 +481,28 @@ mod tests {
 
     #[test]
     fn a_grown_edge_takes_the_colour_of_the_target() {
-        let low = 64;
-        let (low_alpha, low_picture, _) = scene(low);
+        let size = 64;
+        let (low_alpha, low_picture, _) = scene(size);
+        let low = low(&low_alpha, &low_picture, (size, size));
         let mut estimate = Estimate::default();
         let mut rows = EstimateRows::default();
-        let scratch = std::slice::from_mut(&mut rows);
-        estimate.prepare(scratch, &low_alpha, low_picture.as_flattened(), (low, low));
-        let mut columns = Columns::new();
-        guided::columns(low, low, &mut columns);
+        estimate.prepare(&mut [()], low);
+        let mut places = Places::default();
+        places.set(size, size);
+        rows.begin(size);
         let mut planes = Planes::default();
-        planes.resize(low);
+        planes.resize(size);
         // A pixel just outside the disc, green before.
-        let x = low_alpha[32 * low..][..low]
+        let x = low_alpha[32 * size..][..size]
             .iter()
             .position(|a| *a > 0.0)
             .unwrap()
             - 1;
         planes.g[x] = 200;
-        let (own, mut shown) = (vec![0; low], vec![0; low]);
+        let (own, mut shown) = (vec![0; size], vec![0; size]);
         shown[x] = 255;
-        estimate.row(32, low, &columns, (&own, &shown), &mut rows, &mut planes);
+        let mattes = (own.as_slice(), shown.as_slice());
+        estimate.row(low, &places, (32, size), mattes, &mut rows, &mut planes);
         assert!(
             planes.r[x] > 150 && planes.g[x] < 90,
             "{} {}",
@@ -476,20 +515,26 @@ mod tests {
     fn nothing_and_everything_give_no_wild_colours_on_any_number_of_threads() {
         let sizes = [(33, 18), (1, 1), (3, 2), (4, 5)];
         for (size, bands) in sizes.into_iter().flat_map(|s| [1, 2, 4].map(|n| (s, n))) {
-            let picture = [90u8, 120, 150].repeat(size.0 * size.1);
+            let picture = vec![[90u8, 120, 150]; size.0 * size.1];
             for value in [0.0, 1.0, 0.5] {
+                let alpha = vec![value; size.0 * size.1];
+                let low = low(&alpha, &picture, size);
                 let mut estimate = Estimate::default();
-                let mut all: Vec<EstimateRows> =
-                    (0..bands).map(|_| EstimateRows::default()).collect();
-                estimate.prepare(&mut all, &vec![value; size.0 * size.1], &picture, size);
+                estimate.prepare(&mut vec![(); bands], low);
+                let mut places = Places::default();
+                places.set(size.0, size.0);
+                let mut rows = EstimateRows::default();
+                rows.begin(size.0);
                 for y in 0..size.1 {
-                    estimate.hold(y, &mut all[0]);
-                    for pair in &all[0].held[y % 2].1 {
-                        for (c, wanted) in [90.0, 120.0, 150.0].into_iter().enumerate() {
-                            let seen = [(value > 0.0, pair[c]), (value < 1.0, pair[4 + c])];
-                            for (there, got) in seen {
-                                assert!(got.is_finite() && (-1.0..=256.0).contains(&got));
-                                assert!(!there || (got - wanted).abs() < 1.0, "{size:?}: {got}");
+                    for block in 0..size.0.div_ceil(BLOCK) {
+                        estimate.hold(low, &places, y, block, &mut rows);
+                    }
+                    let [f, b] = &rows.narrow[y % 2].values;
+                    for (guess, seen) in [(f, value > 0.0), (b, value < 1.0)] {
+                        for (plane, wanted) in guess.iter().zip([90.0, 120.0, 150.0]) {
+                            for got in plane {
+                                assert!(got.is_finite() && (-1.0..=256.0).contains(got));
+                                assert!(!seen || (got - wanted).abs() < 1.0, "{size:?}: {got}");
                             }
                         }
                     }

@@ -20,7 +20,7 @@ pub(crate) const EPSILON: f32 = 3e-4;
 /// A window's sides are no longer than this.
 const WINDOW: usize = 2 * RADIUS + 1;
 /// Columns of a block.
-const BLOCK: usize = 16;
+pub(crate) const BLOCK: usize = 16;
 /// Columns of a block and what its windows reach beyond it, filled up to whole vectors.
 const REACH: usize = (BLOCK + 2 * RADIUS).next_multiple_of(8);
 /// Alphas that differ by less are the same: half a step of 8 bits.
@@ -52,9 +52,7 @@ pub(crate) struct Upsampler {
     low: (usize, usize),
     full: (usize, usize),
     guided: bool,
-    columns: Columns,
-    /// First full-size column of every block, and their number.
-    starts: Vec<usize>,
+    places: Places,
 }
 
 /// Which column of blocks lies where in the buffers.
@@ -116,6 +114,43 @@ struct Live {
 /// For every full-size column the left one of the two that it lies between, and the weight of the right one.
 pub(crate) type Columns = Vec<(u32, f32)>;
 
+/// Where full-size columns lie among those of the working size.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    columns: Columns,
+    /// First full-size column of every block of [`BLOCK`], and their number.
+    starts: Vec<usize>,
+}
+
+impl Places {
+    pub(crate) fn set(&mut self, low: usize, full: usize) {
+        columns(low, full, &mut self.columns);
+        let columns = &self.columns;
+        let start = |k| columns.partition_point(|(x, _)| (*x as usize) < k * BLOCK);
+        self.starts.clear();
+        self.starts.extend((0..low.div_ceil(BLOCK)).map(start));
+        self.starts.push(full);
+    }
+
+    /// The full-size columns that lie between those of a block, or its last one and the first of the next.
+    fn of_block(&self, block: usize) -> Range<usize> {
+        self.starts[block]..self.starts[block + 1]
+    }
+
+    /// The blocks that full-size columns lie in.
+    pub(crate) fn blocks(&self, full: &Range<usize>) -> Range<usize> {
+        let of = |x: usize| self.columns[x].0 as usize / BLOCK;
+        of(full.start)..of(full.end - 1) + 1
+    }
+
+    /// Makes full-size columns of those of a block and the one after it, each of four values that lie together.
+    pub(crate) fn spread(&self, low: &[[f32; 4]; BLOCK + 1], block: usize, out: [&mut [f32]; 4]) {
+        let to = self.of_block(block);
+        let out = out.map(|plane| &mut plane[to.clone()]);
+        spread(low, block * BLOCK, &self.columns[to], out);
+    }
+}
+
 /// What a thread needs for its rows.
 #[derive(Debug, Default)]
 pub(crate) struct Spread {
@@ -158,8 +193,18 @@ pub(crate) fn position(i: usize, low: usize, full: usize) -> (usize, f32) {
 )]
 #[inline(always)]
 fn byte(v: f32) -> u8 {
+    rounded(v.clamp(0.0, 1.0) * 255.0)
+}
+
+/// The nearest of 0 to 255.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+pub(crate) fn rounded(v: f32) -> u8 {
     // Adding 2^23 leaves the integer in the lowest bits: unlike a cast, this vectorises.
-    (v.clamp(0.0, 1.0) * 255.0 + 8_388_608.0).to_bits() as u8
+    (v.clamp(0.0, 255.0) + 8_388_608.0).to_bits() as u8
 }
 
 /// Red, green and blue of a full-size row.
@@ -590,7 +635,10 @@ impl Live {
 }
 
 /// Runs of what is alive, of `n`.
-fn runs<F: Fn(usize) -> bool>(n: usize, alive: F) -> impl Iterator<Item = Range<usize>> + use<F> {
+pub(crate) fn runs<F: Fn(usize) -> bool>(
+    n: usize,
+    alive: F,
+) -> impl Iterator<Item = Range<usize>> + use<F> {
     let mut i = 0;
     std::iter::from_fn(move || {
         while i < n && !alive(i) {
@@ -619,14 +667,7 @@ impl Upsampler {
         let (width, height) = low;
         if (low, full) != (self.low, self.full) {
             (self.low, self.full) = (low, full);
-            columns(low.0, full.0, &mut self.columns);
-            self.starts.clear();
-            let columns = &self.columns;
-            self.starts.extend(
-                (0..width.div_ceil(BLOCK))
-                    .map(|k| columns.partition_point(|(x, _)| (*x as usize) < k * BLOCK)),
-            );
-            self.starts.push(full.0);
+            self.places.set(low.0, full.0);
         }
         let Some(guide) = guide else {
             self.alpha.clear();
@@ -665,9 +706,8 @@ impl Upsampler {
         });
     }
 
-    /// For every full-size column its place among those of the working size.
-    pub(crate) fn columns(&self) -> &Columns {
-        &self.columns
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Columns of a full-size row that are drawn with the guide's. Outside them the guide is not looked at.
@@ -678,7 +718,8 @@ impl Upsampler {
         } else {
             &[]
         };
-        runs(alive.len(), |k| alive[k]).map(|run| self.starts[run.start]..self.starts[run.end])
+        let starts = &self.places.starts;
+        runs(alive.len(), |k| alive[k]).map(|run| starts[run.start]..starts[run.end])
     }
 
     /// Makes a row of a and b at full width, unless it is held.
@@ -691,7 +732,7 @@ impl Upsampler {
         *which = Some(row);
         if !self.guided {
             let alpha = &self.alpha[row * width..][..width];
-            spread_plain(alpha, &self.columns, &mut planes[3]);
+            spread_plain(alpha, &self.places.columns, &mut planes[3]);
             return;
         }
         let live = &self.live;
@@ -707,9 +748,8 @@ impl Upsampler {
                     [0.0, 0.0, 0.0, live.lowest[row * live.blocks + k + 1]]
                 };
             }
-            let to = self.starts[k]..self.starts[k + 1];
-            let out = planes.each_mut().map(|plane| &mut plane[to.clone()]);
-            spread(&low, k * BLOCK, &self.columns[to.clone()], out);
+            self.places
+                .spread(&low, k, planes.each_mut().map(Vec::as_mut_slice));
         }
     }
 
@@ -731,7 +771,7 @@ impl Upsampler {
         let alive = self.live.draws(upper);
         let lowest = &self.live.lowest[upper * alive.len()..][..alive.len()];
         for (k, lowest) in lowest.iter().enumerate().filter(|(k, _)| !alive[*k]) {
-            out[self.starts[k]..self.starts[k + 1]].fill(byte(*lowest));
+            out[self.places.of_block(k)].fill(byte(*lowest));
         }
         for to in live {
             apply_guided(

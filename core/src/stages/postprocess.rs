@@ -7,8 +7,8 @@ use crate::options::{AlphaMode, Background, Foreground, Options, Policy, Refine}
 use crate::pixel::bands::{self, Grid};
 use crate::pixel::behind::{Blurred, BlurredRows};
 use crate::pixel::edges::{self, EdgeRows, Kernel};
-use crate::pixel::foreground::{Estimate, EstimateRows};
-use crate::pixel::guided::{Columns, Spread, Upsampler};
+use crate::pixel::foreground::{Estimate, EstimateRows, Low};
+use crate::pixel::guided::{Places, Spread, Upsampler};
 use crate::pixel::rows::{
     ChromaSums, Planes, RgbToYuv, YuvToRgb, average, frame_columns, frame_row, over_colour,
     over_row, premultiply, split_chroma, split_pairs_half, write_luma, write_row,
@@ -44,12 +44,6 @@ struct Strip {
     sums: ChromaSums,
     /// Luma and chroma that are not wanted.
     spare: [Vec<u8>; 3],
-}
-
-impl AsMut<EstimateRows> for Strip {
-    fn as_mut(&mut self) -> &mut EstimateRows {
-        &mut self.estimate
-    }
 }
 
 impl AsMut<EdgeRows> for Strip {
@@ -108,15 +102,15 @@ impl Colours {
         self,
         strips: &mut [Strip],
         (estimate, blurred): (&mut Estimate, &mut Blurred),
-        (alpha, picture): (&[f32], &[u8]),
-        size: (usize, usize),
+        low: Low<'_>,
         full: (usize, usize),
     ) {
         if self.estimated {
-            estimate.prepare(strips, alpha, picture, size);
+            estimate.prepare(strips, low);
         }
         if let Some(strength) = self.blur {
-            blurred.prepare(alpha, picture, size, full, strength);
+            let picture = low.picture.as_flattened();
+            blurred.prepare(low.alpha, picture, low.size, full, strength);
         }
     }
 }
@@ -136,7 +130,7 @@ struct Job<'a> {
     yuv: YuvToRgb,
     to_yuv: RgbToYuv,
     matte: FullMatte<'a>,
-    estimate: Option<(&'a Estimate, &'a Columns)>,
+    estimate: Option<(&'a Estimate, Low<'a>, &'a Places)>,
     background: Background,
     colour: [u8; 3],
     blurred: &'a Blurred,
@@ -236,31 +230,36 @@ impl Renderer {
         let size = reduced(frame.size(), MASK_SIDE);
         let mut picture = std::mem::take(&mut self.picture);
         self.scale(frame, size, &mut picture);
-        let low: Vec<f32> = self
+        let alpha: Vec<f32> = self
             .scaler
             .mask(mask, size)
             .into_iter()
             .map(|a| f32::from(a) / 255.0)
             .collect();
+        let low = Low {
+            alpha: &alpha,
+            picture: picture.as_chunks().0,
+            size,
+        };
         let colours = Colours::of(&self.options, out.format());
         let mut strips = self.strips(full);
         colours.prepare(
             &mut strips,
             (&mut self.estimate, &mut self.blurred),
-            (&low, &picture),
-            size,
+            low,
             full,
         );
         if colours.estimated {
             // The estimate takes the places of full-size pixels from here.
-            self.upsampler.prepare(&mut strips, &low, None, size, full);
+            self.upsampler
+                .prepare(&mut strips, &alpha, None, size, full);
         }
-        self.picture = picture;
         self.alpha.clear();
         for y in 0..full.1 {
             self.alpha.extend_from_slice(mask.row(y));
         }
-        self.finish(&mut strips, frame, colours.estimated, out);
+        self.finish(&mut strips, frame, colours.estimated.then_some(low), out);
+        self.picture = picture;
         self.strips = strips;
         Ok(())
     }
@@ -315,7 +314,7 @@ impl Renderer {
             own: &self.alpha,
             shown: &self.alpha,
         };
-        self.compose(&mut strips, frame, matte, false, out);
+        self.compose(&mut strips, frame, matte, None, out);
         self.strips = strips;
         Ok(())
     }
@@ -329,7 +328,7 @@ impl Renderer {
             strip.behind.resize(width);
             strip.spread.begin(width);
             strip.blurred.begin();
-            strip.estimate.begin();
+            strip.estimate.begin(width);
         }
         strips
     }
@@ -362,15 +361,14 @@ impl Renderer {
         let full = geometry.frame;
         self.upsampler
             .prepare(&mut strips, alpha, guide, size, full);
-        let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
-        colours.prepare(
-            &mut strips,
-            (estimate, blurred),
-            (alpha, picture),
+        let low = Low {
+            alpha,
+            picture: picture.as_chunks().0,
             size,
-            full,
-        );
-        self.smoother = smoother;
+        };
+        let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
+        colours.prepare(&mut strips, (estimate, blurred), low, full);
+        let estimated = colours.estimated.then_some(low);
 
         if self.moves_edges() {
             self.alpha.resize(width * height, 0);
@@ -385,11 +383,12 @@ impl Renderer {
                     draw_row(upsampler, frame, yuv, y, planes, spread, row);
                 }
             });
-            self.finish(&mut strips, frame, colours.estimated, out);
+            self.finish(&mut strips, frame, estimated, out);
         } else {
             let matte = FullMatte::Drawn(&self.upsampler);
-            self.compose(&mut strips, frame, matte, colours.estimated, out);
+            self.compose(&mut strips, frame, matte, estimated, out);
         }
+        self.smoother = smoother;
         self.strips = strips;
     }
 
@@ -403,7 +402,7 @@ impl Renderer {
         &mut self,
         strips: &mut [Strip],
         frame: &Frame<'_>,
-        estimated: bool,
+        estimated: Option<Low<'_>>,
         out: &mut OutputMut<'_>,
     ) {
         let width = frame.width() as usize;
@@ -433,7 +432,7 @@ impl Renderer {
         strips: &mut [Strip],
         frame: &Frame<'_>,
         matte: FullMatte<'_>,
-        estimated: bool,
+        estimated: Option<Low<'_>>,
         out: &mut OutputMut<'_>,
     ) {
         let options = &self.options;
@@ -442,7 +441,7 @@ impl Renderer {
             yuv: YuvToRgb::new(frame.colorimetry()),
             to_yuv: RgbToYuv::new(out.colorimetry()),
             matte,
-            estimate: estimated.then(|| (&self.estimate, self.upsampler.columns())),
+            estimate: estimated.map(|low| (&self.estimate, low, self.upsampler.places())),
             background: options.background,
             colour: options.background_colour,
             blurred: &self.blurred,
@@ -550,9 +549,9 @@ impl Job<'_> {
                 (&own[row.clone()], &shown[row])
             }
         };
-        if let Some((estimate, columns)) = self.estimate {
+        if let Some((estimate, low, places)) = self.estimate {
             let height = self.frame.height() as usize;
-            estimate.row(y, height, columns, (own, shown), rows, planes);
+            estimate.row(low, places, (y, height), (own, shown), rows, planes);
         }
         match self.background {
             Background::Transparent if self.premultiplied => premultiply(planes, shown),
