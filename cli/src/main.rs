@@ -51,6 +51,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
+    // What only prints ends quietly when nobody reads on, as in `matte doctor | head`. The others also write to programs
+    // that they start, and say what became of those.
+    if let Command::Doctor(_) | Command::Models(_) | Command::Eval(_) | Command::Bench(_) =
+        cli.command
+    {
+        sigpipe::reset();
+    }
     gst::init().context("GStreamer")?;
     match &cli.command {
         Command::Run(args) => run::run(args),
