@@ -167,9 +167,10 @@ class Translator:
         _, height, width, _ = self.shape(self.input)
         frame = Port("frame", "uint8", (1, height, width, 3))
         person = Port("person", "float32", (1, 1, height, width))
-        planes = self._node("Transpose", "to_planes", ["frame"], perm=[0, 3, 1, 2])
-        real = self._node("Cast", "to_float", [planes], to=onnx.TensorProto.FLOAT)
-        self.values[self.input] = self._node("Mul", "to_unit", [real, self._constant("byte", np.float32(1 / 255))])
+        # TensorRT takes bytes as an input, but only to convert them.
+        real = self._node("Cast", "to_float", ["frame"], to=onnx.TensorProto.FLOAT)
+        planes = self._node("Transpose", "to_planes", [real], perm=[0, 3, 1, 2])
+        self.values[self.input] = self._node("Mul", "to_unit", [planes, self._constant("byte", np.float32(1 / 255))])
         for i, operator in enumerate(self.operators):
             self._operator(i, operator)
         self.nodes[-1].output[0] = "person"

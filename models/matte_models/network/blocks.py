@@ -36,7 +36,8 @@ def image_from_frame(frame: Tensor) -> Tensor:
     """
     scale = torch.tensor([1.0 / (255.0 * s) for s in STD]).view(1, 3, 1, 1)
     offset = torch.tensor([-m / s for m, s in zip(MEAN, STD, strict=True)]).view(1, 3, 1, 1)
-    x = frame.permute(0, 3, 1, 2).to(torch.float32)
+    # TensorRT takes bytes as an input, but only to convert them.
+    x = frame.to(torch.float32).permute(0, 3, 1, 2)
     return x * scale.to(x.device) + offset.to(x.device)
 
 

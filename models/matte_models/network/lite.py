@@ -175,7 +175,7 @@ class Matte(nn.Module):
             self.stem.conv.weight /= 255
 
     def forward(self, frame, bank_keys, bank_values, last_alpha, last_value, gate, prior):
-        features = self.net.features(self.stem(frame.permute(0, 3, 1, 2).to(torch.float32)))
+        features = self.net.features(self.stem(frame.to(torch.float32).permute(0, 3, 1, 2)))
         rows, queries = self.net.rows(features.f16)
         seen = read(queries[0], bank_keys, bank_values, features.f16)
         seen = gate * seen + (1 - gate) * last_value
