@@ -160,7 +160,8 @@ impl Filter {
         );
         format!(
             "{} of {} captured frames matted, inference {:.1} ms (p50) {:.1} ms (p95); on the graphics thread {:.2} ms \
-             (p50) {:.2} ms (p95) {:.2} ms (longest), of the CPU {:.2} ms (p95) {:.2} ms (longest), drawing {:.2} ms (p95), read-back {:.2} ms (p95)",
+             (p50) {:.2} ms (p95) {:.2} ms (longest), of the CPU {:.2} ms (p95) \
+             {:.2} ms (longest), drawing {:.2} ms (p95), read-back {:.2} ms (p95)",
             worker.answers,
             render.captured,
             worker.inference_p50_ms,

@@ -502,7 +502,6 @@ pub fn first_pixel(buffer: &gst::Buffer) -> [u8; 4] {
     buffer.map_readable().unwrap()[..4].try_into().unwrap()
 }
 
-/// Waits for an element message of that name that passes the test.
 /// Calls `test` with 0, 1, 2 ... until it gives something, a minute at the most. It rests between two calls as a camera
 /// does between two frames: what is waited for happens on other threads, and frames that are not matted go in microseconds.
 pub fn until<T>(mut test: impl FnMut(u32) -> Option<T>) -> Option<T> {
@@ -516,6 +515,7 @@ pub fn until<T>(mut test: impl FnMut(u32) -> Option<T>) -> Option<T> {
         })
 }
 
+/// Waits for an element message of that name that passes the test.
 pub fn wait_for(
     bus: &gst::Bus,
     name: &str,
