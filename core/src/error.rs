@@ -43,6 +43,12 @@ pub enum Error {
         /// Bytes of a row.
         row: usize,
     },
+    /// The program is ending, and ONNX Runtime with it.
+    #[error("{doing}: the program is ending")]
+    Ending {
+        /// What was not done.
+        doing: String,
+    },
     /// A width or height of 0, or beyond what the engine takes.
     #[error("{what}: {width}x{height} pixels, but each side must be from 1 to {max}", max = crate::frame::MAX_SIDE)]
     Size {

@@ -11,6 +11,7 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use parking_lot::Mutex;
 
+use super::ending;
 use super::engine_cache::EngineCache;
 use super::paths::{self, ONNXRUNTIME_VERSION};
 use crate::error::{Doing as _, Error, Result};
@@ -198,6 +199,7 @@ fn environment() -> Result<Environment> {
         .build()
         .map_err(|e| cannot(e.to_string()))?;
     built.set_log_level(LogLevel::Warning);
+    ending::watch();
     log::info!("ONNX Runtime from {}", path.display());
     Ok(environment.insert(built).clone())
 }
@@ -228,6 +230,7 @@ impl Engine {
     /// Gets a backend ready, with what the options say of threads, device and cache.
     pub(crate) fn new(backend: Backend, options: &Options) -> Result<Self> {
         availability(backend)?;
+        let _inside = ending::enter_for(|| format!("starting {}", backend.name()))?;
         let environment = environment()?;
         if backend == Backend::OpenVino {
             register_openvino(&environment)?;
@@ -310,6 +313,7 @@ impl Engine {
         cache: Option<&Path>,
     ) -> Result<Session> {
         let doing = || format!("opening {} on {}", path.display(), self.backend.name());
+        let _inside = ending::enter_for(doing)?;
         let mut builder = Session::builder(&self.environment).doing(doing)?;
         for (name, size) in dims {
             builder = builder
@@ -321,7 +325,9 @@ impl Engine {
             Role::Matting => self.provider(builder, cache),
         }
         .doing(doing)?;
-        builder.commit_from_file(path).doing(doing)
+        let session = builder.commit_from_file(path).doing(doing);
+        ending::watch();
+        session
     }
 
     fn cpu(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {

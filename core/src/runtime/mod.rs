@@ -1,6 +1,7 @@
 //! Everything that talks to ONNX Runtime: where it is, which packages there are, what runs them.
 
 mod backend;
+mod ending;
 mod engine_cache;
 pub(crate) mod floats;
 mod graph;

@@ -10,6 +10,8 @@
 )]
 
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 
 use ort::AsPointer as _;
@@ -17,6 +19,7 @@ use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Shape, TensorElementType};
 
+use super::ending::{enter, enter_for, watch};
 use super::manifest::Element;
 use crate::error::{Doing as _, Error, Result};
 
@@ -53,15 +56,48 @@ impl Host for half::f16 {
     const ELEMENT: Element = Element::Float16;
 }
 
+/// Something of ONNX Runtime's: freed when it is dropped, but left alone once the program is ending.
+#[derive(Debug)]
+struct Kept<T>(ManuallyDrop<T>);
+
+impl<T> Kept<T> {
+    fn new(thing: T) -> Self {
+        Self(ManuallyDrop::new(thing))
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        if let Some(_inside) = enter() {
+            // SAFETY: nothing else drops or takes it, and nobody can use it after this.
+            unsafe { ManuallyDrop::drop(&mut self.0) }
+        }
+    }
+}
+
 /// A tensor with memory of its own, on the host or on the session's device.
 #[derive(Debug)]
 pub(crate) struct Tensor {
-    value: DynTensor,
+    value: Kept<DynTensor>,
     element: Element,
     len: usize,
     on_host: bool,
     /// A host copy for tensors that lie on a device.
-    staging: Option<Box<DynTensor>>,
+    staging: Option<Box<Kept<DynTensor>>>,
 }
 
 impl Tensor {
@@ -69,7 +105,8 @@ impl Tensor {
     pub(crate) fn new(allocator: &Allocator, element: Element, shape: &[usize]) -> Result<Self> {
         let dims = || Shape::new(shape.iter().map(|d| *d as i64));
         let doing = || format!("allocating a tensor {shape:?} of {}", element.name());
-        let value = DynTensor::new(allocator, element.ort(), dims()).doing(doing)?;
+        let _inside = enter_for(doing)?;
+        let value = Kept::new(DynTensor::new(allocator, element.ort(), dims()).doing(doing)?);
         let on_host = value.memory_info().is_cpu_accessible();
         let staging = if on_host {
             None
@@ -77,7 +114,7 @@ impl Tensor {
             // `DynTensor::new` zeroes host memory only.
             let zeros =
                 DynTensor::new(&Allocator::default(), element.ort(), dims()).doing(doing)?;
-            Some(Box::new(zeros))
+            Some(Box::new(Kept::new(zeros)))
         };
         let mut tensor = Self {
             value,
@@ -92,15 +129,18 @@ impl Tensor {
 
     fn upload_staging(&mut self) -> Result<()> {
         if let Some(staging) = &self.staging {
-            staging
-                .copy_into(&mut self.value)
-                .doing(|| "copying to the device".to_owned())?;
+            let doing = || "copying to the device".to_owned();
+            let _inside = enter_for(doing)?;
+            staging.copy_into(&mut *self.value).doing(doing)?;
         }
         Ok(())
     }
 
     fn host(&self) -> &DynTensor {
-        self.staging.as_deref().unwrap_or(&self.value)
+        match &self.staging {
+            Some(staging) => staging,
+            None => &self.value,
+        }
     }
 
     fn host_slice<T: Host>(&self) -> &[T] {
@@ -140,9 +180,9 @@ impl Tensor {
     /// The elements, brought from the device if they lie there.
     pub(crate) fn read<T: Host>(&mut self) -> Result<&[T]> {
         if let Some(staging) = &mut self.staging {
-            self.value
-                .copy_into(staging.as_mut())
-                .doing(|| "copying from the device".to_owned())?;
+            let doing = || "copying from the device".to_owned();
+            let _inside = enter_for(doing)?;
+            self.value.copy_into(&mut ***staging).doing(doing)?;
         }
         Ok(self.host_slice())
     }
@@ -198,10 +238,9 @@ impl Tensor {
             }
             return Ok(());
         }
-        source
-            .value
-            .copy_into(&mut self.value)
-            .doing(|| "copying between tensors".to_owned())
+        let doing = || "copying between tensors".to_owned();
+        let _inside = enter_for(doing)?;
+        source.value.copy_into(&mut *self.value).doing(doing)
     }
 }
 
@@ -222,6 +261,8 @@ impl Slots {
         rows: usize,
         width: usize,
     ) -> Result<Self> {
+        let doing = || "making a view of the memory bank".to_owned();
+        let _inside = enter_for(doing)?;
         let mut whole = Tensor::new(allocator, element, &[count * rows, width])?;
         let base = whole.value.data_ptr_mut();
         let bytes = rows * width * element.bytes();
@@ -244,20 +285,21 @@ impl Slots {
                         &raw mut view,
                     )
                 };
-                check(status, || "making a view of the memory bank".to_owned())?;
+                check(status, doing)?;
                 let view = NonNull::new(view).ok_or_else(|| Error::Ort {
-                    doing: "making a view of the memory bank".to_owned(),
+                    doing: doing(),
                     source: ort::Error::new("no value was returned"),
                 })?;
                 // SAFETY: `view` is a tensor that was just created, and nobody else owns it. The allocator is the one
                 // of the memory that it looks at.
                 let value: DynTensor = unsafe { DynTensor::from_ptr(view, Some(allocator)) };
+                let value = Kept::new(value);
                 let staging = match whole.on_host {
                     true => None,
-                    false => Some(Box::new(
+                    false => Some(Box::new(Kept::new(
                         DynTensor::new(&Allocator::default(), element.ort(), Shape::new(shape))
                             .doing(|| "allocating a staging tensor".to_owned())?,
-                    )),
+                    ))),
                 };
                 Ok(Tensor {
                     value,
@@ -290,14 +332,16 @@ fn check(status: ort::sys::OrtStatusPtr, doing: impl FnOnce() -> String) -> Resu
 /// A session with a binding that is used again for every run.
 #[derive(Debug)]
 pub(crate) struct BoundSession {
-    session: Session,
-    binding: IoBinding,
+    session: Kept<Session>,
+    binding: Kept<IoBinding>,
     inputs: Vec<(String, CString)>,
     outputs: Vec<(String, CString)>,
+    has_run: bool,
 }
 
 impl BoundSession {
     pub(crate) fn new(session: Session) -> Result<Self> {
+        let session = Kept::new(session);
         let names = |all: &[ort::value::Outlet]| {
             all.iter()
                 .filter_map(|o| Some((o.name().to_owned(), CString::new(o.name()).ok()?)))
@@ -305,14 +349,15 @@ impl BoundSession {
         };
         let inputs = names(session.inputs());
         let outputs = names(session.outputs());
-        let binding = session
-            .create_binding()
-            .doing(|| "creating a binding".to_owned())?;
+        let doing = || "creating a binding".to_owned();
+        let _inside = enter_for(doing)?;
+        let binding = Kept::new(session.create_binding().doing(doing)?);
         Ok(Self {
             session,
             binding,
             inputs,
             outputs,
+            has_run: false,
         })
     }
 
@@ -328,6 +373,7 @@ impl BoundSession {
         outputs: &mut [(&str, Option<&mut Tensor>)],
         doing: &'static str,
     ) -> Result<()> {
+        let _inside = enter_for(|| doing.to_owned())?;
         let api = ort::api();
         let binding = self.binding.ptr_mut();
         for (name, tensor) in inputs {
@@ -354,6 +400,9 @@ impl BoundSession {
         // SAFETY: session and binding belong together and are alive; `&mut self` keeps a second run away. Null options
         // are the defaults.
         let status = unsafe { (api.RunWithBinding)(self.session.ptr_mut(), ptr::null(), binding) };
+        if !std::mem::replace(&mut self.has_run, true) {
+            watch();
+        }
         check(status, || doing.to_owned())
     }
 }
