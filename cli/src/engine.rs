@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt};
 use matte_core::{
     AlphaMode, Backend, Background, Colorimetry, Foreground, Frame, Options, PixelFormat, Plane,
-    Policy, Refine, SeedMode, YuvMatrix,
+    Policy, Precision, Refine, SeedMode, YuvMatrix,
 };
 
 use crate::video::Picture;
@@ -47,6 +47,9 @@ pub(crate) struct EngineArgs {
     /// Do not give the network a person segmentation as a hint.
     #[arg(long)]
     no_prior: bool,
+    /// Numbers that the network computes with.
+    #[arg(long, value_enum, default_value_t)]
+    precision: PrecisionArg,
     /// Threads on the CPU, 0 to 256; 0 takes as many as there are cores.
     #[arg(long, default_value_t = Options::default().threads)]
     threads: u32,
@@ -92,6 +95,15 @@ pub(crate) struct EngineArgs {
     /// What a frame shows when the network fails.
     #[arg(long, value_enum, default_value_t)]
     on_failure: PolicyArg,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum PrecisionArg {
+    /// 8-bit integers where package, backend and processor have them.
+    #[default]
+    Auto,
+    /// What the package names as its precision.
+    Full,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -166,6 +178,10 @@ impl EngineArgs {
             memory_frames: self.memory_frames,
             max_references: self.max_references,
             prior: !self.no_prior,
+            precision: match self.precision {
+                PrecisionArg::Auto => Precision::Auto,
+                PrecisionArg::Full => Precision::Full,
+            },
             threads: self.threads,
             device: self.device,
             model_cache_dir: self.model_cache_dir.as_deref().map(Into::into),

@@ -51,7 +51,9 @@ pub use matte::Matte;
 pub use matter::{FrameReport, MatteState, Matter, MemoryState, Repair};
 pub use memory::ReferenceId;
 pub use multi::{MultiMatter, Show, TargetId};
-pub use options::{AlphaMode, Background, Foreground, Options, Policy, Refine, SeedMode};
+pub use options::{
+    AlphaMode, Background, Foreground, Options, Policy, Precision, Refine, SeedMode,
+};
 pub use runtime::{Backend, Kind, Licence, Manifest, ModelSet, Package};
 pub use seed::middle_mask;
 pub use stages::postprocess::Renderer;

@@ -11,7 +11,7 @@ use crate::pixel::scale::Scaler;
 use crate::pixel::smooth::Fader;
 use crate::repair::{self, Watch};
 use crate::runtime::floats::FlushDenormals;
-use crate::runtime::manifest::Element;
+use crate::runtime::manifest::{Element, Manifest};
 use crate::runtime::tensor::Tensor;
 use crate::runtime::{Backend, Engine, Graph, ModelSet, Package, Role};
 use crate::seed::{self, Segmenter};
@@ -232,6 +232,14 @@ impl Network {
         };
         network.forget_prior()?;
         Ok(network)
+    }
+
+    /// Name of the numbers that it computes with.
+    fn precision<'a>(&self, manifest: &'a Manifest) -> &'a str {
+        match self.matte.is_int8() {
+            true => "int8",
+            false => &manifest.precision,
+        }
     }
 
     fn clear(&mut self) -> Result<()> {
@@ -515,9 +523,10 @@ impl Matter {
             match Self::open_on(models, *candidate, &options, geometry) {
                 Ok(matter) => {
                     log::info!(
-                        "{} {} at {}x{} on {}",
+                        "{} {} in {} at {}x{} on {}",
                         models.matting.manifest.name,
                         models.matting.manifest.version,
+                        matter.network.precision(&models.matting.manifest),
                         geometry.size.0,
                         geometry.size.1,
                         matter.engine.describe()
@@ -696,6 +705,7 @@ impl Matter {
         let slots = Self::slots(&self.models, &options);
         let same_graphs = geometry == self.geometry
             && slots == Self::slots(&self.models, &self.options)
+            && options.precision == self.options.precision
             && options.threads == self.options.threads
             && options.device == self.options.device
             && options.model_cache_dir == self.options.model_cache_dir;
@@ -1420,7 +1430,9 @@ impl Matter {
             backend: self.engine.describe(),
             model: format!(
                 "{} {} {}",
-                manifest.name, manifest.version, manifest.precision
+                manifest.name,
+                manifest.version,
+                self.network.precision(manifest)
             ),
             working_size: self.working_size(),
             frames: self.frames,

@@ -73,10 +73,21 @@ pub enum Background {
     Blur,
 }
 
+/// Numbers that the network computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// 8-bit integers where the package has such graphs, the backend is the CPU, and it has the instructions (AVX2 on
+    /// x86-64, dot products on ARM); otherwise as [`Full`](Self::Full).
+    #[default]
+    Auto,
+    /// What the package names as its precision.
+    Full,
+}
+
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.
 ///
-/// The graphs are opened for `working_size`, `memory_frames`, `max_references`, `threads`, `device` and
-/// `model_cache_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they concern only
+/// The graphs are opened for `working_size`, `memory_frames`, `max_references`, `precision`, `threads`,
+/// `device` and `model_cache_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they concern only
 /// the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -103,6 +114,8 @@ pub struct Options {
     /// Use the person segmentation of every frame as a hint, where the package takes one and the segmentation is
     /// there.
     pub prior: bool,
+    /// Numbers that the network computes with.
+    pub precision: Precision,
     /// Threads of the CPU backend, 0 to 256. 0 takes the pool that all engines of the process share, with a thread for
     /// every core; any other number gives this engine threads of its own.
     pub threads: u32,
@@ -153,6 +166,7 @@ impl Default for Options {
             memory_frames: None,
             max_references: 0,
             prior: true,
+            precision: Precision::default(),
             threads: 0,
             device: 0,
             model_cache_dir: None,

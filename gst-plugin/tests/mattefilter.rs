@@ -1082,6 +1082,7 @@ fn properties_have_the_engines_defaults_and_ranges() {
         ("refine", "none guided"),
         ("latency-mode", "aligned low"),
         ("wait-for-model", "auto always never"),
+        ("precision", "auto full"),
         ("foreground", "source estimated"),
         ("alpha-mode", "straight premultiplied"),
         ("background", "transparent colour blur"),
@@ -1113,7 +1114,7 @@ fn every_property_says_that_it_may_change_while_playing_and_what_it_is() {
         .filter(|pspec| pspec.owner_type() == filter.type_())
         .cloned()
         .collect::<Vec<_>>();
-    assert_eq!(own.len(), 31 + 3, "{own:?}");
+    assert_eq!(own.len(), 32 + 3, "{own:?}");
     for pspec in own {
         let name = pspec.name();
         let read_only = ["stats", "references", "targets"].contains(&name);

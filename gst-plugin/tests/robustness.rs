@@ -301,6 +301,7 @@ fn properties_may_change_with_every_frame_from_another_thread() {
                 ("background", ["transparent", "colour"]),
                 ("edge-shift", ["0", "1"]),
                 ("threads", ["1", "2"]),
+                ("precision", ["full", "auto"]),
             ];
             while Instant::now() < end {
                 let (name, values) = choices[dice.roll(choices.len() as u64) as usize];

@@ -1,6 +1,8 @@
 """Exports a checkpoint of `lite` as a model package: `matte.onnx`, `value.onnx`, `manifest.json`.
 
-    python -m matte_models.export_lite checkpoint.pt packages/lite
+    python -m matte_models.export_lite checkpoint.pt packages/lite --calibrate $WORK/d $WORK/e
+
+With clips to calibrate on (folders of matte_models.train.data) there is also `matte.int8.onnx` (see `quantise`).
 
 The weights lie inside the graphs. Sizes are symbolic, named as in docs/model-packages.md. Before anything is replaced the
 graphs are compared with the definition, in ONNX Runtime, at two sizes; files are replaced one by one, the manifest last.
@@ -9,16 +11,17 @@ graphs are compared with the definition, in ONNX Runtime, at two sizes; files ar
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
-import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
 
+from . import quantise
+from .manifest import digest
 from .network.lite import ABSENT, Lite, LiteConfig, Matte, Value, fold, load_lite
 
 OPSET = 17
@@ -30,6 +33,8 @@ PRIOR_INTERVAL = 8
 WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [512, 288], "multiple": 16}
 # The largest difference allowed between PyTorch and ONNX Runtime (sums in another order).
 TOLERANCE = 2e-4
+# The largest mean difference of alpha allowed between a graph and its 8-bit form.
+INT8_TOLERANCE = 5e-3
 
 
 def graph_specs(c: LiteConfig) -> dict:
@@ -142,8 +147,8 @@ def load_network(checkpoint: Path | None) -> Lite:
     return load_lite(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]).eval()
 
 
-def export_package(checkpoint: Path | None, out: Path, version: str) -> dict[str, float]:
-    """Writes the package; returns the largest difference met per graph."""
+def export_package(checkpoint: Path | None, out: Path, version: str, calibrate: list[Path] | None = None) -> dict[str, float]:
+    """Writes the package; returns the largest difference met per graph (the mean one for 8 bits)."""
     torch.manual_seed(0)
     net = fold(load_network(checkpoint))
     c = net.config
@@ -174,26 +179,46 @@ def export_package(checkpoint: Path | None, out: Path, version: str) -> dict[str
         "memory": MEMORY,
         "read": "softmax",
         "prior": {"absent": ABSENT, "segmentation": "selfie", "interval": PRIOR_INTERVAL},
-        "files": {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in blobs.items()},
         "graphs": specs,
     }
-    blobs["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
+    if calibrate:
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder), manifest, blobs)
+            feeds = quantise.feeds_of(Path(folder), calibrate)
+        full = onnx.load_from_string(blobs["matte.onnx"])
+        # Half of the clips' frames calibrate, the others judge.
+        small = quantise.quantise(full, feeds[::2])
+        worst["matte.int8"] = quantise.loss(full, small, feeds[1::2])
+        if worst["matte.int8"] > INT8_TOLERANCE:
+            raise RuntimeError(f"matte in 8 bits: alpha differs by {worst['matte.int8']:.2e} on average, allowed are "
+                               f"{INT8_TOLERANCE:.0e}")
+        specs["matte"]["int8"] = "matte.int8.onnx"
+        blobs["matte.int8.onnx"] = small.SerializeToString()
+    write(out, manifest, blobs)
+    return worst
+
+
+def write(out: Path, manifest: dict, blobs: dict[str, bytes]) -> None:
+    """Writes the files of a package, the manifest last, with the digests of the others."""
+    files = {name: digest(blob) for name, blob in blobs.items()}
+    manifest = {**manifest, "files": files, "graphs": manifest["graphs"]}
+    blobs = {**blobs, "manifest.json": (json.dumps(manifest, indent=1) + "\n").encode()}
     out.mkdir(parents=True, exist_ok=True)
     for name, blob in blobs.items():
         temporary = out / (name + ".tmp")
         temporary.write_bytes(blob)
-        os.replace(temporary, out / name)
-    return worst
+        temporary.replace(out / name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Export lite as a model package.")
     parser.add_argument("checkpoint", type=Path, nargs="?", help="without one: seeded random weights")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--version", default="0.3.0")
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--calibrate", type=Path, nargs="+", help="folders of clips, for the graph in 8 bits")
     args = parser.parse_args()
-    for name, difference in export_package(args.checkpoint, args.out, args.version).items():
-        print(f"{name}: largest difference from the definition {difference:.1e}")
+    for name, difference in export_package(args.checkpoint, args.out, args.version, args.calibrate).items():
+        print(f"{name}: difference {difference:.1e}")
 
 
 if __name__ == "__main__":

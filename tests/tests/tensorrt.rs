@@ -295,6 +295,8 @@ fn shipped() -> Vec<PathBuf> {
         .flat_map(|package| std::fs::read_dir(package.unwrap().path()).unwrap())
         .map(|file| file.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e == "onnx"))
+        // Those in 8-bit integers are for the CPU alone.
+        .filter(|path| !path.ends_with("lite/matte.int8.onnx"))
         .collect();
     all.sort();
     all

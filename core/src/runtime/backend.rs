@@ -15,7 +15,7 @@ use super::ending;
 use super::engine_cache::EngineCache;
 use super::paths::{self, ONNXRUNTIME_VERSION};
 use crate::error::{Doing as _, Error, Result};
-use crate::options::Options;
+use crate::options::{Options, Precision};
 
 /// What runs the network. All of them are reached through ONNX Runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -162,6 +162,16 @@ fn thread_pool() -> ort::Result<GlobalThreadPoolOptions> {
         .with_flush_to_zero()
 }
 
+/// Whether the processor multiplies 8-bit integers several at a time, so that they are faster than `f32`.
+fn has_int8() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx2");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("dotprod");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -220,6 +230,7 @@ pub(crate) struct Engine {
     backend: Backend,
     threads: usize,
     device: u32,
+    precision: Precision,
     /// Where engines are kept.
     cache: Arc<Path>,
 }
@@ -240,11 +251,17 @@ impl Engine {
             backend,
             threads: options.threads as usize,
             device: options.device,
+            precision: options.precision,
             cache: match &options.model_cache_dir {
                 Some(folder) => Arc::clone(folder),
                 None => paths::cache_dir().join("engines").into(),
             },
         })
+    }
+
+    /// Whether graphs in 8-bit integers are taken where there are some.
+    pub(crate) fn takes_int8(&self) -> bool {
+        self.precision == Precision::Auto && self.backend == Backend::Cpu && has_int8()
     }
 
     pub(crate) fn backend(&self) -> Backend {

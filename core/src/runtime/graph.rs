@@ -14,6 +14,7 @@ use crate::error::{Doing as _, Error, Result};
 pub(crate) struct Graph {
     session: BoundSession,
     spec: GraphSpec,
+    is_int8: bool,
     name: &'static str,
     dims: Vec<(&'static str, usize)>,
 }
@@ -35,11 +36,14 @@ impl Graph {
             .get(name)
             .cloned()
             .ok_or_else(|| Error::model(&path, format!("graph `{name}` is missing")))?;
-        let file = package.dir.join(&spec.file);
+        let int8 = spec.int8.as_ref().filter(|_| engine.takes_int8());
+        let file = package.dir.join(int8.unwrap_or(&spec.file));
+        let is_int8 = int8.is_some();
         let session = engine.open(&file, &package.hash, dims, role)?;
         let graph = Self {
             session: BoundSession::new(session)?,
             spec,
+            is_int8,
             name,
             dims: dims.to_vec(),
         };
@@ -146,6 +150,11 @@ impl Graph {
         };
         let shape = self.shape_of(spec).unwrap_or_default();
         Tensor::new(allocator, spec.element, &shape).map(Some)
+    }
+
+    /// Whether it is the one in 8-bit integers.
+    pub(crate) fn is_int8(&self) -> bool {
+        self.is_int8
     }
 
     pub(crate) fn spec(&self) -> &GraphSpec {

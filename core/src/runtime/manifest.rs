@@ -153,6 +153,9 @@ pub(crate) struct TensorSpec {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GraphSpec {
     pub(crate) file: String,
+    /// The same graph, computed mostly in 8-bit integers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) int8: Option<String>,
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
 }
@@ -407,11 +410,12 @@ impl Manifest {
             ));
         }
         for (name, graph) in &self.graphs {
-            if !self.files.contains_key(&graph.file) {
-                return Err(format!(
-                    "graph `{name}` is in file {:?}, which `files` does not list",
-                    graph.file
-                ));
+            for file in std::iter::once(&graph.file).chain(&graph.int8) {
+                if !self.files.contains_key(file) {
+                    return Err(format!(
+                        "graph `{name}` is in file {file:?}, which `files` does not list"
+                    ));
+                }
             }
         }
         let weights = self.weights.as_ref().map(|w| &w.file);

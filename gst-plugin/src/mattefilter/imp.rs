@@ -29,7 +29,8 @@ use super::latency::Latency;
 use super::loader::{Event, Loader, Waited};
 use super::properties::{
     AlphaModeKind, BackgroundMode, DEFAULT_MODEL, ExecutionProvider, ForegroundMode, FramePolicy,
-    LatencyMode, RefineMode, Seed, Settings, WaitForModel, float_range, highest, range,
+    LatencyMode, PrecisionMode, RefineMode, Seed, Settings, WaitForModel, float_range, highest,
+    range,
 };
 use super::state::{State, Without};
 use crate::logging::CAT;
@@ -90,6 +91,9 @@ pub struct MatteFilter {
         it is empty. Set while playing, the engine is opened anew, as for model",
         minimum = range("max_references").0, maximum = highest("max_references"),
         default = Settings::default().max_references, mutable_playing)]
+    #[property(name = "precision", get, set, type = PrecisionMode, member = precision, nick = "Precision",
+        blurb = "Numbers that the network computes with. Set while playing, the engine is opened anew, as for model",
+        builder(Settings::default().precision).mutable_playing())]
     #[property(name = "threads", get, set, type = u32, member = threads, nick = "Threads",
         blurb = "Threads of the CPU execution provider (0: as many as there are cores, shared by all elements of the \
         process). Set while playing, the engine is opened anew, as for model",

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use matte_core::{Backend, Error, Matter, ModelSet, Options, Stats};
+use matte_core::{Backend, Error, Matter, ModelSet, Options, Precision, Stats};
 
 /// What an engine is opened with. Two equal targets give equal engines.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,7 @@ pub(super) struct Target {
     pub(super) working_size: Option<(u32, u32)>,
     pub(super) memory_frames: Option<u32>,
     pub(super) max_references: u32,
+    pub(super) precision: Precision,
     pub(super) threads: u32,
     pub(super) device: u32,
     pub(super) model_cache_dir: Option<String>,
@@ -32,6 +33,7 @@ impl Target {
             working_size: self.working_size,
             memory_frames: self.memory_frames,
             max_references: self.max_references,
+            precision: self.precision,
             threads: self.threads,
             device: self.device,
             model_cache_dir: self.model_cache_dir.as_ref().map(|d| Path::new(d).into()),

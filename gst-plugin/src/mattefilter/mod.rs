@@ -89,7 +89,7 @@ mod state;
 
 pub use properties::{
     AlphaModeKind, BackgroundMode, ExecutionProvider, ForegroundMode, FramePolicy, LatencyMode,
-    RefineMode, Seed, WaitForModel,
+    PrecisionMode, RefineMode, Seed, WaitForModel,
 };
 
 glib::wrapper! {

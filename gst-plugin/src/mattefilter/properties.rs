@@ -1,7 +1,9 @@
 //! The element's settings, as properties show them, and as the engine takes them.
 
 use gst::glib;
-use matte_core::{AlphaMode, Backend, Background, Foreground, Options, Policy, Refine, SeedMode};
+use matte_core::{
+    AlphaMode, Backend, Background, Foreground, Options, Policy, Precision, Refine, SeedMode,
+};
 
 use super::loader::Target;
 
@@ -65,6 +67,41 @@ pub enum Seed {
     /// Nothing is matted.
     #[enum_value(name = "Nothing is matted", nick = "none")]
     None,
+}
+
+/// Numbers that the network computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMatteFilterPrecision")]
+#[repr(i32)]
+pub enum PrecisionMode {
+    /// The fastest.
+    #[default]
+    #[enum_value(
+        name = "8-bit integers where model package, execution provider and processor have them",
+        nick = "auto"
+    )]
+    Auto,
+    /// The package's own.
+    #[enum_value(name = "Floating point, as the model package says", nick = "full")]
+    Full,
+}
+
+impl From<Precision> for PrecisionMode {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Auto => Self::Auto,
+            Precision::Full => Self::Full,
+        }
+    }
+}
+
+impl From<PrecisionMode> for Precision {
+    fn from(precision: PrecisionMode) -> Self {
+        match precision {
+            PrecisionMode::Auto => Self::Auto,
+            PrecisionMode::Full => Self::Full,
+        }
+    }
 }
 
 /// How the matte gets to the size of the frame.
@@ -310,6 +347,7 @@ pub(super) struct Settings {
     /// 0: the package's.
     pub(super) memory_frames: u32,
     pub(super) max_references: u32,
+    pub(super) precision: PrecisionMode,
     pub(super) threads: u32,
     pub(super) device: u32,
     /// `None`: the user's cache.
@@ -359,6 +397,7 @@ impl Default for Settings {
             memory_interval: options.memory_interval.unwrap_or(0),
             memory_frames: options.memory_frames.unwrap_or(0),
             max_references: options.max_references,
+            precision: options.precision.into(),
             threads: options.threads,
             device: options.device,
             model_cache_dir: None,
@@ -453,6 +492,7 @@ impl Settings {
             working_size,
             memory_frames: Some(self.memory_frames).filter(|n| *n > 0),
             max_references: self.max_references,
+            precision: self.precision.into(),
             threads: self.threads,
             device: self.device,
             model_cache_dir: self.model_cache_dir.clone(),
@@ -473,6 +513,7 @@ impl Settings {
                 .is_ok_and(|size| size == target.working_size)
             && target.memory_frames == Some(self.memory_frames).filter(|n| *n > 0)
             && target.max_references == self.max_references
+            && target.precision == Precision::from(self.precision)
             && target.threads == self.threads
             && target.device == self.device
             && target.model_cache_dir == self.model_cache_dir
@@ -565,6 +606,10 @@ mod tests {
             },
             Settings {
                 max_references: 1,
+                ..settings.clone()
+            },
+            Settings {
+                precision: PrecisionMode::Full,
                 ..settings.clone()
             },
             Settings {

@@ -1,0 +1,97 @@
+"""8-bit graphs of `lite`: static quantisation of its convolutions, calibrated on clips of the generator.
+
+Weights are rounded to 7 bits and a sign, one scale per output channel: on processors without VNNI the products of two pairs
+are added in 16 bits, and with 8 bits these sums can overflow. Activations are 8 bits, one scale per tensor.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+KEEP = ("/stem/", "/key/", "/shrinkage/", "/selection/", "/mix/", "/out/")
+"""Convolutions that stay as they are. `mix` takes picture, memory and alphas side by side, which no single scale suits;
+`stem`, the rows of the memory and `out` are where rounding shows most, and cost little."""
+
+Feed = dict[str, np.ndarray]
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, feeds: list[Feed]) -> None:
+        self.feeds = iter(feeds)
+
+    def get_next(self) -> Feed | None:
+        return next(self.feeds, None)
+
+
+def feeds_of(package: Path, folders: list[Path], clips: int = 4, step: int = 6) -> list[Feed]:
+    """Inputs of `matte`, as they come about when the package mattes clips of these folders; every other clip without a hint.
+
+    `clips` evenly spaced clips of each folder, each from its first frame on; every `step`-th frame is taken.
+    """
+    from .train.data import read_folder
+    from .train.evaluate import Driver
+
+    feeds: list[Feed] = []
+
+    class Recording(Driver):
+        def _predict(self, frame, prior, gate):
+            out = super()._predict(frame, prior, gate)
+            absent = np.full_like(self.last_alpha, self.absent)
+            self.seen.append({
+                "frame": frame[None], "bank_keys": self.keys.copy(), "bank_values": self.values.copy(),
+                "last_alpha": self.last_alpha, "last_value": self.last_value, "gate": np.array(gate, np.float32),
+                "prior": absent if prior is None else prior[None, None]})
+            return out
+
+    for folder in folders:
+        frames, priors = read_folder(folder)
+        for number, index in enumerate(np.linspace(0, len(frames) - 1, clips).astype(int)):
+            clip = np.array(frames[index])
+            hints = [None if number % 2 else p.astype(np.float32) / 255 for p in priors[index]]
+            driver = Recording(package, *clip.shape[1:3], threads=1)
+            driver.seen = []
+            driver.seed(clip[0, ..., :3], (clip[0, ..., 3] >= 50).astype(np.float32), hints[0])
+            for picture, hint in zip(clip[1:, ..., :3], hints[1:], strict=True):
+                driver.step(np.ascontiguousarray(picture), hint)
+            feeds += driver.seen[::step]
+    return feeds
+
+
+def quantise(model: onnx.ModelProto, feeds: list[Feed], keep: tuple[str, ...] = KEEP) -> onnx.ModelProto:
+    """The graph with its convolutions in 8 bits, but for those whose names contain one of `keep`."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, folded, out = (Path(folder) / name for name in ("source.onnx", "folded.onnx", "int8.onnx"))
+        onnx.save(model, source)
+        # Constants folded, so that only what depends on the inputs is left.
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(folded)
+        options.log_severity_level = 3
+        ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+        nodes = [n.name for n in onnx.load(folded).graph.node if n.op_type == "Conv"]
+        chosen = [n for n in nodes if not any(part in n for part in keep)]
+        if not chosen:
+            raise ValueError(f"none of the {len(nodes)} convolutions is to be quantised")
+        quantize_static(folded, out, _Reader(feeds), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
+                        nodes_to_quantize=chosen)
+        quantised = onnx.load(out)
+    del quantised.metadata_props[:]
+    del quantised.graph.value_info[:]
+    onnx.checker.check_model(quantised)
+    return quantised
+
+
+def loss(full: onnx.ModelProto, quantised: onnx.ModelProto, feeds: list[Feed]) -> float:
+    """Mean absolute difference of the alphas of both graphs."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    one, two = (ort.InferenceSession(m.SerializeToString(), options, providers=["CPUExecutionProvider"])
+                for m in (full, quantised))
+    return float(np.mean([np.abs(one.run(["alpha"], f)[0] - two.run(["alpha"], f)[0]).mean() for f in feeds]))
