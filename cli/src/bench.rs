@@ -1,22 +1,35 @@
 //! `matte bench`: where the time goes, and whether memory stays put.
 
+mod against;
 mod allocations;
+mod layers;
+mod peak;
 
 use std::time::{Duration, Instant};
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use matte_core::import::{Checkpoint, WeightSource};
 use matte_core::{
     Backend, Colorimetry, Frame, Mask, MatteState, Matter, ModelSet, Options, OutputFormat,
-    OutputMut, Package, PixelFormat, Plane, SeedMode, Stage,
+    OutputMut, Package, PixelFormat, Plane, Precision, SeedMode, Stage,
 };
 use serde::Serialize;
+
+use against::{Comparison, Side};
+use layers::GraphCost;
+use peak::Peak;
 
 use crate::engine::{EngineArgs, parse_size};
 use crate::{doctor, models};
 
 /// Frames before anything is counted: the memory bank is full and every buffer has its size.
 const WARM_UP: u32 = 30;
+/// Frames that are profiled.
+const PROFILED: u32 = 30;
+/// Dearest nodes that a table shows.
+const SHOWN: usize = 20;
 /// Different pictures that the synthetic video repeats.
 const PICTURES: u32 = 24;
 /// After how many frames the resident memory is looked at.
@@ -24,6 +37,10 @@ const MEMORY_AT: [u32; 2] = [300, 3000];
 
 /// Measure the engine on synthetic frames in memory.
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "switches of the command line"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     engine: EngineArgs,
@@ -45,6 +62,19 @@ pub(crate) struct Args {
     /// Working size while the memory is measured.
     #[arg(long, value_parser = parse_size)]
     memory_working_size: Option<(u32, u32)>,
+    /// Show what every node of the network costs. The network runs once more for that, profiled.
+    #[arg(long)]
+    layers: bool,
+    /// Compare with other options of `matte bench`, run in turn, such as "--precision full". They come after those given
+    /// for both.
+    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    against: Option<String>,
+    /// Compare with another build of this program.
+    #[arg(long, value_name = "FILE")]
+    against_program: Option<PathBuf>,
+    /// How often each side runs when there is something to compare.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -63,6 +93,8 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Run {
     backend: String,
+    /// Threads that the network may use.
+    threads: usize,
     model: String,
     frame_size: (u32, u32),
     working_size: (u32, u32),
@@ -76,11 +108,16 @@ struct Run {
     frames_a_second: f64,
     allocations_a_frame: f64,
     stages: Vec<StageTimes>,
+    /// What the machine could do just before or after.
+    peak: Peak,
+    /// With `--layers`.
+    graphs: Vec<GraphCost>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Quantiles {
     p50: f64,
+    p95: f64,
     p99: f64,
 }
 
@@ -89,6 +126,7 @@ struct StageTimes {
     stage: &'static str,
     runs: u64,
     p50: f64,
+    p95: f64,
     p99: f64,
 }
 
@@ -100,7 +138,69 @@ struct Memory {
     ratio: f64,
 }
 
+/// What was typed.
+fn command() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
+/// Runs this program, or another, with other options in turn.
+fn compare(args: &Args) -> Result<()> {
+    let own = std::env::current_exe().context("the path of this program is not known")?;
+    // What both sides get: everything but what asks for the comparison.
+    let mut shared = Vec::new();
+    let mut given = std::env::args()
+        .skip(1)
+        .skip_while(|a| a != "bench")
+        .skip(1);
+    while let Some(word) = given.next() {
+        let (name, value) = word
+            .split_once('=')
+            .map_or((word.as_str(), false), |(n, _)| (n, true));
+        match name {
+            "--against" | "--against-program" | "--rounds" => {
+                if !value {
+                    given.next();
+                }
+            }
+            "--json" | "--no-memory" | "--layers" => {}
+            _ => shared.push(word),
+        }
+    }
+    let mut options = shared.clone();
+    options.extend(
+        args.against
+            .iter()
+            .flat_map(|o| o.split_whitespace())
+            .map(str::to_owned),
+    );
+    let sides = [
+        Side {
+            program: &own,
+            options: shared,
+        },
+        Side {
+            program: args.against_program.as_deref().unwrap_or(&own),
+            options,
+        },
+    ];
+    let comparison = Comparison {
+        machine: machine(),
+        command: command(),
+        rounds: args.rounds,
+        runs: against::compare(&sides, args.rounds)?,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&comparison)?);
+    } else {
+        against::print(&comparison);
+    }
+    Ok(())
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.against.is_some() || args.against_program.is_some() {
+        return compare(args);
+    }
     // Lives as long as the measurement; dropping it removes the files.
     let folder = args
         .rule_weights
@@ -130,7 +230,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let report = Report {
         machine: machine(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: command(),
         version: env!("CARGO_PKG_VERSION"),
         runs,
         memory,
@@ -274,6 +374,7 @@ fn measure(
     size: (u32, u32),
     args: &Args,
 ) -> Result<Run> {
+    let before = Peak::measure();
     let video = Video::new(size);
     let mut out = vec![0; size.0 as usize * size.1 as usize * 4];
     let begin = Instant::now();
@@ -302,12 +403,22 @@ fn measure(
     let allocations = allocations::count() - allocations;
     let frames = times.len();
     let stats = matter.stats();
+    drop(matter);
+    let peak = before.max(Peak::measure());
+    let graphs = match args.layers {
+        true => graph_costs(models, backend, options, &video)?,
+        false => Vec::new(),
+    };
     let stages = Stage::ALL
         .into_iter()
         .map(|stage| (stage, stats.stage(stage)))
         .filter(|(_, times)| times.runs > 0);
     Ok(Run {
         backend: stats.backend.clone(),
+        threads: match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads as usize,
+        },
         model: stats.model.clone(),
         frame_size: size,
         working_size: stats.working_size,
@@ -322,10 +433,46 @@ fn measure(
                 stage: stage.name(),
                 runs: times.runs,
                 p50: milliseconds(times.p50),
+                p95: milliseconds(times.p95),
                 p99: milliseconds(times.p99),
             })
             .collect(),
+        peak,
+        graphs,
     })
+}
+
+/// What the nodes of every graph cost. Multiplications are counted in the graphs at full precision: of those in 8-bit
+/// integers ONNX Runtime does not tell the shapes of the weights.
+fn graph_costs(
+    models: &ModelSet,
+    backend: Backend,
+    options: &Options,
+    video: &Video,
+) -> Result<Vec<GraphCost>> {
+    let profile = |precision| -> Result<Vec<GraphCost>> {
+        let folder = tempfile::tempdir()?;
+        let options = Options {
+            precision,
+            profile_dir: Some(folder.path().into()),
+            ..options.clone()
+        };
+        let mut out = vec![0; video.size.0 as usize * video.size.1 as usize * 4];
+        let mut matter = Matter::open(models, backend, options, video.size)?;
+        video.seed(&mut matter)?;
+        for number in 0..PROFILED {
+            step(&mut matter, video, number, &mut out)?;
+        }
+        drop(matter);
+        layers::read(folder.path())
+    };
+    let mut costs = profile(options.precision)?;
+    if options.precision != Precision::Full {
+        for (cost, full) in costs.iter_mut().zip(profile(Precision::Full)?) {
+            cost.gmac = full.gmac;
+        }
+    }
+    Ok(costs)
 }
 
 /// Resident memory after few and after many frames.
@@ -381,6 +528,7 @@ impl Quantiles {
         };
         Self {
             p50: at(0.5),
+            p95: at(0.95),
             p99: at(0.99),
         }
     }
@@ -405,27 +553,28 @@ fn print(report: &Report) {
             run.frames
         );
         println!(
-            "{:14} {:>8} {:>10} {:>10}",
-            "stage", "runs", "p50 ms", "p99 ms"
+            "{:14} {:>8} {:>10} {:>10} {:>10}",
+            "stage", "runs", "p50 ms", "p95 ms", "p99 ms"
         );
         for stage in &run.stages {
             println!(
-                "{:14} {:>8} {:>10.2} {:>10.2}",
-                stage.stage, stage.runs, stage.p50, stage.p99
+                "{:14} {:>8} {:>10.2} {:>10.2} {:>10.2}",
+                stage.stage, stage.runs, stage.p50, stage.p95, stage.p99
             );
         }
         println!(
-            "{:14} {:>8} {:>10.2} {:>10.2}",
-            "frame out", run.frames, run.latency.p50, run.latency.p99
+            "{:14} {:>8} {:>10.2} {:>10.2} {:>10.2}",
+            "frame out", run.frames, run.latency.p50, run.latency.p95, run.latency.p99
         );
         println!(
-            "{:14} {:>8} {:>10.2} {:>10.2}",
-            "and remembered", run.frames, run.whole.p50, run.whole.p99
+            "{:14} {:>8} {:>10.2} {:>10.2} {:>10.2}",
+            "and remembered", run.frames, run.whole.p50, run.whole.p95, run.whole.p99
         );
         println!(
             "{:.1} frames a second; first matte after {:.0} ms; {:.2} allocations a frame",
             run.frames_a_second, run.start, run.allocations_a_frame
         );
+        print_peak(run);
     }
     if let Some(memory) = &report.memory {
         println!(
@@ -439,6 +588,39 @@ fn print(report: &Report) {
     }
 }
 
+/// The peak, and with `--layers` what the graphs make of it.
+fn print_peak(run: &Run) {
+    println!(
+        "f32 arithmetic: {:.0} GFLOP/s on one core, {:.0} on all; copying {:.1} GB/s",
+        run.peak.one_core, run.peak.all_cores, run.peak.copy
+    );
+    for cost in &run.graphs {
+        let stage = run.stages.iter().find(|s| s.stage == cost.graph);
+        let rate = stage.map_or(0.0, |s| 2.0 * cost.gmac / s.p50 * 1e3);
+        println!(
+            "\n{}: {:.3} GMAC, {:.0} GFLOP/s in its stage's p50, {:.0} % of the peak of {} threads; {:.2} ms in its nodes \
+             while profiled",
+            cost.graph,
+            cost.gmac,
+            rate,
+            100.0 * rate / run.peak.of(run.threads),
+            run.threads,
+            cost.milliseconds
+        );
+        println!("{:>10} {:>10} {:>10}  node", "ms", "GMAC", "GFLOP/s");
+        for node in cost.nodes.iter().take(SHOWN) {
+            println!(
+                "{:>10.3} {:>10.4} {:>10.0}  {} {}",
+                node.milliseconds,
+                node.gmac,
+                2.0 * node.gmac / node.milliseconds * 1e3,
+                node.operator,
+                node.name
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -446,7 +628,8 @@ mod tests {
     #[test]
     fn quantiles_are_of_sorted_times() {
         let times = (1..=101_u64).rev().map(Duration::from_millis);
-        let Quantiles { p50, p99 } = Quantiles::of(times);
+        let Quantiles { p50, p95, p99 } = Quantiles::of(times);
+        assert!((p95 - 96.0).abs() < 1e-9, "{p95}");
         assert!(
             (p50 - 51.0).abs() < 1e-9 && (p99 - 100.0).abs() < 1e-9,
             "{p50} {p99}"

@@ -185,6 +185,7 @@ impl EngineArgs {
             threads: self.threads,
             device: self.device,
             model_cache_dir: self.model_cache_dir.as_deref().map(Into::into),
+            profile_dir: None,
             refine: match self.refine {
                 RefineArg::None => Refine::None,
                 RefineArg::Guided => Refine::Guided,

@@ -708,7 +708,8 @@ impl Matter {
             && options.precision == self.options.precision
             && options.threads == self.options.threads
             && options.device == self.options.device
-            && options.model_cache_dir == self.options.model_cache_dir;
+            && options.model_cache_dir == self.options.model_cache_dir
+            && options.profile_dir == self.options.profile_dir;
         if same_graphs {
             if Self::interval(&self.models, &options) != Self::interval(&self.models, &self.options)
             {

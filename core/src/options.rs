@@ -87,13 +87,13 @@ pub enum Precision {
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.
 ///
 /// The graphs are opened for `working_size`, `memory_frames`, `max_references`, `precision`, `threads`,
-/// `device` and `model_cache_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they concern only
+/// `device`, `model_cache_dir` and `profile_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they concern only
 /// the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Width and height at which the network sees the frame, pixels, from 16 to the package's limit. The frame is
-    /// scaled to exactly this and padded to multiples of 16. Default: an area as the package recommends it, with the
-    /// aspect ratio of the frame; never more than the frame.
+    /// scaled to exactly this and padded to multiples of 16; `lite` is better off with multiples. Default: an area as the
+    /// package recommends it, with about the aspect ratio of the frame, in multiples of 16; never more than the frame.
     pub working_size: Option<(u32, u32)>,
     /// Where the first mask comes from.
     pub seed: SeedMode,
@@ -124,6 +124,9 @@ pub struct Options {
     /// Folder for the engines that TensorRT builds, which takes minutes the first time. Default: `engines` in
     /// [`cache_dir`](crate::runtime::paths::cache_dir).
     pub model_cache_dir: Option<Arc<Path>>,
+    /// Folder for what ONNX Runtime measures of every node of the network: a JSON file for each graph, complete once the
+    /// [`Matter`](crate::Matter) is dropped. It makes the network slower, and the files grow with every frame.
+    pub profile_dir: Option<Arc<Path>>,
     /// How the matte gets to the size of the frame.
     pub refine: Refine,
     /// Colour of the pixels that the target covers only partly.
@@ -170,6 +173,7 @@ impl Default for Options {
             threads: 0,
             device: 0,
             model_cache_dir: None,
+            profile_dir: None,
             refine: Refine::default(),
             foreground: Foreground::default(),
             alpha_mode: AlphaMode::default(),

@@ -51,6 +51,8 @@ pub struct StageStats {
     pub runs: u64,
     /// Median.
     pub p50: Duration,
+    /// 95th percentile.
+    pub p95: Duration,
     /// 99th percentile.
     pub p99: Duration,
     /// Arithmetic mean.
@@ -139,6 +141,7 @@ impl Recorder {
             StageStats {
                 runs: ring.runs,
                 p50: at(0.5),
+                p95: at(0.95),
                 p99: at(0.99),
                 mean: Duration::from_nanos(sum / n as u64),
             }
@@ -162,6 +165,7 @@ mod tests {
         assert_eq!(stats.runs, 612);
         // The window holds 100 ..= 611.
         assert_eq!(stats.p50, Duration::from_nanos(356));
+        assert_eq!(stats.p95, Duration::from_nanos(585));
         assert_eq!(stats.p99, Duration::from_nanos(606));
         assert_eq!(
             recorder.stages()[Stage::Value as usize],

@@ -233,6 +233,8 @@ pub(crate) struct Engine {
     precision: Precision,
     /// Where engines are kept.
     cache: Arc<Path>,
+    /// Where profiles go.
+    profiles: Option<Arc<Path>>,
 }
 
 const OPENVINO_REGISTRATION: &str = "matte_openvino";
@@ -256,6 +258,7 @@ impl Engine {
                 Some(folder) => Arc::clone(folder),
                 None => paths::cache_dir().join("engines").into(),
             },
+            profiles: options.profile_dir.clone(),
         })
     }
 
@@ -342,6 +345,10 @@ impl Engine {
             Role::Matting => self.provider(builder, cache),
         }
         .doing(doing)?;
+        if let (Role::Matting, Some(folder), Some(graph)) = (role, &self.profiles, path.file_stem())
+        {
+            builder = builder.with_profiling(folder.join(graph)).doing(doing)?;
+        }
         let session = builder.commit_from_file(path).doing(doing);
         ending::watch();
         session
