@@ -30,7 +30,7 @@ OPSET = 17
 MEMORY = {"interval": 15, "temporary_frames": 1, "warm_up": 0}
 # The scores are the same with a hint that is up to eight frames old.
 PRIOR_INTERVAL = 8
-WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [512, 288], "multiple": 16}
+WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [544, 304], "multiple": 16}
 # The largest difference allowed between PyTorch and ONNX Runtime (sums in another order).
 TOLERANCE = 2e-4
 # The largest mean difference of alpha allowed between a graph and its 8-bit form.

@@ -58,7 +58,8 @@ impl Geometry {
 }
 
 /// Working size for a frame: an area as recommended with the frame's aspect ratio, in multiples of 16, so that nothing
-/// has to be padded. A frame that is smaller is taken as it is, one that is too small is scaled up.
+/// has to be padded: black rows at a border make the network of `lite` lose what touches it. A frame that is smaller is
+/// scaled down to the next multiples, one that is too small is scaled up.
 pub(crate) fn automatic_size(frame: (u32, u32), sizes: &WorkingSizes) -> (u32, u32) {
     let (w, h) = (f64::from(frame.0), f64::from(frame.1));
     let area = f64::from(sizes.default[0]) * f64::from(sizes.default[1]);
@@ -68,11 +69,13 @@ pub(crate) fn automatic_size(frame: (u32, u32), sizes: &WorkingSizes) -> (u32, u
             h.clamp(sizes.min[1], sizes.max[1]),
         )
     };
+    let step = sizes.multiple.max(1);
     if w * h <= area {
-        return inside(frame.0, frame.1);
+        let below = |side: u32| (side - side % step).max(step);
+        return inside(below(frame.0), below(frame.1));
     }
     let scale = (area / (w * h)).sqrt();
-    let step = f64::from(sizes.multiple.max(1));
+    let step = f64::from(step);
     let round = |v: f64| ((v * scale / step).round().max(1.0) * step) as u32;
     inside(round(w), round(h))
 }
@@ -104,7 +107,8 @@ mod tests {
         assert_eq!(automatic_size((1920, 1080), &SIZES), (512, 288));
         assert_eq!(automatic_size((720, 1280), &SIZES), (288, 512));
         assert_eq!(automatic_size((640, 480), &SIZES), (448, 336));
-        assert_eq!(automatic_size((320, 180), &SIZES), (320, 180));
+        assert_eq!(automatic_size((320, 180), &SIZES), (320, 176));
+        assert_eq!(automatic_size((7, 180), &SIZES), (64, 176));
         assert_eq!(automatic_size((16, 16), &SIZES), (64, 64));
         let (w, h) = automatic_size((7680, 100), &SIZES);
         assert!(w <= 2048 && h == 64, "{w}x{h}");
