@@ -252,9 +252,13 @@ fn rule_weights(model: &str) -> Result<tempfile::TempDir> {
     Ok(folder)
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     format!(
         "{}, {cores} cores, {}",
         doctor::name(&info),
@@ -416,7 +420,7 @@ fn measure(
     Ok(Run {
         backend: stats.backend.clone(),
         threads: match options.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => cores(),
             threads => threads as usize,
         },
         model: stats.model.clone(),

@@ -86,9 +86,9 @@ pub enum Precision {
 
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.
 ///
-/// The graphs are opened for `working_size`, `memory_frames`, `max_references`, `precision`, `threads`,
-/// `device`, `model_cache_dir` and `profile_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they concern only
-/// the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
+/// The graphs are opened for `working_size`, `memory_frames`, `max_references`, `precision`, `threads`, `device`,
+/// `model_cache_dir` and `profile_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they
+/// concern only the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Width and height at which the network sees the frame, pixels, from 16 to the package's limit. The frame is

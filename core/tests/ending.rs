@@ -2,14 +2,14 @@
 
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use matte_core::{
-    Backend, Colorimetry, Frame, Mask, Matter, ModelSet, Options, PixelFormat, Plane, SeedMode,
-};
+use matte_core::{Backend, Mask, Matter, ModelSet, Options, SeedMode};
 
 const SIZE: (u32, u32) = (160, 96);
 /// Set where this program is the one that ends: after so many milliseconds.
@@ -20,18 +20,7 @@ fn work(begun: &mpsc::Sender<()>) {
     let lite = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/packages/lite");
     let models = ModelSet::find(lite.to_str().unwrap()).unwrap();
     let data = vec![90; (3 * SIZE.0 * SIZE.1) as usize];
-    let plane = Plane {
-        data: &data,
-        stride: 3 * SIZE.0 as usize,
-    };
-    let frame = Frame::new(
-        PixelFormat::Rgb,
-        SIZE.0,
-        SIZE.1,
-        &[plane],
-        Colorimetry::default(),
-    )
-    .unwrap();
+    let frame = common::rgb(&data, SIZE);
     loop {
         let options = Options {
             working_size: Some(SIZE),

@@ -2,12 +2,11 @@
 
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod common;
+
 use std::path::Path;
 
-use matte_core::{
-    Backend, Colorimetry, Frame, Mask, Matter, ModelSet, Options, PixelFormat, Plane, Precision,
-    SeedMode,
-};
+use matte_core::{Backend, Mask, Matter, ModelSet, Options, Precision, SeedMode};
 
 const SIZE: (u32, u32) = (320, 192);
 
@@ -31,18 +30,7 @@ fn alpha(matter: &mut Matter) -> Vec<f32> {
     let mask = Mask::new(SIZE.0, SIZE.1, &mask, SIZE.0 as usize).unwrap();
     for t in 0..3 {
         let data = disc(4 * t, Some([[40, 90, 120], [220, 170, 130]]));
-        let plane = Plane {
-            data: &data,
-            stride: 3 * SIZE.0 as usize,
-        };
-        let frame = Frame::new(
-            PixelFormat::Rgb,
-            SIZE.0,
-            SIZE.1,
-            &[plane],
-            Colorimetry::default(),
-        )
-        .unwrap();
+        let frame = common::rgb(&data, SIZE);
         if t == 0 {
             matter.seed(&frame, &mask).unwrap();
         }

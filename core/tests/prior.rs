@@ -2,30 +2,16 @@
 
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod common;
+
 use std::path::Path;
 
 use matte_core::{
-    Backend, Colorimetry, Frame, Mask, Matter, ModelSet, Options, OutputFormat, OutputMut,
-    PixelFormat, Plane, SeedMode, Stage,
+    Backend, Mask, Matter, ModelSet, Options, OutputFormat, OutputMut, SeedMode, Stage,
 };
 use serde_json::{Value, json};
 
 const SIZE: (u32, u32) = (160, 96);
-
-fn frame(data: &[u8]) -> Frame<'_> {
-    let plane = Plane {
-        data,
-        stride: 3 * SIZE.0 as usize,
-    };
-    Frame::new(
-        PixelFormat::Rgb,
-        SIZE.0,
-        SIZE.1,
-        &[plane],
-        Colorimetry::default(),
-    )
-    .unwrap()
-}
 
 /// `lite` whose hint is made every `interval` frames; `None`, with the reason printed, where it cannot run.
 fn matter(interval: u32, dir: &Path) -> Option<Matter> {
@@ -64,7 +50,7 @@ fn a_hint_serves_as_long_as_the_package_says_and_a_new_target_gets_a_new_one() {
         return;
     };
     let pixels: Vec<u8> = (0..SIZE.0 * SIZE.1 * 3).map(|i| (i % 251) as u8).collect();
-    let frame = frame(&pixels);
+    let frame = common::rgb(&pixels, SIZE);
     let mut mask = vec![0u8; (SIZE.0 * SIZE.1) as usize];
     for row in mask.chunks_exact_mut(SIZE.0 as usize).skip(30) {
         row[50..110].fill(255);

@@ -201,7 +201,7 @@ def export_package(checkpoint: Path | None, out: Path, version: str, calibrate: 
 def write(out: Path, manifest: dict, blobs: dict[str, bytes]) -> None:
     """Writes the files of a package, the manifest last, with the digests of the others."""
     files = {name: digest(blob) for name, blob in blobs.items()}
-    manifest = {**manifest, "files": files, "graphs": manifest["graphs"]}
+    manifest = {**manifest, "files": files}
     blobs = {**blobs, "manifest.json": (json.dumps(manifest, indent=1) + "\n").encode()}
     out.mkdir(parents=True, exist_ok=True)
     for name, blob in blobs.items():

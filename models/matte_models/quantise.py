@@ -40,14 +40,11 @@ def feeds_of(package: Path, folders: list[Path], clips: int = 4, step: int = 6) 
     feeds: list[Feed] = []
 
     class Recording(Driver):
-        def _predict(self, frame, prior, gate):
-            out = super()._predict(frame, prior, gate)
-            absent = np.full_like(self.last_alpha, self.absent)
-            self.seen.append({
-                "frame": frame[None], "bank_keys": self.keys.copy(), "bank_values": self.values.copy(),
-                "last_alpha": self.last_alpha, "last_value": self.last_value, "gate": np.array(gate, np.float32),
-                "prior": absent if prior is None else prior[None, None]})
-            return out
+        def _inputs(self, frame, prior, gate):
+            inputs = super()._inputs(frame, prior, gate)
+            # Copies: the bank is written to in place.
+            self.seen.append({name: np.array(value) for name, value in inputs.items()})
+            return inputs
 
     for folder in folders:
         frames, priors = read_folder(folder)

@@ -26,13 +26,12 @@ pub(super) struct Peak {
 impl Peak {
     /// Takes about a second.
     pub(super) fn measure() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let from = vec![1_u8; COPIED];
         let mut to = vec![0_u8; COPIED];
         let copy = best(|| black_box(&mut to).copy_from_slice(black_box(&from)));
         let one_core = fused();
         let all_cores = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..cores).map(|_| scope.spawn(fused)).collect();
+            let threads: Vec<_> = (0..super::cores()).map(|_| scope.spawn(fused)).collect();
             let rates = threads.into_iter().map(|t| t.join().unwrap_or_default());
             rates.sum::<f64>()
         });
@@ -56,7 +55,7 @@ impl Peak {
     pub(super) fn of(&self, threads: usize) -> f64 {
         match threads {
             1 => self.one_core,
-            _ => self.all_cores,
+            threads => self.all_cores.min(self.one_core * threads as f64),
         }
     }
 }

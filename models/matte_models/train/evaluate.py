@@ -139,12 +139,15 @@ class Driver:
         self.values[:] = 0
         self.stored = 0
 
-    def _predict(self, frame: np.ndarray, prior: np.ndarray | None, gate: float):
+    def _inputs(self, frame: np.ndarray, prior: np.ndarray | None, gate: float) -> dict[str, np.ndarray]:
         inputs = {"frame": frame[None], "bank_keys": self.keys, "bank_values": self.values,
                   "last_alpha": self.last_alpha, "last_value": self.last_value, "gate": np.array(gate, np.float32)}
         if self.has_prior:
             inputs["prior"] = np.full_like(self.last_alpha, self.absent) if prior is None else prior[None, None]
-        return self.matte.run(["alpha", "feature", "key_rows"], inputs)
+        return inputs
+
+    def _predict(self, frame: np.ndarray, prior: np.ndarray | None, gate: float):
+        return self.matte.run(["alpha", "feature", "key_rows"], self._inputs(frame, prior, gate))
 
     def _remember(self, feature: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """Runs `value`; returns its rows."""
