@@ -37,8 +37,8 @@ TOLERANCE = 2e-4
 INT8_TOLERANCE = 5e-3
 
 
-def graph_specs(c: LiteConfig) -> dict:
-    """Names, types and shapes of the graphs' inputs and outputs, in their order."""
+def graph_specs(c: LiteConfig, int8: bool = False) -> dict:
+    """Files of the graphs; names, types and shapes of their inputs and outputs, in their order."""
 
     def f(name, *shape):
         return {"name": name, "type": "float32", "shape": list(shape)}
@@ -60,6 +60,7 @@ def graph_specs(c: LiteConfig) -> dict:
                 f("feature", 1, c.c16, "h", "w"),
                 f("key_rows", "hw", c.key_row),
             ],
+            **({"int8": "matte.int8.onnx"} if int8 else {}),
         },
         "value": {
             "file": "value.onnx",
@@ -192,8 +193,8 @@ def export_package(checkpoint: Path | None, out: Path, version: str, calibrate: 
         if worst["matte.int8"] > INT8_TOLERANCE:
             raise RuntimeError(f"matte in 8 bits: alpha differs by {worst['matte.int8']:.2e} on average, allowed are "
                                f"{INT8_TOLERANCE:.0e}")
-        specs["matte"]["int8"] = "matte.int8.onnx"
-        blobs["matte.int8.onnx"] = small.SerializeToString()
+        manifest["graphs"] = graph_specs(c, int8=True)
+        blobs[manifest["graphs"]["matte"]["int8"]] = small.SerializeToString()
     write(out, manifest, blobs)
     return worst
 
