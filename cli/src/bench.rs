@@ -4,10 +4,11 @@ mod against;
 mod allocations;
 mod layers;
 mod peak;
+mod picture;
 
 use std::time::{Duration, Instant};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use matte_core::import::{Checkpoint, WeightSource};
@@ -26,7 +27,7 @@ use crate::{doctor, models};
 
 /// Frames before anything is counted: the memory bank is full and every buffer has its size.
 const WARM_UP: u32 = 30;
-/// Frames that are profiled.
+/// Frames that are profiled, at most.
 const PROFILED: u32 = 30;
 /// Dearest nodes that a table shows.
 const SHOWN: usize = 20;
@@ -37,6 +38,7 @@ const MEMORY_AT: [u32; 2] = [300, 3000];
 
 /// Measure the engine on synthetic frames in memory.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "switches of the command line"
@@ -78,6 +80,12 @@ pub(crate) struct Args {
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
+    /// Draw what a frame costs into an SVG file, too.
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
+    /// Measure nothing: draw what earlier runs printed with --json.
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "picture")]
+    reports: Vec<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -157,7 +165,7 @@ fn compare(args: &Args) -> Result<()> {
             .split_once('=')
             .map_or((word.as_str(), false), |(n, _)| (n, true));
         match name {
-            "--against" | "--against-program" | "--rounds" => {
+            "--against" | "--against-program" | "--rounds" | "--picture" => {
                 if !value {
                     given.next();
                 }
@@ -194,10 +202,36 @@ fn compare(args: &Args) -> Result<()> {
     } else {
         against::print(&comparison);
     }
-    Ok(())
+    picture(args, &comparison)
+}
+
+/// Draws a report, where a picture is asked for.
+fn picture(args: &Args, report: &impl Serialize) -> Result<()> {
+    match &args.picture {
+        Some(file) => picture::draw(&[serde_json::to_value(report)?], file),
+        None => Ok(()),
+    }
+}
+
+/// Draws reports of earlier runs.
+fn draw_reports(args: &Args, file: &Path) -> Result<()> {
+    let reports = args
+        .reports
+        .iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            serde_json::from_str(&text)
+                .with_context(|| format!("{} is no report in JSON", path.display()))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    picture::draw(&reports, file)
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if let (Some(file), false) = (&args.picture, args.reports.is_empty()) {
+        return draw_reports(args, file);
+    }
     if args.against.is_some() || args.against_program.is_some() {
         return compare(args);
     }
@@ -240,7 +274,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else {
         print(&report);
     }
-    Ok(())
+    picture(args, &report)
 }
 
 /// The skeleton with weights made by rule, in a temporary folder.
@@ -410,7 +444,7 @@ fn measure(
     drop(matter);
     let peak = before.max(Peak::measure());
     let graphs = match args.layers {
-        true => graph_costs(models, backend, options, &video)?,
+        true => graph_costs(models, backend, options, &video, args.seconds)?,
         false => Vec::new(),
     };
     let stages = Stage::ALL
@@ -453,6 +487,7 @@ fn graph_costs(
     backend: Backend,
     options: &Options,
     video: &Video,
+    seconds: f64,
 ) -> Result<Vec<GraphCost>> {
     let profile = |precision| -> Result<Vec<GraphCost>> {
         let folder = tempfile::tempdir()?;
@@ -464,8 +499,13 @@ fn graph_costs(
         let mut out = vec![0; video.size.0 as usize * video.size.1 as usize * 4];
         let mut matter = Matter::open(models, backend, options, video.size)?;
         video.seed(&mut matter)?;
+        let begin = Instant::now();
         for number in 0..PROFILED {
             step(&mut matter, video, number, &mut out)?;
+            // What is remembered every fifth frame is to be seen as well.
+            if begin.elapsed().as_secs_f64() > seconds && number >= 5 {
+                break;
+            }
         }
         drop(matter);
         layers::read(folder.path())
@@ -595,20 +635,21 @@ fn print(report: &Report) {
 /// The peak, and with `--layers` what the graphs make of it.
 fn print_peak(run: &Run) {
     println!(
-        "f32 arithmetic: {:.0} GFLOP/s on one core, {:.0} on all; copying {:.1} GB/s",
-        run.peak.one_core, run.peak.all_cores, run.peak.copy
+        "f32 arithmetic: {:.0} GFLOP/s on one core, {:.0} on all, {:.0} in matrix products on all; copying {:.1} GB/s",
+        run.peak.one_core, run.peak.all_cores, run.peak.product, run.peak.copy
     );
     for cost in &run.graphs {
         let stage = run.stages.iter().find(|s| s.stage == cost.graph);
         let rate = stage.map_or(0.0, |s| 2.0 * cost.gmac / s.p50 * 1e3);
         println!(
-            "\n{}: {:.3} GMAC, {:.0} GFLOP/s in its stage's p50, {:.0} % of the peak of {} threads; {:.2} ms in its nodes \
-             while profiled",
+            "\n{}: {:.3} GMAC, {:.0} GFLOP/s in its stage's p50, {:.0} % of the peak of {} threads and {:.0} % of their \
+             matrix products; {:.2} ms in its nodes while profiled",
             cost.graph,
             cost.gmac,
             rate,
             100.0 * rate / run.peak.of(run.threads),
             run.threads,
+            100.0 * rate / run.peak.product_of(run.threads),
             cost.milliseconds
         );
         println!("{:>10} {:>10} {:>10}  node", "ms", "GMAC", "GFLOP/s");

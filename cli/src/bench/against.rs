@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::picture::matte_runs;
+
 /// One of the two.
 pub(super) struct Side<'a> {
     pub(super) program: &'a Path,
@@ -37,6 +39,8 @@ pub(super) struct ComparedStage {
     pub(super) stage: String,
     pub(super) first: f64,
     pub(super) second: f64,
+    /// How often each side runs it for a frame.
+    pub(super) a_frame: [f64; 2],
     /// Of first and second, in each round; and the median of these.
     pub(super) ratio: f64,
     pub(super) lowest: f64,
@@ -113,6 +117,11 @@ fn tabulate(reports: &[Vec<Value>; 2]) -> Result<Vec<Compared>> {
                 };
                 found["p50"].as_f64()
             };
+            let often = |side: usize, name: &str| {
+                let stages = run(side, 0)["stages"].as_array()?;
+                let stage = stages.iter().find(|s| s["stage"] == name)?;
+                Some(stage["runs"].as_f64()? / matte_runs(stages)?)
+            };
             let stages = names
                 .into_iter()
                 .filter_map(|stage| {
@@ -129,6 +138,7 @@ fn tabulate(reports: &[Vec<Value>; 2]) -> Result<Vec<Compared>> {
                         ratio: median(ratios.clone()),
                         lowest: *ratios.first()?,
                         highest: *ratios.last()?,
+                        a_frame: [0, 1].map(|side| often(side, &stage).unwrap_or(1.0)),
                         stage,
                         first: median(first),
                         second: median(second),
@@ -183,7 +193,10 @@ mod tests {
     #[test]
     fn ratios_are_of_one_round_and_stages_that_only_one_has_are_left_out() {
         let report = |matte: f64, extra: bool| {
-            let mut stages = vec![json!({"stage": "matte", "p50": matte})];
+            let mut stages = vec![
+                json!({"stage": "matte", "p50": matte, "runs": 20}),
+                json!({"stage": "memorize", "p50": 1.0, "runs": 4}),
+            ];
             if extra {
                 stages.push(json!({"stage": "prior", "p50": 1.0}));
             }
@@ -199,7 +212,12 @@ mod tests {
         assert_eq!(runs[0].frame_size, [64, 48]);
         assert_eq!(runs[0].what[1], "a, cpu, 32x16");
         let names: Vec<_> = runs[0].stages.iter().map(|s| s.stage.as_str()).collect();
-        assert_eq!(names, ["matte", "frame out", "and remembered"]);
+        assert_eq!(names, ["matte", "memorize", "frame out", "and remembered"]);
+        let often = |stage: usize| runs[0].stages[stage].a_frame.map(|a| (a * 100.0).round());
+        assert_eq!(
+            (often(0), often(1), often(3)),
+            ([100.0; 2], [20.0; 2], [100.0; 2])
+        );
         let matte = &runs[0].stages[0];
         assert!((matte.first - 2.2).abs() < 1e-9 && (matte.second - 4.0).abs() < 1e-9);
         assert!((matte.ratio - 0.5).abs() < 1e-9 && (matte.highest - 0.55).abs() < 1e-9);

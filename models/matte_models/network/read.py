@@ -79,4 +79,5 @@ def affinity(queries: Tensor, bank_keys: Tensor, top_k: int | None = None) -> Te
 def read_bank(queries: Tensor, bank_keys: Tensor, bank_values: Tensor, top_k: int | None = None) -> Tensor:
     """The bank's values as each query sees them, channels first: ``[…, hw, K] → […, CV, hw]``."""
     weights = cast(affinity(queries, bank_keys, top_k), bank_values.dtype)
-    return torch.matmul(bank_values.transpose(-1, -2), weights.transpose(-1, -2))
+    # The small result is transposed, not the two large factors.
+    return torch.matmul(weights, bank_values).transpose(-1, -2)
