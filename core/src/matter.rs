@@ -13,7 +13,7 @@ use crate::repair::{self, Watch};
 use crate::runtime::floats::FlushDenormals;
 use crate::runtime::manifest::{Element, Manifest};
 use crate::runtime::tensor::Tensor;
-use crate::runtime::{Backend, Engine, Graph, ModelSet, Package, Role};
+use crate::runtime::{Backend, Engine, Graph, ModelSet, Package, Role, availability, must_build};
 use crate::seed::{self, Segmenter};
 use crate::stages::postprocess::Renderer;
 use crate::stages::preprocess::{Geometry, STRIDE, automatic_size, preprocess};
@@ -156,6 +156,20 @@ fn needed(tensor: Option<Tensor>, package: &Package, name: &str) -> Result<Tenso
 }
 
 impl Network {
+    /// Values of the symbolic dimensions of the graphs.
+    fn dims(geometry: &Geometry, slots: (usize, usize)) -> [(&'static str, usize); 6] {
+        let (w, h) = geometry.grid();
+        let (references, temporary) = slots;
+        [
+            ("H", geometry.padded.1),
+            ("W", geometry.padded.0),
+            ("h", h),
+            ("w", w),
+            ("hw", w * h),
+            ("N", (1 + references + temporary) * w * h),
+        ]
+    }
+
     fn open(
         engine: &Engine,
         package: &Package,
@@ -169,14 +183,7 @@ impl Network {
         let (w, h) = geometry.grid();
         let tokens = w * h;
         let (references, temporary) = slots;
-        let all = [
-            ("H", geometry.padded.1),
-            ("W", geometry.padded.0),
-            ("h", h),
-            ("w", w),
-            ("hw", tokens),
-            ("N", (1 + references + temporary) * tokens),
-        ];
+        let all = Self::dims(geometry, slots);
         let matte = Graph::open(engine, package, "matte", &all, Role::Matting)?;
         let value = Graph::open(engine, package, "value", &all, Role::Matting)?;
         let memorize = match manifest.graphs.contains_key("memorize") {
@@ -555,6 +562,22 @@ impl Matter {
             backend: backend.name(),
             reason: "nothing on this machine runs it".to_owned(),
         }))
+    }
+
+    /// What can serve frames while [`open`](Self::open) with these arguments builds something for minutes: TensorRT
+    /// compiles every graph when it meets it first, CUDA does not. `None` where nothing has to be built, or nothing else
+    /// is there. A look at the file system that starts nothing.
+    pub fn stand_in(
+        models: &ModelSet,
+        backend: Backend,
+        options: &Options,
+        frame_size: (u32, u32),
+    ) -> Option<Backend> {
+        let geometry = Self::geometry(models, options, frame_size).ok()?;
+        let dims = Network::dims(&geometry, Self::slots(models, options));
+        let stands_in = must_build(backend, options, &models.matting, &dims)
+            && availability(Backend::Cuda).is_ok();
+        stands_in.then_some(Backend::Cuda)
     }
 
     fn geometry(models: &ModelSet, options: &Options, frame: (u32, u32)) -> Result<Geometry> {

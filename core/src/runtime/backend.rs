@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::ending;
 use super::engine_cache::EngineCache;
+use super::model_set::Package;
 use super::paths::{self, ONNXRUNTIME_VERSION};
 use crate::error::{Doing as _, Error, Result};
 use crate::options::{Options, Precision};
@@ -237,6 +238,51 @@ pub(crate) struct Engine {
     profiles: Option<Arc<Path>>,
 }
 
+/// Where engines are kept.
+fn cache_folder(options: &Options) -> Arc<Path> {
+    match &options.model_cache_dir {
+        Some(folder) => Arc::clone(folder),
+        None => paths::cache_dir().join("engines").into(),
+    }
+}
+
+/// Names everything that an engine depends on; the provider itself adds the kind of GPU.
+fn cache_key(
+    backend: Backend,
+    device: u32,
+    path: &Path,
+    hash: &str,
+    dims: &[(&str, usize)],
+) -> String {
+    let graph = path.file_stem().unwrap_or_default().to_string_lossy();
+    let sizes: Vec<String> = dims.iter().map(|(n, size)| format!("{n}{size}")).collect();
+    let (hash, sizes) = (hash.get(..16).unwrap_or(hash), sizes.join("-"));
+    let backend = backend.name();
+    format!("{backend}-{ONNXRUNTIME_VERSION}-{device}-{hash}-{graph}-{sizes}")
+}
+
+/// Whether opening a package builds engines first, which takes minutes: they are not in the cache. A look at the file
+/// system; what is there may still turn out to be damaged.
+pub(crate) fn must_build(
+    backend: Backend,
+    options: &Options,
+    package: &Package,
+    dims: &[(&str, usize)],
+) -> bool {
+    let cache = cache_folder(options);
+    backend == Backend::TensorRt
+        && package.manifest.graphs.values().any(|graph| {
+            let key = cache_key(
+                backend,
+                options.device,
+                Path::new(&graph.file),
+                &package.hash,
+                dims,
+            );
+            !EngineCache::is_sealed(&cache, &key)
+        })
+}
+
 const OPENVINO_REGISTRATION: &str = "matte_openvino";
 
 impl Engine {
@@ -254,10 +300,7 @@ impl Engine {
             threads: options.threads as usize,
             device: options.device,
             precision: options.precision,
-            cache: match &options.model_cache_dir {
-                Some(folder) => Arc::clone(folder),
-                None => paths::cache_dir().join("engines").into(),
-            },
+            cache: cache_folder(options),
             profiles: options.profile_dir.clone(),
         })
     }
@@ -294,7 +337,8 @@ impl Engine {
         if role != Role::Matting || self.backend != Backend::TensorRt {
             return self.commit(path, dims, role, None);
         }
-        let Some(mut cache) = EngineCache::open(&self.cache, &self.key(path, hash, dims)) else {
+        let key = cache_key(self.backend, self.device, path, hash, dims);
+        let Some(mut cache) = EngineCache::open(&self.cache, &key) else {
             return self.commit(path, dims, role, None);
         };
         let mut session = self.commit(path, dims, role, Some(cache.folder()));
@@ -314,15 +358,6 @@ impl Engine {
             cache.seal();
         }
         session
-    }
-
-    /// Names everything that an engine depends on; the provider itself adds the kind of GPU.
-    fn key(&self, path: &Path, hash: &str, dims: &[(&str, usize)]) -> String {
-        let graph = path.file_stem().unwrap_or_default().to_string_lossy();
-        let sizes: Vec<String> = dims.iter().map(|(n, size)| format!("{n}{size}")).collect();
-        let (hash, sizes) = (hash.get(..16).unwrap_or(hash), sizes.join("-"));
-        let (backend, device) = (self.backend.name(), self.device);
-        format!("{backend}-{ONNXRUNTIME_VERSION}-{device}-{hash}-{graph}-{sizes}")
     }
 
     fn commit(
@@ -446,6 +481,29 @@ fn register_openvino(environment: &Environment) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn engines_are_built_once_for_every_size() {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/packages/lite");
+        let package = Package::open(package).unwrap();
+        let cache = tempfile::tempdir().unwrap();
+        let options = Options {
+            model_cache_dir: Some(cache.path().into()),
+            ..Options::default()
+        };
+        let small = [("H", 304), ("W", 544)];
+        let must = |backend, dims: &[_]| must_build(backend, &options, &package, dims);
+        assert!(must(Backend::TensorRt, &small));
+        assert!(!must(Backend::Cuda, &small));
+        for graph in package.manifest.graphs.values() {
+            assert!(must(Backend::TensorRt, &small), "one of them is missing");
+            let (path, hash) = (package.dir.join(&graph.file), &package.hash);
+            let key = cache_key(Backend::TensorRt, options.device, &path, hash, &small);
+            EngineCache::open(cache.path(), &key).unwrap().seal();
+        }
+        assert!(!must(Backend::TensorRt, &small));
+        assert!(must(Backend::TensorRt, &[("H", 368), ("W", 640)]));
+    }
 
     #[test]
     fn backends_are_named_on_the_command_line() {

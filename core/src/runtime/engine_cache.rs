@@ -60,6 +60,11 @@ impl EngineCache {
         Ok(cache)
     }
 
+    /// Whether there is a sealed folder `key` under `root`. Quick, so its files are not read.
+    pub(crate) fn is_sealed(root: &Path, key: &str) -> bool {
+        root.join(key).join(SEAL).is_file()
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }

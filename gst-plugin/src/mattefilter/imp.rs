@@ -26,7 +26,7 @@ use super::engine::{FIRST_TARGET, News};
 use super::errors::error_message;
 use super::frames::{Picture, input, output};
 use super::latency::Latency;
-use super::loader::{Event, Loader, Waited};
+use super::loader::{Event, Loader, Urgency, Waited};
 use super::properties::{
     AlphaModeKind, BackgroundMode, DEFAULT_MODEL, ExecutionProvider, ForegroundMode, FramePolicy,
     LatencyMode, PrecisionMode, RefineMode, Seed, Settings, WaitForModel, float_range, highest,
@@ -293,12 +293,14 @@ impl MatteFilter {
                     );
                 }
             }
-            Event::Ready(target, stats, time) => {
+            Event::Ready(target, stats, time) | Event::StandIn(target, stats, time) => {
+                let stands_in = matches!(event, Event::StandIn(..));
                 gst::info!(
                     CAT,
                     imp = self,
-                    "backend {}, model {}, working size {:?}, opened in {time:?}",
+                    "backend {}{}, model {}, working size {:?}, opened in {time:?}",
                     stats.backend,
+                    if stands_in { " for the time being" } else { "" },
                     stats.model,
                     stats.working_size
                 );
@@ -308,6 +310,7 @@ impl MatteFilter {
                         .field("backend", &stats.backend)
                         .field("model", &stats.model)
                         .field("requested", target.backend.name())
+                        .field("stand-in", stands_in)
                         .field("working-width", stats.working_size.0)
                         .field("working-height", stats.working_size.1)
                         .field("open-time", clock_time(*time))
@@ -956,7 +959,7 @@ impl BaseTransformImpl for MatteFilter {
         *lock(&self.state) =
             Some(State::new(location, mask, options).map_err(|e| error_message(&e))?);
         // That there is no such model is told at once, not when frames come.
-        loader.want(&target);
+        loader.want(&target, Urgency::NothingServes);
         Ok(())
     }
 

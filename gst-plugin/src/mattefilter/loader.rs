@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use matte_core::{Backend, Error, Matter, ModelSet, Options, Precision, Stats};
 
+use crate::logging::CAT;
+
 /// What an engine is opened with. Two equal targets give equal engines.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Target {
@@ -49,6 +51,8 @@ pub(super) enum Event<'a> {
     Opening(&'a Target),
     /// It is ready to be used.
     Ready(&'a Target, &'a Stats, Duration),
+    /// Another backend is ready, to be used until the one that is wanted has built what it needs.
+    StandIn(&'a Target, &'a Stats, Duration),
     /// It cannot be used.
     Failed(&'a Target, &'a Error),
 }
@@ -56,8 +60,28 @@ pub(super) enum Event<'a> {
 /// How an opening went.
 pub(super) enum Outcome {
     Ready(Box<Matter>),
+    /// On another backend, while what is wanted is still being opened: there will be one more outcome.
+    StandIn(Backend, Box<Matter>),
     /// Why not. The element has been told already.
     Failed(String),
+}
+
+impl Outcome {
+    fn matter(self) -> Option<Box<Matter>> {
+        match self {
+            Self::Ready(matter) | Self::StandIn(_, matter) => Some(matter),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+/// Whether frames are served in the meantime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Nothing does: another backend may stand in.
+    NothingServes,
+    /// An engine is in use.
+    Served,
 }
 
 #[derive(Default)]
@@ -65,7 +89,7 @@ struct Inner {
     /// What the element wants to have.
     wanted: Option<Target>,
     /// Not begun yet.
-    fresh: bool,
+    fresh: Option<Urgency>,
     outcome: Option<(Target, Outcome)>,
     /// What is to be freed here, because freeing takes time as well.
     discarded: Vec<Box<dyn Send>>,
@@ -74,10 +98,23 @@ struct Inner {
     closed: bool,
 }
 
+impl Inner {
+    /// Puts an outcome in the place of one that nobody has taken.
+    fn set_outcome(&mut self, new: Option<(Target, Outcome)>) {
+        let old = std::mem::replace(&mut self.outcome, new);
+        if let Some(matter) = old.and_then(|(_, outcome)| outcome.matter()) {
+            self.discarded.push(matter);
+        }
+    }
+}
+
 struct Shared {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
+
+/// What may serve while a target is opened.
+type StandIn = fn(&ModelSet, &Target) -> Option<Backend>;
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -107,6 +144,12 @@ impl Loader {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn new(tell: impl Fn(Event) + Send + 'static) -> std::io::Result<Self> {
+        Self::with(tell, |set, target| {
+            Matter::stand_in(set, target.backend, &target.options(), target.frame_size?)
+        })
+    }
+
+    fn with(tell: impl Fn(Event) + Send + 'static, stand_in: StandIn) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             inner: Mutex::default(),
             changed: Condvar::new(),
@@ -114,7 +157,7 @@ impl Loader {
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("matte-open".to_owned())
-            .spawn(move || work(&theirs, &tell))?;
+            .spawn(move || work(&theirs, &tell, stand_in))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -122,18 +165,16 @@ impl Loader {
     }
 
     /// Says what is wanted. What is being opened goes on and counts if it is that.
-    pub(super) fn want(&self, target: &Target) {
+    pub(super) fn want(&self, target: &Target, urgency: Urgency) {
         let mut inner = self.shared.lock();
         if inner.wanted.as_ref() == Some(target) {
             return;
         }
-        if inner.outcome.as_ref().is_some_and(|(of, _)| of != target)
-            && let Some((_, Outcome::Ready(matter))) = inner.outcome.take()
-        {
-            inner.discarded.push(matter);
+        if inner.outcome.as_ref().is_some_and(|(of, _)| of != target) {
+            inner.set_outcome(None);
         }
         inner.wanted = Some(target.clone());
-        inner.fresh = true;
+        inner.fresh = Some(urgency);
         self.shared.changed.notify_all();
     }
 
@@ -141,19 +182,19 @@ impl Loader {
     pub(super) fn cancel(&self) {
         let mut inner = self.shared.lock();
         inner.wanted = None;
-        inner.fresh = false;
-        if let Some((_, Outcome::Ready(matter))) = inner.outcome.take() {
-            inner.discarded.push(matter);
-        }
+        inner.fresh = None;
+        inner.set_outcome(None);
         self.shared.changed.notify_all();
     }
 
-    /// The outcome of the opening of `target`, once.
+    /// The outcome of the opening of `target`, each one once.
     pub(super) fn take(&self, target: &Target) -> Option<Outcome> {
         let mut inner = self.shared.lock();
         let (_, outcome) = inner.outcome.take_if(|(of, _)| of == target)?;
-        // The same may be wanted once more.
-        inner.wanted = None;
+        if !matches!(outcome, Outcome::StandIn(..)) {
+            // The same may be wanted once more.
+            inner.wanted = None;
+        }
         Some(outcome)
     }
 
@@ -203,8 +244,8 @@ impl Drop for Loader {
     }
 }
 
-fn work(shared: &Shared, tell: &impl Fn(Event)) {
-    let mut models: Option<(String, u32, ModelSet)> = None;
+fn work(shared: &Shared, tell: &impl Fn(Event), stand_in: StandIn) {
+    let mut models = Models::default();
     let mut inner = shared.lock();
     loop {
         if !inner.discarded.is_empty() {
@@ -217,28 +258,23 @@ fn work(shared: &Shared, tell: &impl Fn(Event)) {
         if inner.closed {
             return;
         }
-        if !inner.fresh {
+        let Some(urgency) = inner.fresh.take() else {
             inner = shared
                 .changed
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
             continue;
-        }
-        inner.fresh = false;
+        };
         let Some(target) = inner.wanted.clone() else {
             continue;
         };
         drop(inner);
         let start = Instant::now();
         tell(Event::Opening(&target));
-        let opened =
-            catch_unwind(AssertUnwindSafe(|| open(&mut models, &target))).unwrap_or_else(|_| {
-                models = None;
-                Err(Error::Backend {
-                    backend: target.backend.name(),
-                    reason: "the engine panicked while it was opened".to_owned(),
-                })
-            });
+        if urgency == Urgency::NothingServes {
+            lend(shared, tell, stand_in, &mut models, &target);
+        }
+        let opened = models.open_safely(&target);
         inner = shared.lock();
         // Somebody may want the same again that nobody wanted in between.
         if inner.wanted.as_ref() != Some(&target) {
@@ -247,7 +283,7 @@ fn work(shared: &Shared, tell: &impl Fn(Event)) {
             inner = shared.lock();
             continue;
         }
-        inner.fresh = false;
+        inner.fresh = None;
         drop(inner);
         // Told before it is used, so that what is told about its use comes after it.
         let outcome = match opened {
@@ -263,29 +299,189 @@ fn work(shared: &Shared, tell: &impl Fn(Event)) {
         };
         inner = shared.lock();
         if let Some(outcome) = outcome {
-            inner.outcome = Some((target, outcome));
+            inner.set_outcome(Some((target, outcome)));
             shared.changed.notify_all();
         }
     }
 }
 
-/// The engine of a target; `None` where only the model was looked for.
-fn open(
-    models: &mut Option<(String, u32, ModelSet)>,
+/// Opens what may serve until `target` is there, and hands it out. That it cannot be opened is no news: what is wanted
+/// will tell its own.
+fn lend(
+    shared: &Shared,
+    tell: &impl Fn(Event),
+    stand_in: StandIn,
+    models: &mut Models,
     target: &Target,
-) -> Result<Option<Matter>, Error> {
-    let known = models
-        .as_ref()
-        .filter(|(name, attempt, _)| *name == target.model && *attempt == target.attempt);
-    let set = if let Some((.., set)) = known {
-        set
-    } else {
-        let set = ModelSet::find(&target.model)?;
-        let (.., set) = models.insert((target.model.clone(), target.attempt, set));
-        &*set
+) {
+    let start = Instant::now();
+    let Ok(set) = models.find(target) else {
+        return;
     };
-    target
-        .frame_size
-        .map(|size| Matter::open(set, target.backend, target.options(), size))
-        .transpose()
+    let Some(backend) = stand_in(set, target) else {
+        return;
+    };
+    let lent = Target {
+        backend,
+        ..target.clone()
+    };
+    match models.open_safely(&lent) {
+        Ok(Some(matter)) => {
+            if shared.lock().wanted.as_ref() != Some(target) {
+                return;
+            }
+            tell(Event::StandIn(target, &matter.stats(), start.elapsed()));
+            let outcome = Outcome::StandIn(backend, Box::new(matter));
+            shared.lock().set_outcome(Some((target.clone(), outcome)));
+            shared.changed.notify_all();
+        }
+        Ok(None) => {}
+        Err(error) => gst::info!(
+            CAT,
+            "{} does not stand in for {}: {error}",
+            backend.name(),
+            target.backend.name()
+        ),
+    }
+}
+
+/// The models that were looked for last: names and attempts, to look again when an engine is opened anew.
+#[derive(Default)]
+struct Models(Option<(String, u32, ModelSet)>);
+
+impl Models {
+    fn find(&mut self, target: &Target) -> Result<&ModelSet, Error> {
+        let known = self
+            .0
+            .take()
+            .filter(|(name, attempt, _)| *name == target.model && *attempt == target.attempt);
+        let known = match known {
+            Some(known) => known,
+            None => (
+                target.model.clone(),
+                target.attempt,
+                ModelSet::find(&target.model)?,
+            ),
+        };
+        Ok(&self.0.insert(known).2)
+    }
+
+    /// The engine of a target; `None` where only the model was looked for.
+    fn open(&mut self, target: &Target) -> Result<Option<Matter>, Error> {
+        let set = self.find(target)?;
+        target
+            .frame_size
+            .map(|size| Matter::open(set, target.backend, target.options(), size))
+            .transpose()
+    }
+
+    /// The same; a panic is an error like any other.
+    fn open_safely(&mut self, target: &Target) -> Result<Option<Matter>, Error> {
+        catch_unwind(AssertUnwindSafe(|| self.open(target))).unwrap_or_else(|_| {
+            self.0 = None;
+            Err(Error::Backend {
+                backend: target.backend.name(),
+                reason: "the engine panicked while it was opened".to_owned(),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(frame_size: Option<(u32, u32)>) -> Target {
+        Target {
+            model: "lite".to_owned(),
+            backend: Backend::Cpu,
+            working_size: Some((128, 80)),
+            memory_frames: None,
+            max_references: 0,
+            precision: Precision::Full,
+            threads: 1,
+            device: 0,
+            model_cache_dir: None,
+            frame_size,
+            attempt: 0,
+        }
+    }
+
+    /// As if the processor had to compile for minutes; it stands in for itself.
+    fn slow(_: &ModelSet, target: &Target) -> Option<Backend> {
+        target.frame_size.map(|_| target.backend)
+    }
+
+    fn loader(stand_in: StandIn) -> (Loader, Arc<Mutex<Vec<&'static str>>>) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let theirs = Arc::clone(&told);
+        let tell = move |event: Event| {
+            theirs.lock().unwrap().push(match event {
+                Event::Opening(_) => "opening",
+                Event::Ready(..) => "ready",
+                Event::StandIn(..) => "stand-in",
+                Event::Failed(..) => "failed",
+            });
+        };
+        (Loader::with(tell, stand_in).unwrap(), told)
+    }
+
+    fn next(loader: &Loader, target: &Target) -> Outcome {
+        loop {
+            if let Some(outcome) = loader.take(target) {
+                return outcome;
+            }
+            assert_eq!(loader.wait(target), Waited::Look);
+        }
+    }
+
+    #[test]
+    fn another_backend_serves_while_one_is_built() {
+        let (loader, told) = loader(slow);
+        let target = target(Some((128, 80)));
+        loader.want(&target, Urgency::NothingServes);
+        // Both may be opened before the first is taken: then there is no need of it any more.
+        let first = next(&loader, &target);
+        if matches!(first, Outcome::StandIn(Backend::Cpu, _)) {
+            assert!(matches!(next(&loader, &target), Outcome::Ready(_)));
+        } else {
+            assert!(matches!(first, Outcome::Ready(_)));
+        }
+        assert_eq!(*told.lock().unwrap(), ["opening", "stand-in", "ready"]);
+        assert!(loader.take(&target).is_none(), "each outcome once");
+    }
+
+    #[test]
+    fn where_something_serves_already_nothing_stands_in() {
+        let (loader, told) = loader(slow);
+        let target = target(Some((128, 80)));
+        loader.want(&target, Urgency::Served);
+        assert!(matches!(next(&loader, &target), Outcome::Ready(_)));
+        assert_eq!(*told.lock().unwrap(), ["opening", "ready"]);
+    }
+
+    #[test]
+    fn what_cannot_stand_in_is_no_failure() {
+        // CUDA's library is not beside the ONNX Runtime for the CPU that the tests use; where it is, it stands in.
+        let (loader, told) = loader(|_, _| Some(Backend::Cuda));
+        let target = target(Some((128, 80)));
+        loader.want(&target, Urgency::NothingServes);
+        while !matches!(next(&loader, &target), Outcome::Ready(_)) {}
+        assert!(!told.lock().unwrap().contains(&"failed"));
+    }
+
+    #[test]
+    fn a_target_that_changes_takes_its_stand_in_along() {
+        let (loader, _) = loader(slow);
+        let first = target(Some((128, 80)));
+        let second = Target {
+            threads: 2,
+            ..first.clone()
+        };
+        loader.want(&first, Urgency::NothingServes);
+        loader.want(&second, Urgency::NothingServes);
+        while !matches!(next(&loader, &second), Outcome::Ready(_)) {}
+        assert!(loader.take(&first).is_none());
+        loader.cancel();
+    }
 }

@@ -13,7 +13,7 @@ use super::engine::{CARRIED, Engine, Input, Lost, News, Orders, Shown, as_mask};
 use super::errors::{error_message, lost};
 use super::frames::{Picture, Stream};
 use super::latency::Times;
-use super::loader::{Loader, Outcome, Target};
+use super::loader::{Loader, Outcome, Target, Urgency};
 use super::properties::{LatencyMode, Seed, Settings};
 
 /// So many frames without a matte, one after the other, and the engine is opened anew.
@@ -228,6 +228,15 @@ impl State {
                 self.opened = self.asked.take();
                 self.adopt(*matter, loader);
             }
+            Some(Outcome::StandIn(backend, matter)) => {
+                // What was asked for is still under way.
+                let lent = |asked: &Target| Target {
+                    backend,
+                    ..asked.clone()
+                };
+                self.opened = self.asked.as_ref().map(lent);
+                self.adopt(*matter, loader);
+            }
         }
         // After that: what the engine in use was opened with is part of its options.
         self.update_options(settings);
@@ -271,7 +280,11 @@ impl State {
         };
         self.wrong_size = false;
         let target = settings.target(working_size, size, self.attempt);
-        loader.want(&target);
+        let urgency = match self.engine {
+            None => Urgency::NothingServes,
+            Some(_) => Urgency::Served,
+        };
+        loader.want(&target, urgency);
         self.asked = Some(target);
     }
 
