@@ -5,8 +5,8 @@
 #
 #     MATTE_SHARED=/path/to/material models/train-short.sh WORK [STEPS]
 #
-# WORK is a folder with some 10 GB free (PyTorch's wheels are most of it). What is there already is kept, so that a run
-# that was cut off goes on. STEPS is 60 when left out: ten minutes on two cores, besides the downloads.
+# WORK is a folder with some 10 GB free (PyTorch's wheels are most of it). Environment, people and clips that are there
+# already are kept; the training begins anew. STEPS is 60 when left out.
 set -eu
 
 work=${1:?usage: train-short.sh WORK [STEPS]}
@@ -33,5 +33,6 @@ python matte_models.train.data "$work/held_out" --held-out --seed 2 --count 4
 
 python matte_models.train "$work/a" "$work/c" --held-out "$work/held_out" --out "$work/run" \
     --clips 3 --frames 3 --ahead 0 --steps "$steps" --save-every 20
-python matte_models.export_lite "$work/run/last.pt" "$work/package" --version 0.0.1 --calibrate "$work/a"
+# Without 8-bit integers: so young a network does not bear them, and the export would say so and stop.
+python matte_models.export_lite "$work/run/last.pt" "$work/package" --version 0.0.1
 echo "trained for $steps steps: $work/run/log.jsonl, $work/package"

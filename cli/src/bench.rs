@@ -428,6 +428,8 @@ fn measure(
             break;
         }
     }
+    // Naming the target and warming up run some stages more often than a stream does.
+    let warm = matter.stats();
     let mut times = Vec::with_capacity(args.frames as usize);
     let allocations = allocations::count();
     let begin = Instant::now();
@@ -449,7 +451,11 @@ fn measure(
     };
     let stages = Stage::ALL
         .into_iter()
-        .map(|stage| (stage, stats.stage(stage)))
+        .map(|stage| {
+            let mut times = stats.stage(stage);
+            times.runs -= warm.stage(stage).runs;
+            (stage, times)
+        })
         .filter(|(_, times)| times.runs > 0);
     Ok(Run {
         backend: stats.backend.clone(),
