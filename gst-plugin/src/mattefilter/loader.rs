@@ -332,8 +332,12 @@ fn lend(
             }
             tell(Event::StandIn(target, &matter.stats(), start.elapsed()));
             let outcome = Outcome::StandIn(backend, Box::new(matter));
-            shared.lock().set_outcome(Some((target.clone(), outcome)));
-            shared.changed.notify_all();
+            let mut inner = shared.lock();
+            // Nobody would take it, or free it, if something else is wanted by now.
+            if inner.wanted.as_ref() == Some(target) {
+                inner.set_outcome(Some((target.clone(), outcome)));
+                shared.changed.notify_all();
+            }
         }
         Ok(None) => {}
         Err(error) => gst::info!(
