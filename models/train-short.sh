@@ -1,6 +1,6 @@
 #!/bin/sh
 # From nothing to a trained package of `lite` in one command: a Python environment, synthetic people, clips, a short
-# training, the package and its scores. It shows that all steps work together; a useful network takes hours (README of
+# training and the package. It shows that all steps work together; a useful network takes hours (README of
 # matte_models/train).
 #
 #     MATTE_SHARED=/path/to/material models/train-short.sh WORK [STEPS]

@@ -15,93 +15,53 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from types import SimpleNamespace
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from matte_models import rule
 from matte_models.config import Config
-from matte_models.network.matanyone import MatAnyone, load_checkpoint
-from matte_models.network.read import valid_index
+from matte_models.driver import Driver, Graphs, torch_graphs
+from matte_models.network.matanyone import MatAnyone, load_checkpoint, rule_state
 
-Graphs = Mapping[str, Callable[..., tuple[Tensor, ...]]]
-
-INTERVAL = 5
-"""Every how many frames one is remembered."""
-SLOTS = 5
-"""Frames in the bank: the seed and four others."""
 WARM_UP = 5
 AT_LEAST = 10
 
 
-class Loop:
-    """The frame loop of a stream, with all state in tensors and every graph timed."""
+def timed(graphs: Graphs, milliseconds: dict[str, list[float]]) -> Graphs:
+    """The same graphs; every run adds its time to the list of its graph."""
 
-    def __init__(self, graphs: Graphs, config: Config, width: int, height: int) -> None:
-        h, w = height // 16, width // 16
-        self.graphs, self.config = graphs, config
-        self.tokens = h * w
+    def measured(name: str, graph: Callable) -> Callable:
+        def call(**inputs: np.ndarray) -> dict[str, np.ndarray]:
+            start = time.perf_counter()
+            out = graph(**inputs)
+            milliseconds[name].append((time.perf_counter() - start) * 1e3)
+            return out
 
-        def zeros(channels: int) -> Tensor:
-            return torch.zeros(1, channels, h, w).to(memory_format=torch.channels_last)
+        return call
 
-        self.bank_keys = torch.zeros(SLOTS * self.tokens, config.key_row)
-        self.bank_keys[:, valid_index(config.key_dim)] = -1e9
-        self.bank_values = torch.zeros(SLOTS * self.tokens, config.value_dim)
-        self.sensory = zeros(config.sensory_dim)
-        self.object_memory = torch.zeros(1, config.num_queries, config.embed_dim + 1)
-        self.last = {"last_alpha": zeros(1), "last_feature": zeros(config.pixel_dim), "last_value": zeros(config.value_dim)}
-        self.stored = 0
-        self.milliseconds: defaultdict[str, list[float]] = defaultdict(list)
-
-    def _timed(self, name: str, *inputs: Tensor) -> tuple[Tensor, ...]:
-        start = time.perf_counter()
-        out = self.graphs[name](*inputs)
-        self.milliseconds[name].append((time.perf_counter() - start) * 1e3)
-        return out
-
-    def step(self, frame: Tensor, number: int, mask: Tensor | None = None) -> Tensor:
-        """``frame [1, H, W, 3]`` u8 → alpha ``[1, 1, H, W]``; a mask of that shape names the target."""
-        gate = torch.tensor(0.0 if mask is not None else 1.0)
-        state = (self.sensory, self.last["last_alpha"], self.last["last_feature"], self.last["last_value"])
-        out = self._timed("matte", frame, self.bank_keys, self.bank_values, *state, self.object_memory, gate)
-        alpha, self.sensory, feature, key_rows = out
-        if mask is not None:
-            alpha = mask
-        value, value_rows, alpha_16 = self._timed("value", frame, feature, alpha)
-        if mask is not None or number % INTERVAL == 0:
-            keep = torch.tensor(0.0 if mask is not None else 1.0)
-            out = self._timed("memorize", value, self.sensory, alpha_16, self.object_memory, keep)
-            self.sensory, self.object_memory = out
-            slot = 0 if self.stored == 0 else 1 + (self.stored - 1) % (SLOTS - 1)
-            rows = slice(slot * self.tokens, (slot + 1) * self.tokens)
-            self.bank_keys[rows] = key_rows
-            self.bank_values[rows] = value_rows
-            self.stored += 1
-        self.last = {"last_alpha": alpha_16, "last_feature": feature, "last_value": value}
-        return alpha
+    return {name: measured(name, graph) for name, graph in graphs.items()}
 
 
-def network(config: Config) -> MatAnyone:
-    """With the weights made by rule, ready for inference."""
-    net = MatAnyone(config).eval().requires_grad_(False)
-    state = {k: torch.from_numpy(rule.tensor(k, v.shape)) for k, v in net.state_dict().items()}
-    load_checkpoint(net, state)
-    return net.to(memory_format=torch.channels_last)
+def network(compiled: bool) -> MatAnyone | SimpleNamespace:
+    """With the weights made by rule and the whole softmax, ready for inference; or its graphs, compiled."""
+    net = MatAnyone(Config(top_k=None)).eval().requires_grad_(False)
+    load_checkpoint(net, rule_state())
+    net = net.to(memory_format=torch.channels_last)
+    if not compiled:
+        return net
+    return SimpleNamespace(**{name: torch.compile(getattr(net, name)) for name in ("matte", "value", "memorize")})
 
 
-def pictures(width: int, height: int, count: int) -> tuple[list[Tensor], Tensor]:
-    """A textured ellipse that sways before a textured wall, and the mask of the first picture."""
-    y, x = torch.meshgrid(torch.arange(height) / height, torch.arange(width) / width, indexing="ij")
-    noise = torch.randint(0, 24, (height, width, 3), generator=torch.Generator().manual_seed(1))
-    frames, first = [], None
-    for i in range(count):
-        sway = 0.03 * torch.sin(torch.tensor(2 * torch.pi * i / count))
-        inside = ((x - 0.5 - sway) / 0.2) ** 2 + ((y - 0.6) / 0.45) ** 2 < 1
-        first = inside if first is None else first
-        frames.append((noise + torch.where(inside, 150, 60)[..., None]).to(torch.uint8)[None])
-    return frames, first.float()[None, None]
+def pictures(width: int, height: int, count: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """A textured ellipse that sways before a textured wall, and the mask of the first picture; bytes."""
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    noise = np.random.default_rng(1).integers(0, 24, (height, width, 3))
+    sway = 0.03 * np.sin(2 * np.pi * np.arange(count) / count)
+    inside = [((x - 0.5 - s) / 0.2) ** 2 + ((y - 0.6) / 0.45) ** 2 < 1 for s in sway]
+    frames = [(noise + np.where(i, 150, 60)[..., None]).astype(np.uint8) for i in inside]
+    return frames, inside[0].astype(np.uint8) * 255
 
 
 def quantile(times: list[float], at: float) -> float:
@@ -114,26 +74,23 @@ def measure(size: tuple[int, int], args: argparse.Namespace) -> dict:
     width, height = args.working_size or size
     if width % 16 or height % 16:
         raise SystemExit(f"working size {width}x{height}: both must be multiples of 16")
-    config = Config(top_k=None)
-    net = network(config)
-    graphs: Graphs = {name: getattr(net, name) for name in ("matte", "value", "memorize")}
-    if args.compile:
-        graphs = {name: torch.compile(graph) for name, graph in graphs.items()}
     frames, mask = pictures(width, height, 24)
-    loop = Loop(graphs, config, width, height)
+    milliseconds: defaultdict[str, list[float]] = defaultdict(list)
+    graphs = torch_graphs(network(args.compile), torch.inference_mode)
+    driver = Driver(timed(graphs, milliseconds), (height, width))
+    driver.step(frames[0], mask=mask)
+    driver.step(frames[0], first=True)
+    for frame in frames[1 : 1 + WARM_UP]:
+        driver.step(frame)
+    milliseconds.clear()
     whole = []
-    with torch.inference_mode():
-        loop.step(frames[0], 0, mask)
-        for number in range(1, 1 + WARM_UP):
-            loop.step(frames[number], number)
-        loop.milliseconds.clear()
-        begin = time.perf_counter()
-        for number in range(args.frames):
-            start = time.perf_counter()
-            loop.step(frames[number % len(frames)], number)
-            whole.append((time.perf_counter() - start) * 1e3)
-            if time.perf_counter() - begin > args.seconds and len(whole) >= AT_LEAST:
-                break
+    begin = time.perf_counter()
+    for number in range(args.frames):
+        start = time.perf_counter()
+        driver.step(frames[number % len(frames)])
+        whole.append((time.perf_counter() - start) * 1e3)
+        if time.perf_counter() - begin > args.seconds and len(whole) >= AT_LEAST:
+            break
 
     def quantiles(times: list[float]) -> dict:
         return {"p50": quantile(times, 0.5), "p95": quantile(times, 0.95), "p99": quantile(times, 0.99)}
@@ -145,9 +102,9 @@ def measure(size: tuple[int, int], args: argparse.Namespace) -> dict:
         "frame_size": size,
         "working_size": [width, height],
         "frames": len(whole),
-        "latency": quantiles(loop.milliseconds["matte"]),
+        "latency": quantiles(milliseconds["matte"]),
         "whole": quantiles(whole),
-        "stages": [{"stage": k, "runs": len(v), **quantiles(v)} for k, v in loop.milliseconds.items()],
+        "stages": [{"stage": k, "runs": len(v), **quantiles(v)} for k, v in milliseconds.items()],
     }
 
 

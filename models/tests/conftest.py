@@ -21,10 +21,9 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def rule_state() -> dict:
-    from matte_models import rule
-    from matte_models.network.matanyone import MatAnyone
+    from matte_models.network import matanyone
 
-    return {k: torch.from_numpy(rule.tensor(k, v.shape)) for k, v in MatAnyone().state_dict().items()}
+    return matanyone.rule_state()
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,11 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from driver import Case, Driver
-from test_sequences import torch_graphs
+from driver import Case
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
+
+from matte_models.driver import Driver, torch_graphs
 
 CASTS = (torch.ops.aten._to_copy.default,)
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from driver import Case, Driver
+from driver import Case
 from safetensors import safe_open
-from test_sequences import torch_graphs
+
+from matte_models.driver import Driver, torch_graphs
 
 # Steps of the reference run, by position: the mask, three first-frame predictions, then frames 1, 2, ...
 STEPS = {"mask": 0, "warm0": 1, "warm2": 3, "f3": 6, "f5": 8, "f11": 14}

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import pytest
-import torch
-from driver import Case, Driver, errors
+from driver import Case, errors
 
-
-def torch_graphs(network, mode=nullcontext):
-    """The three graphs of a network as a driver wants them; ``mode`` is a context to run them in."""
-
-    def run(method):
-        def call(**inputs):
-            with torch.no_grad(), mode():
-                out = method(**{k: torch.as_tensor(v) for k, v in inputs.items()})
-            return {k: v.numpy() for k, v in out._asdict().items()}
-
-        return call
-
-    return {name: run(getattr(network, name)) for name in ("matte", "value", "memorize")}
+from matte_models.driver import Driver, torch_graphs
 
 
 @pytest.mark.parametrize(

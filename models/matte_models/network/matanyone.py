@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from matte_models import rule
 from matte_models.config import MATANYONE, Config
 from matte_models.network.blocks import cast, down, image_from_frame
 from matte_models.network.decoder import ChangeHead, MaskDecoder, PixelFuser
@@ -188,6 +189,11 @@ def strip_common_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if len(heads) != 1 or any("." not in key for key in tensors):
             return tensors
         tensors = {key.split(".", 1)[1]: value for key, value in tensors.items()}
+
+
+def rule_state() -> dict[str, Tensor]:
+    """A checkpoint of deterministic weights (``matte_models.rule``)."""
+    return {k: torch.from_numpy(rule.tensor(k, v.shape)) for k, v in MatAnyone().state_dict().items()}
 
 
 def load_checkpoint(network: MatAnyone, tensors: dict[str, Tensor]) -> None:
