@@ -80,6 +80,9 @@ pub(crate) struct Args {
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
+    /// Do not measure what the machine can do at most. What runs for a comparison gets this: only times are compared.
+    #[arg(long, hide = true)]
+    no_peak: bool,
     /// Draw what a frame costs into an SVG file, too.
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
@@ -117,7 +120,7 @@ struct Run {
     allocations_a_frame: f64,
     stages: Vec<StageTimes>,
     /// What the machine could do just before or after.
-    peak: Peak,
+    peak: Option<Peak>,
     /// With `--layers`.
     graphs: Vec<GraphCost>,
 }
@@ -181,6 +184,11 @@ fn compare(args: &Args) -> Result<()> {
             .flat_map(|o| o.split_whitespace())
             .map(str::to_owned),
     );
+    // Only this build is known to take it.
+    shared.push("--no-peak".to_owned());
+    if args.against_program.is_none() {
+        options.push("--no-peak".to_owned());
+    }
     let sides = [
         Side {
             program: &own,
@@ -412,7 +420,7 @@ fn measure(
     size: (u32, u32),
     args: &Args,
 ) -> Result<Run> {
-    let before = Peak::measure();
+    let before = (!args.no_peak).then(Peak::measure);
     let video = Video::new(size);
     let mut out = vec![0; size.0 as usize * size.1 as usize * 4];
     let begin = Instant::now();
@@ -444,7 +452,7 @@ fn measure(
     let frames = times.len();
     let stats = matter.stats();
     drop(matter);
-    let peak = before.max(Peak::measure());
+    let peak = before.map(|before| before.max(Peak::measure()));
     let graphs = match args.layers {
         true => graph_costs(models, backend, options, &video, args.seconds)?,
         false => Vec::new(),
@@ -624,7 +632,9 @@ fn print(report: &Report) {
             "{:.1} frames a second; first matte after {:.0} ms; {:.2} allocations a frame",
             run.frames_a_second, run.start, run.allocations_a_frame
         );
-        print_peak(run);
+        if let Some(peak) = &run.peak {
+            print_peak(run, peak);
+        }
     }
     if let Some(memory) = &report.memory {
         println!(
@@ -639,10 +649,10 @@ fn print(report: &Report) {
 }
 
 /// The peak, and with `--layers` what the graphs make of it.
-fn print_peak(run: &Run) {
+fn print_peak(run: &Run, peak: &Peak) {
     println!(
         "f32 arithmetic: {:.0} GFLOP/s on one core, {:.0} on all, {:.0} in matrix products on all; copying {:.1} GB/s",
-        run.peak.one_core, run.peak.all_cores, run.peak.product, run.peak.copy
+        peak.one_core, peak.all_cores, peak.product, peak.copy
     );
     for cost in &run.graphs {
         let stage = run.stages.iter().find(|s| s.stage == cost.graph);
@@ -653,9 +663,9 @@ fn print_peak(run: &Run) {
             cost.graph,
             cost.gmac,
             rate,
-            100.0 * rate / run.peak.of(run.threads),
+            100.0 * rate / peak.of(run.threads),
             run.threads,
-            100.0 * rate / run.peak.product_of(run.threads),
+            100.0 * rate / peak.product_of(run.threads),
             cost.milliseconds
         );
         println!("{:>10} {:>10} {:>10}  node", "ms", "GMAC", "GFLOP/s");

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::picture::matte_runs;
+use super::picture::runs_a_frame;
 
 /// One of the two.
 pub(super) struct Side<'a> {
@@ -117,11 +117,8 @@ fn tabulate(reports: &[Vec<Value>; 2]) -> Result<Vec<Compared>> {
                 };
                 found["p50"].as_f64()
             };
-            let often = |side: usize, name: &str| {
-                let stages = run(side, 0)["stages"].as_array()?;
-                let stage = stages.iter().find(|s| s["stage"] == name)?;
-                Some(stage["runs"].as_f64()? / matte_runs(stages)?)
-            };
+            let often =
+                |side: usize, name: &str| runs_a_frame(run(side, 0)["stages"].as_array()?, name);
             let stages = names
                 .into_iter()
                 .filter_map(|stage| {

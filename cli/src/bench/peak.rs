@@ -11,7 +11,7 @@ use serde::Serialize;
 const ACCUMULATORS: usize = 96;
 /// Multiplications of each sum in one measurement: about a millisecond.
 const ROUNDS: usize = 500_000;
-/// Rows and columns of the matrices: far more than the caches hold, and still a fraction of a second on a slow core.
+/// Rows and columns of the matrices: more than a core's own caches hold, and still a fraction of a second on a slow core.
 const MATRIX: usize = 1024;
 /// Far more than the caches hold.
 const COPIED: usize = 64 << 20;

@@ -66,13 +66,13 @@ fn bars(report: &Value) -> Result<Vec<Bar>> {
                 what => words(what),
             };
             let stages = run["stages"].as_array().context("a run without stages")?;
-            let often = |stage: &Value| match &stage["a_frame"] {
-                Value::Array(sides) => sides[side].as_f64(),
-                _ => Some(stage["runs"].as_f64()? / matte_runs(stages)?),
-            };
             let times = STAGES.iter().filter_map(|(name, _)| {
                 let stage = stages.iter().find(|s| s["stage"] == *name)?;
-                Some((*name, stage[time].as_f64()? * often(stage)?))
+                let often = match &stage["a_frame"] {
+                    Value::Array(sides) => sides[side].as_f64()?,
+                    _ => runs_a_frame(stages, name)?,
+                };
+                Some((*name, stage[time].as_f64()? * often))
             });
             bars.push(Bar {
                 label: format!("{label}, frames of {frame}"),
@@ -83,9 +83,10 @@ fn bars(report: &Value) -> Result<Vec<Bar>> {
     Ok(bars)
 }
 
-/// How often the network ran: once a frame.
-pub(super) fn matte_runs(stages: &[Value]) -> Option<f64> {
-    stages.iter().find(|s| s["stage"] == "matte")?["runs"].as_f64()
+/// How often a stage of a report runs for a frame: the network runs once.
+pub(super) fn runs_a_frame(stages: &[Value], name: &str) -> Option<f64> {
+    let runs = |name: &str| stages.iter().find(|s| s["stage"] == name)?["runs"].as_f64();
+    Some(runs(name)? / runs("matte")?)
 }
 
 fn text(x: f64, y: f64, of: &str) -> Text {

@@ -120,6 +120,15 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Lets an outcome be taken. What is not wanted any more is dropped: nobody would take it, or free it.
+    fn hand_out(&self, target: &Target, outcome: Outcome) {
+        let mut inner = self.lock();
+        if inner.wanted.as_ref() == Some(target) {
+            inner.set_outcome(Some((target.clone(), outcome)));
+            self.changed.notify_all();
+        }
+    }
 }
 
 /// Why [`Loader::wait`] returned.
@@ -297,11 +306,10 @@ fn work(shared: &Shared, tell: &impl Fn(Event), stand_in: StandIn) {
                 Some(Outcome::Failed(error.to_string()))
             }
         };
-        inner = shared.lock();
         if let Some(outcome) = outcome {
-            inner.set_outcome(Some((target, outcome)));
-            shared.changed.notify_all();
+            shared.hand_out(&target, outcome);
         }
+        inner = shared.lock();
     }
 }
 
@@ -331,13 +339,7 @@ fn lend(
                 return;
             }
             tell(Event::StandIn(target, &matter.stats(), start.elapsed()));
-            let outcome = Outcome::StandIn(backend, Box::new(matter));
-            let mut inner = shared.lock();
-            // Nobody would take it, or free it, if something else is wanted by now.
-            if inner.wanted.as_ref() == Some(target) {
-                inner.set_outcome(Some((target.clone(), outcome)));
-                shared.changed.notify_all();
-            }
+            shared.hand_out(target, Outcome::StandIn(backend, Box::new(matter)));
         }
         Ok(None) => {}
         Err(error) => gst::info!(
