@@ -242,10 +242,13 @@ impl Network {
     }
 
     /// Name of the numbers that it computes with.
-    fn precision<'a>(&self, manifest: &'a Manifest) -> &'a str {
-        match self.matte.is_int8() {
-            true => "int8",
-            false => &manifest.precision,
+    fn precision<'a>(&self, engine: &Engine, manifest: &'a Manifest) -> &'a str {
+        if self.matte.is_int8() {
+            "int8"
+        } else if engine.is_bf16() {
+            "bf16"
+        } else {
+            &manifest.precision
         }
     }
 
@@ -533,7 +536,9 @@ impl Matter {
                         "{} {} in {} at {}x{} on {}",
                         models.matting.manifest.name,
                         models.matting.manifest.version,
-                        matter.network.precision(&models.matting.manifest),
+                        matter
+                            .network
+                            .precision(&matter.engine, &models.matting.manifest),
                         geometry.size.0,
                         geometry.size.1,
                         matter.engine.describe()
@@ -1456,7 +1461,7 @@ impl Matter {
                 "{} {} {}",
                 manifest.name,
                 manifest.version,
-                self.network.precision(manifest)
+                self.network.precision(&self.engine, manifest)
             ),
             working_size: self.working_size(),
             frames: self.frames,

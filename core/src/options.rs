@@ -76,12 +76,16 @@ pub enum Background {
 /// Numbers that the network computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// 8-bit integers where the package has such graphs, the backend is the CPU, and it has the instructions (AVX2 on
-    /// x86-64, dot products on ARM); otherwise as [`Full`](Self::Full).
+    /// 8-bit integers where the package has such graphs, the backend is the CPU or OpenVINO, and the processor has the
+    /// instructions (AVX2 on x86-64, dot products on ARM); otherwise as [`Full`](Self::Full).
     #[default]
     Auto,
     /// What the package names as its precision.
     Full,
+    /// `bfloat16`, which keeps the range of `f32` but 8 bits of its mantissa, in the convolutions and products of the graphs
+    /// of [`Full`](Self::Full); what is remembered stays `f32`. On the backend OpenVINO only, and there only on processors
+    /// that have it; with AMX it is several times faster.
+    Bf16,
 }
 
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.

@@ -64,7 +64,7 @@ pub struct StageStats {
 pub struct Stats {
     /// What runs the network, in words.
     pub backend: String,
-    /// Name and version of the model package, and the numbers it computes with (fp32, fp16, int8).
+    /// Name and version of the model package, and the numbers it computes with (fp32, fp16, int8, bf16).
     pub model: String,
     /// Width and height at which the network sees the frame, without padding.
     pub working_size: (u32, u32),

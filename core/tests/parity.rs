@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use matte_core::import::{Checkpoint, WeightSource, import_package};
 use matte_core::{
-    Backend, Frame, Mask, Matter, MemoryState, ModelSet, Options, OutputFormat, OutputMut, Package,
-    PixelFormat, Policy, Refine, SeedMode,
+    Backend, Error, Frame, Mask, Matter, MemoryState, ModelSet, Options, OutputFormat, OutputMut,
+    Package, PixelFormat, Policy, Refine, SeedMode,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -217,7 +217,13 @@ fn unknown_option(arguments: &Value) -> Option<String> {
         .cloned()
 }
 
-fn replay(trace: &Trace, package: &Package, arguments: &Value) -> f32 {
+/// The largest difference of alpha; an error where the backend is not here.
+fn replay(
+    trace: &Trace,
+    package: &Package,
+    backend: Backend,
+    arguments: &Value,
+) -> Result<f32, Error> {
     let file = SafeTensors::deserialize(&trace.bytes).unwrap();
     let shape = file.tensor("frames").unwrap().shape().to_vec();
     let (count, height, width) = (shape[0], shape[1], shape[2]);
@@ -240,7 +246,7 @@ fn replay(trace: &Trace, package: &Package, arguments: &Value) -> f32 {
         matting: package.clone(),
         segmentation: None,
     };
-    let matter = Matter::open(&models, Backend::Cpu, options, size).unwrap();
+    let matter = Matter::open(&models, backend, options, size)?;
     let mut replay = Replay {
         trace,
         file,
@@ -318,7 +324,7 @@ fn replay(trace: &Trace, package: &Package, arguments: &Value) -> f32 {
         replay.check_alpha(alpha(i), &what);
         replay.check_state(&what);
     }
-    replay.worst
+    Ok(replay.worst)
 }
 
 #[test]
@@ -361,9 +367,21 @@ fn parity_with_the_published_implementation() {
                 continue;
             }
         };
-        let worst = replay(&trace, package, &arguments);
-        println!("{}: largest difference of alpha {worst:.1e}", trace.name);
-        replayed += 1;
+        for backend in [Backend::Cpu, Backend::OpenVino] {
+            match replay(&trace, package, backend, &arguments) {
+                Ok(worst) => {
+                    println!(
+                        "{}, {backend}: largest difference of alpha {worst:.1e}",
+                        trace.name
+                    );
+                    replayed += 1;
+                }
+                Err(e @ Error::Backend { .. }) if backend != Backend::Cpu => {
+                    println!("{}, {backend}: skipped, {e}", trace.name);
+                }
+                Err(e) => panic!("{}, {backend}: {e}", trace.name),
+            }
+        }
     }
     assert!(
         replayed > 0,

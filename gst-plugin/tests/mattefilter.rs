@@ -1082,7 +1082,7 @@ fn properties_have_the_engines_defaults_and_ranges() {
         ("refine", "none guided"),
         ("latency-mode", "aligned low"),
         ("wait-for-model", "auto always never"),
-        ("precision", "auto full"),
+        ("precision", "auto full bf16"),
         ("foreground", "source estimated"),
         ("alpha-mode", "straight premultiplied"),
         ("background", "transparent colour blur"),

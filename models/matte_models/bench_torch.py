@@ -127,6 +127,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile instead of eager mode")
     parser.add_argument("--json", action="store_true", help="always so")
     parser.add_argument("--no-memory", action="store_true", help="always so")
+    # The other side's, which are passed on to both.
+    parser.add_argument("--backend", help="not used: PyTorch on the CPU")
+    parser.add_argument("--precision", help="not used: float32")
     args = parser.parse_args(arguments)
     if args.threads:
         torch.set_num_threads(args.threads)

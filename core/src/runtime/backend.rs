@@ -173,6 +173,14 @@ fn has_int8() -> bool {
     return false;
 }
 
+/// Whether the processor has instructions for `bfloat16`; all that have AMX for it have these too.
+fn has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -284,11 +292,28 @@ pub(crate) fn must_build(
 }
 
 const OPENVINO_REGISTRATION: &str = "matte_openvino";
+const OPENVINO_PROVIDER: &str = "OpenVINOExecutionProvider";
 
 impl Engine {
     /// Gets a backend ready, with what the options say of threads, device and cache.
     pub(crate) fn new(backend: Backend, options: &Options) -> Result<Self> {
         availability(backend)?;
+        if options.precision == Precision::Bf16 {
+            let limit = match backend {
+                Backend::OpenVino if has_bf16() => None,
+                Backend::OpenVino => Some("this processor has no bfloat16 (AVX-512 BF16)".into()),
+                _ => Some(format!(
+                    "only the backend openvino computes in it, not {backend}"
+                )),
+            };
+            if let Some(limit) = limit {
+                return Err(Error::Option {
+                    option: "precision",
+                    value: "bf16".to_owned(),
+                    limit,
+                });
+            }
+        }
         let _inside = ending::enter_for(|| format!("starting {}", backend.name()))?;
         let environment = environment()?;
         if backend == Backend::OpenVino {
@@ -307,7 +332,14 @@ impl Engine {
 
     /// Whether graphs in 8-bit integers are taken where there are some.
     pub(crate) fn takes_int8(&self) -> bool {
-        self.precision == Precision::Auto && self.backend == Backend::Cpu && has_int8()
+        self.precision == Precision::Auto
+            && matches!(self.backend, Backend::Cpu | Backend::OpenVino)
+            && has_int8()
+    }
+
+    /// Whether graphs are computed in `bfloat16`, whatever they say.
+    pub(crate) fn is_bf16(&self) -> bool {
+        self.precision == Precision::Bf16
     }
 
     pub(crate) fn backend(&self) -> Backend {
@@ -390,7 +422,11 @@ impl Engine {
     }
 
     fn cpu(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
-        let builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
+        // Without a provider ONNX Runtime picks one itself: OpenVINO, once some session of the process has asked for it.
+        let devices = self.environment.devices().filter(is_own_cpu);
+        let builder = builder
+            .with_devices(devices, None)?
+            .with_optimization_level(GraphOptimizationLevel::All)?;
         if self.threads == 0 {
             return Ok(builder);
         }
@@ -437,22 +473,36 @@ impl Engine {
                 builder.with_execution_providers([tensorrt.build().error_on_failure(), cuda()])?
             }
             Backend::OpenVino => {
-                // Without the hint a CPU with AMX computes in bf16, which the similarity of the memory read does not
-                // bear.
+                // Without the hint a CPU with AMX computes in bf16 unasked.
+                let precision = match self.precision {
+                    Precision::Bf16 => "bf16",
+                    Precision::Auto | Precision::Full => "f32",
+                };
                 let config = format!(
-                    r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"f32","INFERENCE_NUM_THREADS":"{}"}}}}"#,
+                    r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{precision}","INFERENCE_NUM_THREADS":"{}"}}}}"#,
                     self.cpu_threads()
                 );
+                // An option of a device begins with its provider's name; others are passed over without a word.
                 let devices = self.environment.devices().filter(is_openvino_cpu);
-                builder.with_devices(devices, Some(&[("load_config".to_owned(), config)]))?
+                let key = format!("{OPENVINO_PROVIDER}.load_config");
+                builder.with_devices(devices, Some(&[(key, config)]))?
             }
             _ => self.cpu(builder)?,
         })
     }
 }
 
+/// The processor as ONNX Runtime's own kernels use it.
+fn is_own_cpu(device: &ort::device::Device<'_>) -> bool {
+    device
+        .ep()
+        .is_ok_and(|name| name == <ep::CPU as ep::ExecutionProvider>::NAME)
+}
+
+/// The library offers the processor twice: by itself, and as what `AUTO` may choose. Sessions take devices of one provider
+/// only.
 fn is_openvino_cpu(device: &ort::device::Device<'_>) -> bool {
-    device.ep().is_ok_and(|name| name.contains("OpenVINO"))
+    device.ep().is_ok_and(|name| name == OPENVINO_PROVIDER)
         && device.hardware_device().ty() == ort::memory::DeviceType::CPU
 }
 

@@ -84,6 +84,12 @@ pub enum PrecisionMode {
     /// The package's own.
     #[enum_value(name = "Floating point, as the model package says", nick = "full")]
     Full,
+    /// bfloat16.
+    #[enum_value(
+        name = "bfloat16: much faster on OpenVINO where the processor has AMX, and less exact",
+        nick = "bf16"
+    )]
+    Bf16,
 }
 
 impl From<Precision> for PrecisionMode {
@@ -91,6 +97,7 @@ impl From<Precision> for PrecisionMode {
         match precision {
             Precision::Auto => Self::Auto,
             Precision::Full => Self::Full,
+            Precision::Bf16 => Self::Bf16,
         }
     }
 }
@@ -100,6 +107,7 @@ impl From<PrecisionMode> for Precision {
         match precision {
             PrecisionMode::Auto => Self::Auto,
             PrecisionMode::Full => Self::Full,
+            PrecisionMode::Bf16 => Self::Bf16,
         }
     }
 }
