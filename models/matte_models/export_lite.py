@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import torch
 
 from . import quantise
@@ -140,6 +141,18 @@ def compare(module: torch.nn.Module, model: onnx.ModelProto, spec: dict, dims: d
         expected = module(*(torch.from_numpy(np.asarray(v)) for v in inputs.values()))
     got = open_session(model.SerializeToString(), dims).run(None, inputs)
     return max(float(np.abs(e.numpy() - g).max() / max(1.0, np.abs(g).max())) for e, g in zip(expected, got, strict=True))
+
+
+def weights_of(package: Path) -> dict[str, torch.Tensor]:
+    """The weights inside the graphs of a package, folded, as `load_lite` takes them."""
+    state = {}
+    for name in ("matte.onnx", "value.onnx"):
+        for tensor in onnx.load(package / name).graph.initializer:
+            if tensor.name.endswith((".weight", ".bias")):
+                state[tensor.name.removeprefix("net.")] = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+    # `Matte` takes bytes.
+    state["stem.conv.weight"] *= 255
+    return state
 
 
 def load_network(checkpoint: Path | None) -> Lite:

@@ -365,8 +365,11 @@ class Layer:
 class Clip:
     """One clip, frame by frame."""
 
-    def __init__(self, rng: np.random.Generator, material: Material):
+    def __init__(self, rng: np.random.Generator, material: Material, hard: float = 0.0):
         self.rng = rng
+        # A generator of its own: clips that are not hard are the same whatever the share.
+        extra = rng.spawn(1)[0]
+        self.hard = extra if extra.random() < hard else None
         background = material.backgrounds[rng.integers(len(material.backgrounds))]
         if rng.random() < 0.5:
             background = background[:, ::-1]
@@ -387,6 +390,9 @@ class Clip:
         self.bg_tint = np.exp(rng.normal(0, 0.12, 3)) * np.exp(rng.normal(0, 0.2))
         self.layers: list[Layer] = []
         self._cast(material)
+        if self.hard is not None:
+            self._crowd(material)
+            self._camouflage()
         self.samples = 3 if rng.random() < 0.3 else 1
         self.noise = rng.uniform(0, 5) if rng.random() < 0.7 else 0.0
         self.blur = rng.uniform(0.3, 1.1) if rng.random() < 0.3 else 0.0
@@ -493,6 +499,42 @@ class Clip:
         motion = float(rng.choice([0.25, 0.7, 1.5, 3.0], p=[0.3, 0.35, 0.25, 0.1]))
         return Layer(rng, source, height, centre_x, bottom, motion, tint, lift, target)
 
+    def _crowd(self, material: Material) -> None:
+        """Somebody else close to the target, most of the time: the two touch, and one passes before the other."""
+        rng = self.hard
+        target = next(layer for layer in self.layers if layer.target)
+        if rng.random() < 0.35:
+            return
+        height = target.scale * target.source.size[1]
+        kind = "rendered" if material.rendered and rng.random() < 0.7 else "person"
+        self.rng, own = rng, self.rng
+        other = self._place(kind, material, False, height * rng.uniform(0.7, 1.1))
+        self.rng = own
+        other.anchor = target.anchor + [rng.choice([-1, 1]) * height * rng.uniform(0.15, 0.5), height * rng.normal(0, 0.06)]
+        self.layers.insert(0 if rng.random() < 0.7 else len(self.layers), other)
+
+    def _camouflage(self) -> None:
+        """Tints the background so that, around a spot of the target's edge, it has the colour of that spot."""
+        rng = self.hard
+        target = next(layer for layer in self.layers if layer.target)
+        rgba = target.render(0)
+        solid = (rgba[..., 3] > 250).astype(np.uint8)
+        rim = solid - cv2.erode(solid, np.ones((9, 9), np.uint8))
+        ys, xs = np.nonzero(rim)
+        if not len(ys):
+            return
+        spot = int(rng.integers(len(ys)))
+        y, x = int(ys[spot]), int(xs[spot])
+
+        def around(reach: int) -> tuple[slice, slice]:
+            return np.s_[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+
+        near = around(3)
+        colour = rgba[near][solid[near] > 0][:, :3].mean(0) * target.tint + target.lift
+        ground = self._background(0)[around(40)].mean((0, 1))
+        factor = np.clip(colour / np.maximum(ground, 8), 0.3, 3.0) * np.exp(rng.normal(0, 0.06, 3))
+        self.bg_tint = self.bg_tint * factor
+
     def _background(self, t: float) -> np.ndarray:
         s, angle = 1 / self.bg_scale, self.bg_turn(t)
         c, n = np.cos(angle) * s, np.sin(angle) * s
@@ -540,11 +582,14 @@ class Clip:
         return rgb, np.rint(alpha * 255).astype(np.uint8)
 
 
-def make_clip(seed: int, index: int, material: Material) -> np.ndarray:
-    """Clip `index` of the stream `seed`: FRAMES × HEIGHT × WIDTH × 4, u8. Drawn again where the target is not seen."""
+def make_clip(seed: int, index: int, material: Material, hard: float = 0.0) -> np.ndarray:
+    """Clip `index` of the stream `seed`: FRAMES × HEIGHT × WIDTH × 4, u8. Drawn again where the target is not seen.
+
+    A share `hard` of the clips has ground of the target's colour behind a part of it, most of them also a neighbour.
+    """
     for attempt in range(20):
         rng = np.random.default_rng([seed, index, attempt])
-        clip = Clip(rng, material)
+        clip = Clip(rng, material, hard)
         out = np.empty((FRAMES, HEIGHT, WIDTH, 4), np.uint8)
         out[0, ..., :3], out[0, ..., 3] = clip.frame(0)
         share = out[0, ..., 3].mean() / 255
@@ -579,14 +624,15 @@ class Segmenter:
 # --- the folder -----------------------------------------------------------------------------------------------------
 
 
-def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int, start: int, count: int) -> None:
+def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int, start: int, count: int,
+                 hard: float = 0.0) -> None:
     """Appends clips `start … start+count` to the folder."""
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "frames.u8", "r+b" if start else "wb") as frames, open(out / "prior.u8", "r+b" if start else "wb") as prior:
         frames.seek(start * FRAMES * HEIGHT * WIDTH * 4)
         prior.seek(start * FRAMES * (HEIGHT // STRIDE) * (WIDTH // STRIDE))
         for index in range(start, start + count):
-            clip = make_clip(seed, index, material)
+            clip = make_clip(seed, index, material, hard)
             person = np.stack([segmenter(np.ascontiguousarray(f[..., :3])) for f in clip])
             frames.write(clip.tobytes())
             prior.write(np.rint(person * 255).astype(np.uint8).tobytes())
@@ -698,6 +744,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--count", type=int, default=1500)
+    parser.add_argument("--hard", type=float, default=0.0,
+                        help="share of clips with ground of the target's colour, most of them with somebody close beside it")
     parser.add_argument("--held-out", action="store_true", help="use the held-out material instead")
     args = parser.parse_args()
     if args.shared is None:
@@ -705,7 +753,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     material = load_material(Path(args.shared) / "train", args.held_out, args.people)
     segmenter = Segmenter(Path(args.shared) / "models/selfie_segmentation_landscape.onnx")
-    write_folder(args.out, material, segmenter, args.seed, args.start, args.count)
+    write_folder(args.out, material, segmenter, args.seed, args.start, args.count, args.hard)
 
 
 if __name__ == "__main__":

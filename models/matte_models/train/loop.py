@@ -19,6 +19,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..export_lite import weights_of
 from ..network.blocks import down
 from ..network.lite import Features, Lite, fold, load_lite, read
 from .data import Loader, read_folder, STRIDE
@@ -147,7 +148,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="clips for training, from matte_models.train.data")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and log")
     parser.add_argument("--held-out", type=Path, help="clips for validation")
-    parser.add_argument("--init", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--init", type=Path, help="checkpoint to go on from, or a package (with --restart)")
     parser.add_argument("--restart", action="store_true", help="take only the (averaged) weights of --init")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop when these have passed")
@@ -163,9 +164,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true", help="convolutions in bfloat16: faster on CPUs with AMX")
     parser.add_argument("--save-every", type=int, default=200)
     args = parser.parse_args()
 
+    if args.init and args.init.is_dir() and not args.restart:
+        parser.error("a package has weights alone: --init with one needs --restart")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "workers").unlink(missing_ok=True)
     if args.workers > 1:
@@ -180,7 +184,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
         dist.init_process_group("gloo", f"file://{(args.out / 'workers').resolve()}", rank=rank, world_size=args.workers)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    state = torch.load(args.init, map_location="cpu", weights_only=True) if args.init else None
+    state = _read(args.init) if args.init else None
     net = load_lite(state["average" if args.restart else "net"]) if state else Lite()
     if args.fold:
         net = fold(net)
@@ -213,7 +217,10 @@ def train(rank: int, args: argparse.Namespace) -> None:
         frames, alpha, mask, prior = (torch.from_numpy(x) for x in
                                       (batch.frames, batch.alpha, batch.mask, batch.prior))
         later = alpha[:, 1] if ahead else None
-        raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]), faults=pick, later=later)
+        # Convolutions and products in bfloat16, on processors that have it: half the time, the same direction.
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]), faults=pick, later=later)
+        raw = raw.float()
         if ahead:
             alpha = torch.cat([alpha[:, :1], alpha[:, 2:]], 1)
         loss, parts = loss_of(raw, alpha)
@@ -261,6 +268,12 @@ def train(rank: int, args: argparse.Namespace) -> None:
             print(note, flush=True)
     if rank == 0:
         _save(args.out / "last.pt", net, average, optimiser, step)
+
+
+def _read(init: Path) -> dict:
+    if init.is_dir():
+        return {"average": weights_of(init), "step": 0}
+    return torch.load(init, map_location="cpu", weights_only=True)
 
 
 def _share(tensors: list[Tensor]) -> None:

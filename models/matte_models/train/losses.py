@@ -24,10 +24,13 @@ def pull(raw: Tensor, alpha: Tensor, margin: float = MARGIN) -> Tensor:
 
 
 def _blur(x: Tensor) -> Tensor:
-    kernel = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    """Filtered by (1, 4, 6, 4, 1) / 16 along both sides. As sums: convolutions of one channel train twenty times slower."""
     x = F.pad(x, (2, 2, 2, 2), mode="reflect")
-    x = F.conv2d(x, kernel.reshape(1, 1, 1, 5))
-    return F.conv2d(x, kernel.reshape(1, 1, 5, 1))
+    for side in (-1, -2):
+        n = x.shape[side] - 4
+        a, b, c, d, e = (x.narrow(side, k, n) for k in range(5))
+        x = (a + e) / 16 + (b + d) / 4 + c * 0.375
+    return x
 
 
 def laplacian(a: Tensor, b: Tensor, levels: int = 4) -> Tensor:
