@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt};
 use matte_core::{
     AlphaMode, Backend, Background, Colorimetry, Foreground, Frame, Options, PixelFormat, Plane,
-    Policy, Precision, Refine, SeedMode, YuvMatrix,
+    Policy, Precision, Refine, Region, SeedMode, YuvMatrix,
 };
 
 use crate::video::Picture;
@@ -47,6 +47,9 @@ pub(crate) struct EngineArgs {
     /// Do not give the network a person segmentation as a hint.
     #[arg(long)]
     no_prior: bool,
+    /// What of the frame the network sees.
+    #[arg(long, value_enum, default_value_t)]
+    region: RegionArg,
     /// Numbers that the network computes with.
     #[arg(long, value_enum, default_value_t)]
     precision: PrecisionArg,
@@ -95,6 +98,15 @@ pub(crate) struct EngineArgs {
     /// What a frame shows when the network fails.
     #[arg(long, value_enum, default_value_t)]
     on_failure: PolicyArg,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum RegionArg {
+    /// All of it.
+    #[default]
+    Frame,
+    /// A window around the target, where that shows it larger.
+    Target,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -180,6 +192,10 @@ impl EngineArgs {
             memory_frames: self.memory_frames,
             max_references: self.max_references,
             prior: !self.no_prior,
+            region: match self.region {
+                RegionArg::Frame => Region::Frame,
+                RegionArg::Target => Region::Target,
+            },
             precision: match self.precision {
                 PrecisionArg::Auto => Precision::Auto,
                 PrecisionArg::Full => Precision::Full,

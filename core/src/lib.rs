@@ -36,6 +36,7 @@ mod memory;
 mod multi;
 mod options;
 mod pixel;
+mod region;
 mod repair;
 pub mod runtime;
 mod seed;
@@ -52,7 +53,7 @@ pub use matter::{FrameReport, MatteState, Matter, MemoryState, Repair};
 pub use memory::ReferenceId;
 pub use multi::{MultiMatter, Show, TargetId};
 pub use options::{
-    AlphaMode, Background, Foreground, Options, Policy, Precision, Refine, SeedMode,
+    AlphaMode, Background, Foreground, Options, Policy, Precision, Refine, Region, SeedMode,
 };
 pub use runtime::{Backend, Kind, Licence, Manifest, ModelSet, Package};
 pub use seed::middle_mask;

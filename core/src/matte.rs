@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, check_equal};
+use crate::pixel::guided::position;
 use crate::stages::preprocess::Geometry;
 
 /// Gives every matte a number of its own.
@@ -22,8 +23,12 @@ pub struct Matte {
     pub(crate) geometry: Option<Geometry>,
     /// Row-major, without padding, 0 to 1.
     pub(crate) alpha: Vec<f32>,
-    /// Packed RGB, likewise.
+    /// Packed RGB, likewise; black where the network did not look.
     pub(crate) picture: Vec<u8>,
+    /// Whether the network saw a part of the frame only.
+    pub(crate) is_partial: bool,
+    /// Whether the picture is not the frame's where the matte is.
+    pub(crate) lacks_picture: bool,
     /// Differs from matte to matte, so that a renderer knows a new one.
     pub(crate) number: u64,
 }
@@ -40,8 +45,27 @@ impl Clone for Matte {
         self.geometry = source.geometry;
         self.alpha.clone_from(&source.alpha);
         self.picture.clone_from(&source.picture);
+        self.is_partial = source.is_partial;
+        self.lacks_picture = source.lacks_picture;
         self.number = source.number;
     }
+}
+
+/// A map at another size: bilinear, half-pixel centres.
+fn scaled(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+    let columns: Vec<_> = (0..to.0).map(|x| position(x, from.0, to.0)).collect();
+    let rows = (0..to.1).map(|y| position(y, from.1, to.1));
+    rows.flat_map(|(y, down)| {
+        let upper = &map[y * from.0..][..from.0];
+        let lower = &map[(y + 1).min(from.1 - 1) * from.0..][..from.0];
+        columns.iter().map(move |(x, right)| {
+            let next = (x + 1).min(from.0 - 1);
+            let top = upper[*x] + (upper[next] - upper[*x]) * right;
+            let bottom = lower[*x] + (lower[next] - lower[*x]) * right;
+            top + (bottom - top) * down
+        })
+    })
+    .collect()
 }
 
 impl Matte {
@@ -95,6 +119,8 @@ impl Matte {
             geometry: Some(Geometry::new(frame_size, size)),
             alpha: alpha.collect(),
             picture: picture[..pixels * 3].to_vec(),
+            is_partial: false,
+            lacks_picture: false,
             number: next_number(),
         })
     }
@@ -128,27 +154,62 @@ impl Matte {
         &self.alpha
     }
 
-    /// Takes a padded matte and the padded picture that it was made from.
+    /// Takes a padded matte and the padded picture that it was made from. Around a window there is no target.
     pub(crate) fn fill(&mut self, geometry: &Geometry, (alpha, picture): (&[f32], &[u8])) {
         self.clear();
-        for range in geometry.inner_rows() {
+        let ((width, height), (left, top)) = (geometry.canvas, geometry.origin);
+        for (y, range) in (top..).zip(geometry.inner_rows()) {
+            let start = y * width + left;
+            self.picture.resize(start * 3, 0);
+            self.alpha.resize(start, 0.0);
             self.picture
                 .extend_from_slice(&picture[range.start * 3..range.end * 3]);
             self.alpha.extend_from_slice(&alpha[range]);
         }
-        self.geometry = Some(*geometry);
+        self.picture.resize(width * height * 3, 0);
+        self.alpha.resize(width * height, 0.0);
+        let (frame, canvas) = (geometry.frame, geometry.canvas);
+        self.geometry = Some(Geometry::new(
+            (frame.0 as u32, frame.1 as u32),
+            (canvas.0 as u32, canvas.1 as u32),
+        ));
+        self.is_partial = geometry.is_window();
+        self.lacks_picture = false;
         self.number = next_number();
     }
 
-    /// Adds the alpha of another target on the same frame, to 1 at most. One of another size replaces it.
+    /// Adds the alpha of another target on the same frame, to 1 at most. Of two sizes, as different windows give them, the
+    /// larger one is kept. A matte of another frame size replaces it.
     pub fn add(&mut self, other: &Self) {
-        if self.is_empty() || self.geometry != other.geometry {
+        let (Some(own), Some(others)) = (self.geometry, other.geometry) else {
+            self.clone_from(other);
+            return;
+        };
+        if own.frame != others.frame {
             self.clone_from(other);
             return;
         }
-        for (a, b) in self.alpha.iter_mut().zip(&other.alpha) {
-            *a = (*a + b).min(1.0);
+        if own == others {
+            for (a, b) in self.alpha.iter_mut().zip(&other.alpha) {
+                *a = (*a + b).min(1.0);
+            }
+        } else {
+            let larger = match own.size.0 * own.size.1 < others.size.0 * others.size.1 {
+                true => others,
+                false => own,
+            };
+            let mut alpha = scaled(&self.alpha, own.size, larger.size);
+            let added = scaled(&other.alpha, others.size, larger.size);
+            for (a, b) in alpha.iter_mut().zip(added) {
+                *a = (*a + b).min(1.0);
+            }
+            self.alpha = alpha;
+            self.picture.resize(larger.size.0 * larger.size.1 * 3, 0);
+            self.geometry = Some(larger);
         }
+        // Each picture shows its own window only.
+        self.lacks_picture |= other.lacks_picture || self.is_partial || other.is_partial;
+        self.is_partial |= other.is_partial;
         self.number = other.number;
     }
 
@@ -165,6 +226,30 @@ impl Matte {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mattes_of_different_windows_are_added_at_the_larger_size() {
+        let alpha = |n: usize, set: &[usize]| -> Vec<f32> {
+            (0..n)
+                .map(|i| f32::from(u8::from(set.contains(&i))))
+                .collect()
+        };
+        let small = Matte::from_alpha((40, 20), (4, 2), &alpha(8, &[0]), &[9; 24]).unwrap();
+        let large = Matte::from_alpha((40, 20), (8, 4), &alpha(32, &[31]), &[9; 96]).unwrap();
+        for (first, second) in [(&small, &large), (&large, &small)] {
+            let mut sum = first.clone();
+            sum.add(second);
+            assert_eq!((sum.size(), sum.alpha().len()), ((8, 4), 32));
+            for (i, wanted) in [(0, 1.0), (31, 1.0), (7, 0.0)] {
+                assert!((sum.alpha()[i] - wanted).abs() < 1e-6, "{i}");
+            }
+            assert_eq!(sum.picture.len(), 96);
+        }
+        let mut other = large;
+        let elsewhere = Matte::from_alpha((80, 20), (4, 2), &alpha(8, &[0]), &[9; 24]).unwrap();
+        other.add(&elsewhere);
+        assert_eq!(other.frame_size(), (80, 20));
+    }
 
     #[test]
     fn a_matte_from_elsewhere_is_checked_and_clamped() {

@@ -6,9 +6,10 @@ use crate::error::{Error, Result};
 use crate::frame::{Frame, Mask, OutputMut, PixelFormat, check_equal};
 use crate::matte::Matte;
 use crate::memory::{Bank, BankShape, Policy as MemoryPolicy, ReferenceId, State};
-use crate::options::{Options, Policy, SeedMode};
+use crate::options::{Options, Policy, Region, SeedMode};
 use crate::pixel::scale::Scaler;
 use crate::pixel::smooth::Fader;
+use crate::region::{self, Bounds, Follower};
 use crate::repair::{self, Watch};
 use crate::runtime::floats::FlushDenormals;
 use crate::runtime::manifest::{Element, Manifest};
@@ -435,7 +436,7 @@ fn for_segmentation<'a>(
     rgb: &'a [u8],
     geometry: &Geometry,
 ) -> Result<Frame<'a>> {
-    if !segmenter.is_served_by(geometry.size) {
+    if !segmenter.is_served_by(geometry.size) && !geometry.is_window() {
         return Ok(*frame);
     }
     let (width, height) = geometry.size;
@@ -457,7 +458,7 @@ enum Which {
 enum QueuedSeed {
     /// Width, height and pixels of the caller's.
     Given(u32, u32, Vec<u8>),
-    /// At the working size.
+    /// Of the whole frame at the working size.
     Found(Vec<u8>),
 }
 
@@ -477,8 +478,16 @@ pub struct Matter {
     models: ModelSet,
     engine: Engine,
     options: Options,
+    /// The whole frame at the working size.
+    whole: Geometry,
+    /// What the network sees.
     geometry: Geometry,
     network: Network,
+    /// For windows while the whole frame is seen, and the other way round; none where one network serves both.
+    other: Option<Network>,
+    follower: Follower,
+    /// Bounds of the last matte within what was seen.
+    found: Option<Bounds>,
     segmenter: Option<Segmenter>,
     scaler: Scaler,
     renderer: Renderer,
@@ -579,8 +588,13 @@ impl Matter {
         frame_size: (u32, u32),
     ) -> Option<Backend> {
         let geometry = Self::geometry(models, options, frame_size).ok()?;
-        let dims = Network::dims(&geometry, Self::slots(models, options));
-        let stands_in = must_build(backend, options, &models.matting, &dims)
+        let slots = Self::slots(models, options);
+        let builds = |geometry: &Geometry| {
+            let dims = Network::dims(geometry, slots);
+            must_build(backend, options, &models.matting, &dims)
+        };
+        let window = Self::window_geometry(&geometry, options);
+        let stands_in = (builds(&geometry) || window.as_ref().is_some_and(builds))
             && availability(Backend::Cuda).is_ok();
         stands_in.then_some(Backend::Cuda)
     }
@@ -624,6 +638,27 @@ impl Matter {
         Ok(Geometry::new(frame, size))
     }
 
+    /// Graphs that windows need beside those of the whole frame.
+    fn window_geometry(whole: &Geometry, options: &Options) -> Option<Geometry> {
+        let frame = (whole.frame.0 as u32, whole.frame.1 as u32);
+        let geometry = Geometry::new(frame, region::window_size(whole.size));
+        let useful = geometry.size != whole.size && region::may_help(whole, geometry.size);
+        (options.region == Region::Target && useful).then_some(geometry)
+    }
+
+    /// The network for the whole frame, and the one for windows.
+    fn networks(
+        engine: &Engine,
+        models: &ModelSet,
+        options: &Options,
+        whole: &Geometry,
+    ) -> Result<(Network, Option<Network>)> {
+        let slots = Self::slots(models, options);
+        let open = |geometry: &Geometry| Network::open(engine, &models.matting, geometry, slots);
+        let window = Self::window_geometry(whole, options);
+        Ok((open(whole)?, window.as_ref().map(open).transpose()?))
+    }
+
     fn slots(models: &ModelSet, options: &Options) -> (usize, usize) {
         let temporary = models
             .matting
@@ -649,12 +684,7 @@ impl Matter {
         geometry: Geometry,
     ) -> Result<Self> {
         let engine = Engine::new(backend, options)?;
-        let network = Network::open(
-            &engine,
-            &models.matting,
-            &geometry,
-            Self::slots(models, options),
-        )?;
+        let (network, other) = Self::networks(&engine, models, options, &geometry)?;
         let segmenter = match &models.segmentation {
             Some(package) => Some(Segmenter::open(&engine, package)?),
             None => None,
@@ -664,8 +694,12 @@ impl Matter {
             models: models.clone(),
             engine,
             options: options.clone(),
+            whole: geometry,
             geometry,
             network,
+            other,
+            follower: Follower::default(),
+            found: None,
             segmenter,
             scaler: Scaler::new(),
             renderer: Renderer::new(options)?,
@@ -693,21 +727,94 @@ impl Matter {
     /// As [`Matter::open`]; the engine stays as it was.
     pub fn resize(&mut self, frame_size: (u32, u32)) -> Result<()> {
         let geometry = Self::geometry(&self.models, &self.options, frame_size)?;
-        if geometry == self.geometry {
+        if geometry == self.whole {
             return Ok(());
         }
-        if (geometry.size, geometry.padded) != (self.geometry.size, self.geometry.padded) {
-            self.network = Network::open(
-                &self.engine,
-                &self.models.matting,
-                &geometry,
-                Self::slots(&self.models, &self.options),
-            )?;
+        if (geometry.size, geometry.padded) == (self.whole.size, self.whole.padded) {
+            self.look_through(self.whole)?;
+        } else {
+            (self.network, self.other) =
+                Self::networks(&self.engine, &self.models, &self.options, &geometry)?;
             self.forget();
             self.queued_seed
                 .take_if(|seed| matches!(seed, QueuedSeed::Found(_)));
         }
-        self.geometry = geometry;
+        (self.whole, self.geometry) = (geometry, geometry);
+        Ok(())
+    }
+
+    /// Sees the frames through another window from now on. What is known goes along: the bank as it is, what belongs to
+    /// places of the last frame where it belongs.
+    fn look_through(&mut self, window: Geometry) -> Result<()> {
+        if window == self.geometry {
+            return Ok(());
+        }
+        self.remember()?;
+        let from = self.geometry;
+        let values = match self.seeded {
+            true => Some(self.network.state.values()?),
+            false => None,
+        };
+        if window.size != from.size
+            && let Some(other) = &mut self.other
+        {
+            other.bank.take(&mut self.network.bank)?;
+            std::mem::swap(&mut self.network, other);
+        }
+        if let Some(values) = values {
+            self.network.state.set(values.carried(&from, &window))?;
+        }
+        self.network.forget_prior()?;
+        self.geometry = window;
+        self.fader.stop();
+        self.watch.forget_picture();
+        self.follower.reset();
+        log::debug!(
+            "the network sees {:?} at {:?} of {:?}",
+            window.size,
+            window.origin,
+            window.canvas
+        );
+        Ok(())
+    }
+
+    /// A mask of the caller's, at the working size. Whatever is named is named on the whole frame, so that the memory
+    /// knows all of the background; the window follows with the next frame.
+    fn whole_mask(&mut self, mask: &Mask<'_>) -> Result<Vec<u8>> {
+        let mask = seed::prepare(&mut self.scaler, mask, &self.whole, &self.options)?;
+        self.look_through(self.whole)?;
+        Ok(mask)
+    }
+
+    /// Moves the window after the target, if it is time.
+    fn follow(&mut self) -> Result<()> {
+        let settled = self.warming == 0 && !self.fader.is_fading();
+        if self.options.region == Region::Frame || !self.seeded || !settled {
+            return Ok(());
+        }
+        let size = region::window_size(self.whole.size);
+        match self
+            .follower
+            .next(&self.whole, &self.geometry, size, self.found)
+        {
+            Some(window) => self.look_through(window),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps where the target is, for the next frame's window.
+    fn note_bounds(&mut self) -> Result<()> {
+        if self.options.region == Region::Frame {
+            return Ok(());
+        }
+        let geometry = self.geometry;
+        let alpha = self.network.alpha.read::<f32>()?;
+        self.found = if geometry.padded == geometry.size {
+            Bounds::of(alpha, geometry.size, |a| a)
+        } else {
+            let rows = geometry.inner_rows().flat_map(|row| alpha[row].iter());
+            Bounds::of(&rows.copied().collect::<Vec<f32>>(), geometry.size, |a| a)
+        };
         Ok(())
     }
 
@@ -731,7 +838,8 @@ impl Matter {
             (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32),
         )?;
         let slots = Self::slots(&self.models, &options);
-        let same_graphs = geometry == self.geometry
+        let same_graphs = geometry == self.whole
+            && options.region == self.options.region
             && slots == Self::slots(&self.models, &self.options)
             && options.precision == self.options.precision
             && options.threads == self.options.threads
@@ -749,14 +857,15 @@ impl Matter {
             return Ok(());
         }
         let engine = Engine::new(self.engine.backend(), &options)?;
-        self.network = Network::open(&engine, &self.models.matting, &geometry, slots)?;
+        let (network, other) = Self::networks(&engine, &self.models, &options, &geometry)?;
         if options.threads != self.options.threads
             && let Some(package) = &self.models.segmentation
         {
             self.segmenter = Some(Segmenter::open(&engine, package)?);
         }
+        (self.network, self.other) = (network, other);
         self.engine = engine;
-        self.geometry = geometry;
+        (self.whole, self.geometry) = (geometry, geometry);
         self.renderer.set_options(&options)?;
         self.options = options;
         self.forget();
@@ -765,6 +874,8 @@ impl Matter {
 
     fn forget(&mut self) {
         self.seeded = false;
+        self.found = None;
+        self.follower.reset();
         self.pending = None;
         self.fader.stop();
         (self.warming, self.repairing, self.watch.lost) = (0, false, false);
@@ -812,12 +923,12 @@ impl Matter {
     /// As [`Matter::seed`].
     pub fn begin_seed(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<()> {
         self.check_size("frame", frame.size())?;
-        let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
         let _guard = FlushDenormals::new();
+        let mask = self.whole_mask(mask)?;
         self.look_at(frame)?;
         self.begin_seed_prepared(&mask)?;
         self.watch.named(false);
-        Ok(())
+        self.note_bounds()
     }
 
     /// One more prediction of the frame that was seeded last, from its own value: soft edges grow out of the mask. It
@@ -863,7 +974,7 @@ impl Matter {
             return Ok(false);
         };
         let place = (x / f64::from(frame.width()), y / f64::from(frame.height()));
-        let Some(mask) = segmenter.mask_at(&mut self.scaler, frame, &self.geometry, place)? else {
+        let Some(mask) = segmenter.mask_at(&mut self.scaler, frame, &self.whole, place)? else {
             return Ok(false);
         };
         self.queued_seed = Some(QueuedSeed::Found(mask));
@@ -905,6 +1016,7 @@ impl Matter {
             true => self.policy.first_frame(),
             false => self.policy.mask_step(),
         }
+        self.follower.hurry();
         Ok(())
     }
 
@@ -932,7 +1044,8 @@ impl Matter {
     pub fn correct(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<()> {
         let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
-        self.mask_step(&mask, true)
+        self.mask_step(&mask, true)?;
+        self.note_bounds()
     }
 
     /// Stores a frame with its mask for good: another view of the target, other clothes, other light. It may come from
@@ -991,9 +1104,9 @@ impl Matter {
         if !self.seeded {
             return Err(Error::NotSeeded);
         }
-        let mask = seed::prepare(&mut self.scaler, mask, &self.geometry, &self.options)?;
-        self.remember()?;
         let _guard = FlushDenormals::new();
+        let mask = self.whole_mask(mask)?;
+        self.remember()?;
         self.look_at(frame)?;
         Ok(mask)
     }
@@ -1107,27 +1220,39 @@ impl Matter {
 
     /// The alpha of a frame at the working size, in the tensor `alpha`; `None` without a target.
     fn step(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
+        let report = self.step_through(frame);
+        if report.as_ref().is_ok_and(FrameReport::has_matte) {
+            self.note_bounds()?;
+        }
+        report
+    }
+
+    fn step_through(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
         self.remember()?;
         let _guard = FlushDenormals::new();
         let queued = match self.queued_seed.take() {
-            Some(QueuedSeed::Found(mask)) => Some(mask),
+            Some(QueuedSeed::Found(mask)) => {
+                self.look_through(self.whole)?;
+                Some(mask)
+            }
             Some(QueuedSeed::Given(width, height, data)) => {
                 let view = Mask::new(width, height, &data, width as usize)?;
-                Some(seed::prepare(
-                    &mut self.scaler,
-                    &view,
-                    &self.geometry,
-                    &self.options,
-                )?)
+                Some(self.whole_mask(&view)?)
             }
             None => None,
         };
         let by_segmentation = queued.is_none();
         let found = match queued {
             Some(mask) => Some(mask),
-            None if self.seeded => None,
+            None if self.seeded => {
+                self.follow()?;
+                None
+            }
             None => match self.find_target(frame)? {
-                Some(mask) => Some(mask),
+                Some(mask) => {
+                    self.look_through(self.whole)?;
+                    Some(mask)
+                }
                 None if self.watch.lost => return Ok(FrameReport::of(MatteState::Lost)),
                 None => return Ok(FrameReport::of(MatteState::BeforeSeed)),
             },
@@ -1148,12 +1273,17 @@ impl Matter {
             return Ok(report);
         }
         if report.scene_cut && self.watch.is_person() {
-            let Some(mask) = self.find_person(frame)? else {
+            let whole = self.whole;
+            let Some(mask) = self.find_person(frame, &whole)? else {
                 self.forget();
                 self.watch.lost = true;
                 report.matte = MatteState::Lost;
                 return Ok(report);
             };
+            if self.geometry != self.whole {
+                self.look_through(self.whole)?;
+                self.scale(frame)?;
+            }
             self.prepare_prior(frame, 0)?;
             return self.name_anew(&mask, true, 0.0, report);
         }
@@ -1208,7 +1338,8 @@ impl Matter {
             return Ok(report);
         }
         // The hint is coarse; a mask that has been looked for closely decides.
-        let Some(mask) = self.find_person(frame)? else {
+        let seen = self.geometry;
+        let Some(mask) = self.find_person(frame, &seen)? else {
             self.watch.in_vain();
             return Ok(report);
         };
@@ -1303,9 +1434,9 @@ impl Matter {
     }
 
     /// Somebody who is to be taken for the target, found by the person segmentation.
-    fn find_person(&mut self, frame: &Frame<'_>) -> Result<Option<Vec<u8>>> {
+    fn find_person(&mut self, frame: &Frame<'_>, seen: &Geometry) -> Result<Option<Vec<u8>>> {
         match &mut self.segmenter {
-            Some(segmenter) => segmenter.first_mask(&mut self.scaler, frame, &self.geometry),
+            Some(segmenter) => segmenter.first_mask(&mut self.scaler, frame, seen),
             None => Ok(None),
         }
     }
@@ -1313,7 +1444,10 @@ impl Matter {
     /// The person segmentation's mask for this frame, if it is to be asked and finds somebody.
     fn find_target(&mut self, frame: &Frame<'_>) -> Result<Option<Vec<u8>>> {
         match self.options.seed == SeedMode::Auto || self.watch.lost {
-            true => self.find_person(frame),
+            true => {
+                let whole = self.whole;
+                self.find_person(frame, &whole)
+            }
             false => Ok(None),
         }
     }
@@ -1372,7 +1506,8 @@ impl Matter {
         Ok(())
     }
 
-    /// Alpha of the last frame at the working size, row-major, 0 to 1, without padding. It allocates.
+    /// Alpha of the last frame at the working size, row-major, 0 to 1, without padding; with [`Region::Target`] of the
+    /// window that the network saw. It allocates.
     ///
     /// # Errors
     /// [`Error::Ort`] when the device fails.
@@ -1446,9 +1581,9 @@ impl Matter {
         (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32)
     }
 
-    /// Width and height at which the network sees the frame, without padding.
+    /// Width and height at which the network sees the whole frame, without padding.
     pub fn working_size(&self) -> (u32, u32) {
-        (self.geometry.size.0 as u32, self.geometry.size.1 as u32)
+        (self.whole.size.0 as u32, self.whole.size.1 as u32)
     }
 
     /// What was done and how long it took.

@@ -73,6 +73,18 @@ pub enum Background {
     Blur,
 }
 
+/// What of the frame the network sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Region {
+    /// All of it.
+    #[default]
+    Frame,
+    /// A window around the target wherever that shows it at least 1.15 times larger for the same work; it follows the
+    /// target, and is the whole frame where the target fills it or cannot be seen. What enters from outside the window
+    /// joins once the window has it. The graphs are opened twice.
+    Target,
+}
+
 /// Numbers that the network computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
@@ -90,7 +102,7 @@ pub enum Precision {
 
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.
 ///
-/// The graphs are opened for `working_size`, `memory_frames`, `max_references`, `precision`, `threads`, `device`,
+/// The graphs are opened for `working_size`, `region`, `memory_frames`, `max_references`, `precision`, `threads`, `device`,
 /// `model_cache_dir` and `profile_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they
 /// concern only the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,6 +111,8 @@ pub struct Options {
     /// scaled to exactly this and padded to multiples of 16; `lite` is better off with multiples. Default: an area as the
     /// package recommends it, with about the aspect ratio of the frame, in multiples of 16; never more than the frame.
     pub working_size: Option<(u32, u32)>,
+    /// What of the frame the network sees.
+    pub region: Region,
     /// Where the first mask comes from.
     pub seed: SeedMode,
     /// Refinements of the first frame after a mask has been given, 0 to 100: one more prediction than this is made.
@@ -165,6 +179,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             working_size: None,
+            region: Region::default(),
             seed: SeedMode::default(),
             warm_up: None,
             mask_erode: 0,

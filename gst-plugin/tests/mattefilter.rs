@@ -1082,6 +1082,7 @@ fn properties_have_the_engines_defaults_and_ranges() {
         ("refine", "none guided"),
         ("latency-mode", "aligned low"),
         ("wait-for-model", "auto always never"),
+        ("region", "frame target"),
         ("precision", "auto full bf16"),
         ("foreground", "source estimated"),
         ("alpha-mode", "straight premultiplied"),

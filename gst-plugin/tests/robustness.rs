@@ -302,6 +302,7 @@ fn properties_may_change_with_every_frame_from_another_thread() {
                 ("edge-shift", ["0", "1"]),
                 ("threads", ["1", "2"]),
                 ("precision", ["full", "auto"]),
+                ("region", ["frame", "target"]),
             ];
             while Instant::now() < end {
                 let (name, values) = choices[dice.roll(choices.len() as u64) as usize];

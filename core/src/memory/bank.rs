@@ -102,6 +102,24 @@ impl Bank {
         self.values.whole()
     }
 
+    /// Holds what another bank of the same network holds, for another size: rows have no places. A slot that is smaller
+    /// leaves the last ones out.
+    pub(crate) fn take(&mut self, other: &mut Self) -> Result<()> {
+        self.clear()?;
+        let filled: Vec<usize> = other.filled().collect();
+        for slot in filled {
+            let keys = other.keys.slot_mut(slot).read_f32()?;
+            self.keys.slot_mut(slot).write_f32(&keys)?;
+            let values = other.values.slot_mut(slot).read_f32()?;
+            self.values.slot_mut(slot).write_f32(&values)?;
+        }
+        self.first = other.first;
+        self.references.clone_from(&other.references);
+        self.next_reference = other.next_reference;
+        self.temporary = other.temporary;
+        Ok(())
+    }
+
     /// Empties every slot. Values stay: a weight of exactly 0 makes them invisible, and they are finite.
     pub(crate) fn clear(&mut self) -> Result<()> {
         for slot in 0..self.shape.slots() {

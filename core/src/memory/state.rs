@@ -3,8 +3,10 @@
 use ort::memory::Allocator;
 
 use crate::error::Result;
+use crate::region::carry;
 use crate::runtime::Graph;
 use crate::runtime::tensor::Tensor;
+use crate::stages::preprocess::Geometry;
 
 /// Two tensors in turn: a graph reads the current one and writes the other.
 #[derive(Debug)]
@@ -61,6 +63,17 @@ impl Pair {
         self.current = 1 - self.current;
     }
 
+    fn values(&mut self) -> Result<Option<Vec<f32>>> {
+        self.current_mut().map(Tensor::read_f32).transpose()
+    }
+
+    fn set(&mut self, values: Option<Vec<f32>>) -> Result<()> {
+        match (self.current_mut(), values) {
+            (Some(tensor), Some(values)) => tensor.write_f32(&values),
+            _ => Ok(()),
+        }
+    }
+
     fn zero(&mut self) -> Result<()> {
         match &mut self.tensors {
             Some(t) => t[self.current].zero(),
@@ -84,6 +97,30 @@ pub(crate) struct State {
     pub(crate) alpha_16: Pair,
 }
 
+/// A [`State`] apart from its network.
+#[derive(Debug)]
+pub(crate) struct StateValues {
+    sensory: Option<Vec<f32>>,
+    object_memory: Option<Vec<f32>>,
+    feature: Option<Vec<f32>>,
+    value: Option<Vec<f32>>,
+    alpha_16: Option<Vec<f32>>,
+}
+
+impl StateValues {
+    /// The same as it would be, had the frame been seen through another window.
+    pub(crate) fn carried(self, from: &Geometry, to: &Geometry) -> Self {
+        let map = |m: Option<Vec<f32>>, outside| m.map(|m| carry(&m, from, to, outside));
+        Self {
+            sensory: map(self.sensory, None),
+            object_memory: self.object_memory,
+            feature: map(self.feature, None),
+            value: map(self.value, None),
+            alpha_16: map(self.alpha_16, Some(0.0)),
+        }
+    }
+}
+
 impl State {
     pub(crate) fn new(allocator: &Allocator, matte: &Graph) -> Result<Self> {
         let pair = |name| Pair::new(allocator, matte, name);
@@ -97,6 +134,25 @@ impl State {
             value: pair("last_value")?,
             alpha_16: pair("last_alpha")?,
         })
+    }
+
+    /// What is carried on, on the host.
+    pub(crate) fn values(&mut self) -> Result<StateValues> {
+        Ok(StateValues {
+            sensory: self.sensory.values()?,
+            object_memory: self.object_memory.values()?,
+            feature: self.feature.values()?,
+            value: self.value.values()?,
+            alpha_16: self.alpha_16.values()?,
+        })
+    }
+
+    pub(crate) fn set(&mut self, values: StateValues) -> Result<()> {
+        self.sensory.set(values.sensory)?;
+        self.object_memory.set(values.object_memory)?;
+        self.feature.set(values.feature)?;
+        self.value.set(values.value)?;
+        self.alpha_16.set(values.alpha_16)
     }
 
     /// As before the first frame.

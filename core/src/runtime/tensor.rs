@@ -205,6 +205,22 @@ impl Tensor {
         })
     }
 
+    /// Sets the elements of a floating-point tensor.
+    pub(crate) fn write_f32(&mut self, values: &[f32]) -> Result<()> {
+        match self.element {
+            Element::Float16 => self.write(|all: &mut [half::f16]| {
+                for (to, from) in all.iter_mut().zip(values) {
+                    *to = half::f16::from_f32(*from);
+                }
+            }),
+            _ => self.write(|all: &mut [f32]| {
+                for (to, from) in all.iter_mut().zip(values) {
+                    *to = *from;
+                }
+            }),
+        }
+    }
+
     /// Sets all elements to one value.
     pub(crate) fn fill<T: Host>(&mut self, value: T) -> Result<()> {
         self.write(|all: &mut [T]| all.fill(value))

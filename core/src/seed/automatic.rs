@@ -241,11 +241,12 @@ impl Segmenter {
         let size = self.whole.size;
         let map = self.whole.run(scaler, frame, Some(crop))?;
         let (width, height) = geometry.size;
+        let (origin, canvas) = (geometry.origin, geometry.canvas);
         let mut mask = vec![0; width * height];
-        for (v, row) in mask.chunks_exact_mut(width).enumerate() {
-            let y = ((v as f64 + 0.5) / height as f64 - top) / (bottom - top);
-            for (u, pixel) in row.iter_mut().enumerate() {
-                let x = ((u as f64 + 0.5) / width as f64 - left) / (right - left);
+        for (v, row) in (origin.1..).zip(mask.chunks_exact_mut(width)) {
+            let y = ((v as f64 + 0.5) / canvas.1 as f64 - top) / (bottom - top);
+            for (u, pixel) in (origin.0..).zip(row) {
+                let x = ((u as f64 + 0.5) / canvas.0 as f64 - left) / (right - left);
                 let inside = (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y);
                 if inside && sample(map, size, x, y) >= THRESHOLD {
                     *pixel = 255;

@@ -189,6 +189,11 @@ impl Renderer {
         frame: &Frame<'_>,
         out: &mut OutputMut<'_>,
     ) -> Result<()> {
+        let blurs = Colours::of(&self.options, out.format()).blur.is_some();
+        if matte.lacks_picture || (matte.is_partial && blurs) {
+            // What is blurred lies around the window, too.
+            return self.render_newer(matte, frame, out);
+        }
         let geometry = matte.geometry_for(frame, out.size())?;
         self.draw(matte, &matte.picture, frame, &geometry, out);
         Ok(())

@@ -2,14 +2,14 @@
 
 use crate::error::Result;
 use crate::frame::Frame;
-use crate::pixel::scale::{Placement, Scaler};
+use crate::pixel::scale::{Crop, Placement, Scaler};
 use crate::runtime::WorkingSizes;
 use crate::runtime::tensor::Tensor;
 
 /// The network's token grid has one cell for so many pixels.
 pub(crate) const STRIDE: usize = 16;
 
-/// Size at which the network sees the frame, and the padding around it.
+/// Size at which the network sees the frame or a window of it, and the padding around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Geometry {
     /// Frame, pixels.
@@ -20,6 +20,10 @@ pub(crate) struct Geometry {
     pub(crate) padded: (usize, usize),
     /// Padding on the left and at the top: the smaller half.
     pub(crate) offset: (usize, usize),
+    /// The whole frame at the scale at which the network sees its window. Where it sees everything, that is `size`.
+    pub(crate) canvas: (usize, usize),
+    /// Where on the canvas the window lies: left and top.
+    pub(crate) origin: (usize, usize),
 }
 
 impl Geometry {
@@ -31,7 +35,36 @@ impl Geometry {
             size: (w, h),
             padded,
             offset: ((padded.0 - w) / 2, (padded.1 - h) / 2),
+            canvas: (w, h),
+            origin: (0, 0),
         }
+    }
+
+    /// Whether the network sees a part of the frame only.
+    pub(crate) fn is_window(&self) -> bool {
+        self.canvas != self.size
+    }
+
+    /// The window in pixels of the frame; none where it is all of it.
+    fn crop(&self) -> Option<Crop> {
+        let scale =
+            |axis: fn((usize, usize)) -> usize| axis(self.frame) as f64 / axis(self.canvas) as f64;
+        let (x, y) = (scale(|p| p.0), scale(|p| p.1));
+        self.is_window().then_some([
+            self.origin.0 as f64 * x,
+            self.origin.1 as f64 * y,
+            self.size.0 as f64 * x,
+            self.size.1 as f64 * y,
+        ])
+    }
+
+    /// The window of a picture of the canvas.
+    pub(crate) fn cut<T: Copy>(&self, canvas: &[T]) -> Vec<T> {
+        let rows = canvas.chunks_exact(self.canvas.0).skip(self.origin.1);
+        rows.take(self.size.1)
+            .flat_map(|row| &row[self.origin.0..][..self.size.0])
+            .copied()
+            .collect()
     }
 
     /// Token grid: width and height.
@@ -87,7 +120,15 @@ pub(crate) fn preprocess(
     geometry: &Geometry,
     tensor: &mut Tensor,
 ) -> Result<()> {
-    tensor.write(|rgb: &mut [u8]| scaler.rgb(frame, None, geometry.size, rgb, geometry.placement()))
+    tensor.write(|rgb: &mut [u8]| {
+        scaler.rgb(
+            frame,
+            geometry.crop(),
+            geometry.size,
+            rgb,
+            geometry.placement(),
+        );
+    })
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ use super::latency::Latency;
 use super::loader::{Event, Loader, Urgency, Waited};
 use super::properties::{
     AlphaModeKind, BackgroundMode, DEFAULT_MODEL, ExecutionProvider, ForegroundMode, FramePolicy,
-    LatencyMode, PrecisionMode, RefineMode, Seed, Settings, WaitForModel, float_range, highest,
-    range,
+    LatencyMode, PrecisionMode, RefineMode, RegionMode, Seed, Settings, WaitForModel, float_range,
+    highest, range,
 };
 use super::state::{State, Without};
 use crate::logging::CAT;
@@ -91,6 +91,10 @@ pub struct MatteFilter {
         it is empty. Set while playing, the engine is opened anew, as for model",
         minimum = range("max_references").0, maximum = highest("max_references"),
         default = Settings::default().max_references, mutable_playing)]
+    #[property(name = "region", get, set, type = RegionMode, member = region, nick = "Region",
+        blurb = "What of the frame the network sees: a window around a small or narrow target shows it larger for the \
+        same work. Set while playing, the engine is opened anew, as for model",
+        builder(Settings::default().region).mutable_playing())]
     #[property(name = "precision", get, set, type = PrecisionMode, member = precision, nick = "Precision",
         blurb = "Numbers that the network computes with. Set while playing, the engine is opened anew, as for model",
         builder(Settings::default().precision).mutable_playing())]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use matte_core::{Backend, Error, Matter, ModelSet, Options, Precision, Stats};
+use matte_core::{Backend, Error, Matter, ModelSet, Options, Precision, Region, Stats};
 
 use crate::logging::CAT;
 
@@ -18,6 +18,7 @@ pub(super) struct Target {
     pub(super) working_size: Option<(u32, u32)>,
     pub(super) memory_frames: Option<u32>,
     pub(super) max_references: u32,
+    pub(super) region: Region,
     pub(super) precision: Precision,
     pub(super) threads: u32,
     pub(super) device: u32,
@@ -35,6 +36,7 @@ impl Target {
             working_size: self.working_size,
             memory_frames: self.memory_frames,
             max_references: self.max_references,
+            region: self.region,
             precision: self.precision,
             threads: self.threads,
             device: self.device,
@@ -404,6 +406,7 @@ mod tests {
             working_size: Some((128, 80)),
             memory_frames: None,
             max_references: 0,
+            region: Region::Frame,
             precision: Precision::Full,
             threads: 1,
             device: 0,

@@ -89,7 +89,7 @@ mod state;
 
 pub use properties::{
     AlphaModeKind, BackgroundMode, ExecutionProvider, ForegroundMode, FramePolicy, LatencyMode,
-    PrecisionMode, RefineMode, Seed, WaitForModel,
+    PrecisionMode, RefineMode, RegionMode, Seed, WaitForModel,
 };
 
 glib::wrapper! {

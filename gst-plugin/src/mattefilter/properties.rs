@@ -2,7 +2,8 @@
 
 use gst::glib;
 use matte_core::{
-    AlphaMode, Backend, Background, Foreground, Options, Policy, Precision, Refine, SeedMode,
+    AlphaMode, Backend, Background, Foreground, Options, Policy, Precision, Refine, Region,
+    SeedMode,
 };
 
 use super::loader::Target;
@@ -67,6 +68,41 @@ pub enum Seed {
     /// Nothing is matted.
     #[enum_value(name = "Nothing is matted", nick = "none")]
     None,
+}
+
+/// What of the frame the network sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMatteFilterRegion")]
+#[repr(i32)]
+pub enum RegionMode {
+    /// The frame.
+    #[default]
+    #[enum_value(name = "The whole frame", nick = "frame")]
+    Frame,
+    /// A window.
+    #[enum_value(
+        name = "A window around the target, where that shows it larger",
+        nick = "target"
+    )]
+    Target,
+}
+
+impl From<Region> for RegionMode {
+    fn from(region: Region) -> Self {
+        match region {
+            Region::Frame => Self::Frame,
+            Region::Target => Self::Target,
+        }
+    }
+}
+
+impl From<RegionMode> for Region {
+    fn from(region: RegionMode) -> Self {
+        match region {
+            RegionMode::Frame => Self::Frame,
+            RegionMode::Target => Self::Target,
+        }
+    }
 }
 
 /// Numbers that the network computes with.
@@ -355,6 +391,7 @@ pub(super) struct Settings {
     /// 0: the package's.
     pub(super) memory_frames: u32,
     pub(super) max_references: u32,
+    pub(super) region: RegionMode,
     pub(super) precision: PrecisionMode,
     pub(super) threads: u32,
     pub(super) device: u32,
@@ -405,6 +442,7 @@ impl Default for Settings {
             memory_interval: options.memory_interval.unwrap_or(0),
             memory_frames: options.memory_frames.unwrap_or(0),
             max_references: options.max_references,
+            region: options.region.into(),
             precision: options.precision.into(),
             threads: options.threads,
             device: options.device,
@@ -500,6 +538,7 @@ impl Settings {
             working_size,
             memory_frames: Some(self.memory_frames).filter(|n| *n > 0),
             max_references: self.max_references,
+            region: self.region.into(),
             precision: self.precision.into(),
             threads: self.threads,
             device: self.device,
@@ -521,6 +560,7 @@ impl Settings {
                 .is_ok_and(|size| size == target.working_size)
             && target.memory_frames == Some(self.memory_frames).filter(|n| *n > 0)
             && target.max_references == self.max_references
+            && target.region == Region::from(self.region)
             && target.precision == Precision::from(self.precision)
             && target.threads == self.threads
             && target.device == self.device
@@ -614,6 +654,10 @@ mod tests {
             },
             Settings {
                 max_references: 1,
+                ..settings.clone()
+            },
+            Settings {
+                region: RegionMode::Target,
                 ..settings.clone()
             },
             Settings {

@@ -1,0 +1,409 @@
+//! The part of the frame that the network looks at: where the target is small or narrow, a window around it shows it
+//! larger for the same work.
+
+use crate::stages::preprocess::{Geometry, STRIDE};
+
+/// Left, top, right and bottom in shares of the frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bounds {
+    pub(crate) left: f64,
+    pub(crate) top: f64,
+    pub(crate) right: f64,
+    pub(crate) bottom: f64,
+}
+
+/// What is kept free around the target when a window is chosen, in shares of its longer side: arms reach out sideways.
+const ROOM: (f64, f64) = (0.22, 0.15);
+/// Share of that room that has to be left; with less the window follows.
+const LEAST_ROOM: f64 = 0.3;
+/// A window is worth its while when it shows the target so many times larger.
+const GAIN: f64 = 1.15;
+/// A window shows a target at most so many times larger than the whole frame at the working size does.
+const LARGEST_GAIN: f64 = 2.5;
+/// A better window has to be better for so many frames.
+const PATIENCE: u32 = 40;
+/// Alpha from which a pixel belongs to the target.
+const THRESHOLD: f32 = 0.2;
+/// Share of the window that a target has to cover, so that specks do not count.
+const SMALLEST: f32 = 0.002;
+
+/// Working size of windows: narrower than high, as people are, with the area of the whole frame's.
+pub(crate) fn window_size((width, height): (usize, usize)) -> (u32, u32) {
+    let area = (width * height) as f64;
+    let step = STRIDE as f64;
+    let high = ((area * 9.0 / 8.0).sqrt() / step).round().max(1.0) * step;
+    let wide = (area / high / step).round().max(1.0) * step;
+    (wide as u32, high as u32)
+}
+
+impl Bounds {
+    /// Bounds of what a map of alphas covers; none where that is next to nothing. Rows and columns that hold but a
+    /// thousandth of it are left out.
+    pub(crate) fn of<T: Copy>(
+        map: &[T],
+        (width, height): (usize, usize),
+        alpha: impl Fn(T) -> f32,
+    ) -> Option<Self> {
+        let (mut columns, mut rows) = (vec![0u32; width], vec![0u32; height]);
+        for (row, count) in map.chunks_exact(width).zip(&mut rows) {
+            for (value, column) in row.iter().zip(&mut columns) {
+                let inside = u32::from(alpha(*value) >= THRESHOLD);
+                *count += inside;
+                *column += inside;
+            }
+        }
+        let total: u32 = rows.iter().sum();
+        if (total as f32) < SMALLEST * map.len() as f32 {
+            return None;
+        }
+        let span = |counts: &[u32]| {
+            let counts_in = |c: &u32| *c * 1000 >= total;
+            let first = counts.iter().position(counts_in)?;
+            let last = counts.iter().rposition(counts_in)?;
+            let n = counts.len() as f64;
+            Some((first as f64 / n, (last + 1) as f64 / n))
+        };
+        let ((left, right), (top, bottom)) = (span(&columns)?, span(&rows)?);
+        Some(Self {
+            left,
+            top,
+            right,
+            bottom,
+        })
+    }
+
+    /// With room around, within the frame.
+    fn with_room(self, (width, height): (f64, f64), share: f64) -> Self {
+        let longer = ((self.right - self.left) * width).max((self.bottom - self.top) * height);
+        let (x, y) = (
+            ROOM.0 * share * longer / width,
+            ROOM.1 * share * longer / height,
+        );
+        Self {
+            left: (self.left - x).max(0.0),
+            top: (self.top - y).max(0.0),
+            right: (self.right + x).min(1.0),
+            bottom: (self.bottom + y).min(1.0),
+        }
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        // A border of the frame is as far as anything goes.
+        const NEAR: f64 = 1e-3;
+        self.left <= other.left + NEAR
+            && self.top <= other.top + NEAR
+            && self.right + NEAR >= other.right
+            && self.bottom + NEAR >= other.bottom
+    }
+}
+
+impl Geometry {
+    /// What of the frame the network sees.
+    pub(crate) fn seen(&self) -> Bounds {
+        let (w, h) = (self.canvas.0 as f64, self.canvas.1 as f64);
+        Bounds {
+            left: self.origin.0 as f64 / w,
+            top: self.origin.1 as f64 / h,
+            right: (self.origin.0 + self.size.0) as f64 / w,
+            bottom: (self.origin.1 + self.size.1) as f64 / h,
+        }
+    }
+
+    /// The same window around the middle of something else.
+    fn centred(mut self, on: Bounds) -> Self {
+        let place = |low: f64, high: f64, canvas: usize, size: usize| {
+            let middle = f64::midpoint(low, high) * canvas as f64;
+            let free = (canvas - size) as f64;
+            (middle - size as f64 / 2.0).round().clamp(0.0, free) as usize
+        };
+        self.origin = (
+            place(on.left, on.right, self.canvas.0, self.size.0),
+            place(on.top, on.bottom, self.canvas.1, self.size.1),
+        );
+        self
+    }
+
+    /// Bounds within what is seen, in shares of the frame.
+    fn in_frame(&self, b: Bounds) -> Bounds {
+        let seen = self.seen();
+        let (w, h) = (seen.right - seen.left, seen.bottom - seen.top);
+        Bounds {
+            left: seen.left + b.left * w,
+            top: seen.top + b.top * h,
+            right: seen.left + b.right * w,
+            bottom: seen.top + b.bottom * h,
+        }
+    }
+}
+
+/// Whether a window of `size` can show anything clearly larger than `whole` does: not where that has every pixel already.
+pub(crate) fn may_help(whole: &Geometry, size: (usize, usize)) -> bool {
+    window(
+        whole,
+        (size.0 as u32, size.1 as u32),
+        Bounds {
+            left: 0.5,
+            top: 0.5,
+            right: 0.5,
+            bottom: 0.5,
+        },
+    )
+    .is_some()
+}
+
+/// The window for a target, if one of `size` shows it clearly larger than `whole` does.
+pub(crate) fn window(whole: &Geometry, size: (u32, u32), target: Bounds) -> Option<Geometry> {
+    let frame = (whole.frame.0 as f64, whole.frame.1 as f64);
+    let (w, h) = (f64::from(size.0), f64::from(size.1));
+    let wanted = target.with_room(frame, 1.0);
+    // Pixels of the frame for one of the window.
+    let needed = ((wanted.right - wanted.left) * frame.0 / w)
+        .max((wanted.bottom - wanted.top) * frame.1 / h);
+    let whole_scale = (frame.0 / whole.size.0 as f64).min(frame.1 / whole.size.1 as f64);
+    let largest = (frame.0 / w).min(frame.1 / h);
+    let scale = needed.max(1.0).max(whole_scale / LARGEST_GAIN);
+    // A window that is a little too low for its target, because the frame ends there, is as high as the frame.
+    if scale > largest * 1.02 || scale.min(largest) * GAIN > whole_scale {
+        return None;
+    }
+    let scale = scale.min(largest);
+    let canvas = (
+        ((frame.0 / scale).round() as usize).max(size.0 as usize),
+        ((frame.1 / scale).round() as usize).max(size.1 as usize),
+    );
+    let mut geometry = Geometry::new((whole.frame.0 as u32, whole.frame.1 as u32), size);
+    geometry.canvas = canvas;
+    Some(geometry.centred(wanted))
+}
+
+/// Follows the target with the window: not at every step that it takes, but before it leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Follower {
+    better: u32,
+}
+
+impl Follower {
+    /// What was seen so far is over.
+    pub(crate) fn reset(&mut self) {
+        self.better = 0;
+    }
+
+    /// A target has been named: its window need not wait.
+    pub(crate) fn hurry(&mut self) {
+        self.better = PATIENCE;
+    }
+
+    /// Another window to look through from now on, given the bounds of the last matte within the one that it was seen
+    /// through (`now`).
+    pub(crate) fn next(
+        &mut self,
+        whole: &Geometry,
+        now: &Geometry,
+        size: (u32, u32),
+        found: Option<Bounds>,
+    ) -> Option<Geometry> {
+        let frame = (whole.frame.0 as f64, whole.frame.1 as f64);
+        let Some(found) = found else {
+            // It may be anywhere.
+            return self.lasting(now != whole).then_some(*whole);
+        };
+        let target = now.in_frame(found);
+        let best = window(whole, size, target).unwrap_or(*whole);
+        if !now.seen().contains(&target.with_room(frame, LEAST_ROOM)) {
+            self.better = 0;
+            let panned = now.centred(target.with_room(frame, 1.0));
+            if now.is_window() && panned.seen().contains(&target.with_room(frame, 0.6)) {
+                return (panned != *now).then_some(panned);
+            }
+            return (best != *now).then_some(best);
+        }
+        let larger = best.canvas.0 as f64 / now.canvas.0 as f64;
+        self.lasting(larger > GAIN).then_some(best)
+    }
+
+    fn lasting(&mut self, better: bool) -> bool {
+        self.better = if better { self.better + 1 } else { 0 };
+        self.better >= PATIENCE
+    }
+}
+
+/// Brings a map `[channels, h, w]` of the token grid from one window to another: bilinear, and beyond what was seen the
+/// nearest, or `outside`.
+pub(crate) fn carry(map: &[f32], from: &Geometry, to: &Geometry, outside: Option<f32>) -> Vec<f32> {
+    let ((w, h), (width, height)) = (from.grid(), to.grid());
+    let position = |cell: usize, axis: fn((usize, usize)) -> usize, n: usize| {
+        let pixel = (cell as f64 + 0.5) * STRIDE as f64 - axis(to.offset) as f64;
+        let place = (pixel + axis(to.origin) as f64) / axis(to.canvas) as f64;
+        let pixel = place * axis(from.canvas) as f64 - axis(from.origin) as f64;
+        let v = (pixel + axis(from.offset) as f64) / STRIDE as f64 - 0.5;
+        let inside = (-0.5..n as f64 - 0.5).contains(&v);
+        let v = v.clamp(0.0, (n - 1) as f64);
+        (
+            v as usize,
+            (v as usize + 1).min(n - 1),
+            v.fract() as f32,
+            inside,
+        )
+    };
+    let columns: Vec<_> = (0..width).map(|x| position(x, |p| p.0, w)).collect();
+    let rows: Vec<_> = (0..height).map(|y| position(y, |p| p.1, h)).collect();
+    let mut out = Vec::with_capacity(map.len() / (w * h) * width * height);
+    for plane in map.chunks_exact(w * h) {
+        for (y0, y1, fy, high) in &rows {
+            for (x0, x1, fx, wide) in &columns {
+                let row = |y: usize| plane[y * w + x0] * (1.0 - fx) + plane[y * w + x1] * fx;
+                out.push(match outside {
+                    Some(value) if !(*high && *wide) => value,
+                    _ => row(*y0) * (1.0 - fy) + row(*y1) * fy,
+                });
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: (u32, u32) = (384, 432);
+
+    fn whole() -> Geometry {
+        Geometry::new((1280, 720), (544, 304))
+    }
+
+    fn bounds(left: f64, top: f64, right: f64, bottom: f64) -> Bounds {
+        Bounds {
+            left,
+            top,
+            right,
+            bottom,
+        }
+    }
+
+    #[test]
+    fn a_window_has_the_area_of_the_whole_and_whole_cells() {
+        assert_eq!(window_size((544, 304)), SIZE);
+        let (w, h) = window_size((16, 16));
+        assert_eq!((w % 16, h % 16), (0, 0));
+    }
+
+    #[test]
+    fn a_standing_person_is_seen_larger_and_whole() {
+        // 230 of 1280 pixels wide, 640 of 720 high.
+        let target = bounds(0.48, 0.06, 0.66, 0.94);
+        let window = window(&whole(), SIZE, target).unwrap();
+        assert_eq!(window.canvas, (768, 432));
+        assert!(
+            window
+                .seen()
+                .contains(&target.with_room((1280.0, 720.0), LEAST_ROOM))
+        );
+        assert_eq!(window.size, (384, 432));
+        // At the border the window stays within the frame.
+        let right = super::window(&whole(), SIZE, bounds(0.82, 0.06, 1.0, 1.0)).unwrap();
+        assert_eq!(right.origin, (768 - 384, 0));
+    }
+
+    #[test]
+    fn small_frames_have_no_windows() {
+        assert!(may_help(&whole(), (384, 432)));
+        assert!(!may_help(
+            &Geometry::new((544, 304), (544, 304)),
+            (384, 432)
+        ));
+        assert!(!may_help(
+            &Geometry::new((640, 360), (544, 304)),
+            (384, 432)
+        ));
+    }
+
+    #[test]
+    fn what_fills_the_frame_is_seen_as_a_whole() {
+        assert_eq!(window(&whole(), SIZE, bounds(0.1, 0.1, 0.9, 1.0)), None);
+        assert_eq!(window(&whole(), SIZE, bounds(0.0, 0.0, 1.0, 1.0)), None);
+    }
+
+    #[test]
+    fn a_far_target_is_not_enlarged_beyond_the_pixels_of_the_frame() {
+        let target = bounds(0.5, 0.5, 0.53, 0.56);
+        let large = window(&whole(), SIZE, target).unwrap();
+        assert_eq!(large.canvas.0, 1280);
+        let vast = Geometry::new((7680, 4320), (544, 304));
+        let window = window(&vast, SIZE, target).unwrap();
+        assert!((window.canvas.0 as f64 / 544.0 - LARGEST_GAIN).abs() < 0.05);
+    }
+
+    #[test]
+    fn the_window_follows_late_and_gives_up_slowly() {
+        let mut follower = Follower::default();
+        let whole = whole();
+        let target = bounds(0.48, 0.3, 0.6, 0.7);
+        let now = window(&whole, SIZE, target).unwrap();
+        let within = |b: Bounds, g: &Geometry| {
+            let seen = g.seen();
+            let (w, h) = (seen.right - seen.left, seen.bottom - seen.top);
+            Some(bounds(
+                (b.left - seen.left) / w,
+                (b.top - seen.top) / h,
+                (b.right - seen.left) / w,
+                (b.bottom - seen.top) / h,
+            ))
+        };
+        assert_eq!(
+            follower.next(&whole, &now, SIZE, within(target, &now)),
+            None
+        );
+        // A little aside: the window stays. Near its border it follows at once.
+        let aside = bounds(0.5, 0.3, 0.62, 0.7);
+        assert_eq!(follower.next(&whole, &now, SIZE, within(aside, &now)), None);
+        let far = bounds(now.seen().right - 0.12, 0.3, now.seen().right, 0.7);
+        let moved = follower
+            .next(&whole, &now, SIZE, within(far, &now))
+            .unwrap();
+        assert!(moved.origin.0 > now.origin.0);
+        // Nothing to see: the whole frame, after a while.
+        let tries = (0..100).position(|_| follower.next(&whole, &moved, SIZE, None) == Some(whole));
+        assert_eq!(tries, Some(PATIENCE as usize - 1));
+        // From the whole frame to a window likewise.
+        follower.reset();
+        let tries = (0..100)
+            .position(|_| follower.next(&whole, &whole, SIZE, within(target, &whole)) == Some(now));
+        assert_eq!(tries, Some(PATIENCE as usize - 1));
+    }
+
+    #[test]
+    fn specks_are_no_target() {
+        let mut map = vec![0.0f32; 100 * 50];
+        assert_eq!(Bounds::of(&map, (100, 50), |a| a), None);
+        for y in 10..40 {
+            map[y * 100 + 20..y * 100 + 60].fill(1.0);
+        }
+        map[99] = 1.0;
+        let found = Bounds::of(&map, (100, 50), |a| a).unwrap();
+        assert_eq!(found, bounds(0.2, 0.2, 0.6, 0.8));
+    }
+
+    #[test]
+    fn a_map_is_carried_to_where_it_belongs() {
+        // A ramp over the frame, as the whole shows it, is the same ramp in a window.
+        let whole = whole();
+        let (w, h) = whole.grid();
+        let ramp: Vec<f32> = (0..w * h)
+            .map(|i| ((i % w) as f32 + 0.5) / w as f32)
+            .collect();
+        let to = window(&whole, SIZE, bounds(0.48, 0.06, 0.66, 0.94)).unwrap();
+        let carried = carry(&ramp, &whole, &to, None);
+        let (columns, _) = to.grid();
+        for (i, v) in carried.iter().enumerate() {
+            let x = (i % columns) as f64 + 0.5;
+            let place = (x * 16.0 + to.origin.0 as f64) / to.canvas.0 as f64;
+            assert!((f64::from(*v) - place).abs() < 1e-4, "{i}: {v}, {place}");
+        }
+        // And back: what the window did not show is empty where that is asked for.
+        let ones = vec![1.0; carried.len()];
+        let back = carry(&ones, &to, &whole, Some(0.0));
+        assert!(back[0].abs() < 1e-6);
+        assert!((back[h / 2 * w + w * 57 / 100] - 1.0).abs() < 1e-6);
+    }
+}
