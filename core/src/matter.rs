@@ -353,6 +353,16 @@ impl Network {
         Ok(())
     }
 
+    /// Makes the state of the last frame from its matte and the frame in the tensor `frame`, which is the next one.
+    fn adopt(&mut self, alpha: &[f32], stats: &mut Recorder) -> Result<()> {
+        self.run_matte(Read::LastValue)?;
+        self.state.feature.swap();
+        self.alpha.write_f32(alpha)?;
+        self.run_value(Which::Current, Store::No, stats)?;
+        self.commit(Store::No);
+        Ok(())
+    }
+
     /// What `run_value` wrote becomes the state.
     fn commit(&mut self, store: Store) {
         self.state.value.swap();
@@ -384,6 +394,19 @@ impl Network {
             {
                 for (a, m) in alpha[range].iter_mut().zip(row) {
                     *a = f32::from(*m) / 255.0;
+                }
+            }
+        })
+    }
+
+    /// Empties the matte beyond a part of the frame.
+    fn clear_outside(&mut self, part: &Bounds, geometry: &Geometry) -> Result<()> {
+        self.alpha.write(|alpha: &mut [f32]| {
+            for (y, range) in geometry.inner_rows().enumerate() {
+                for (x, a) in alpha[range].iter_mut().enumerate() {
+                    if !part.holds(geometry.place(x, y)) {
+                        *a = 0.0;
+                    }
                 }
             }
         })
@@ -488,6 +511,10 @@ pub struct Matter {
     follower: Follower,
     /// Bounds of the last matte within what was seen.
     found: Option<Bounds>,
+    /// The last matte, padded, as the window shows it that is seen from now on.
+    carried: Option<Vec<f32>>,
+    /// What was seen before, where the target ended within it: all else is background.
+    seen_before: Option<Bounds>,
     segmenter: Option<Segmenter>,
     scaler: Scaler,
     renderer: Renderer,
@@ -700,6 +727,8 @@ impl Matter {
             other,
             follower: Follower::default(),
             found: None,
+            carried: None,
+            seen_before: None,
             segmenter,
             scaler: Scaler::new(),
             renderer: Renderer::new(options)?,
@@ -743,16 +772,23 @@ impl Matter {
         Ok(())
     }
 
-    /// Sees the frames through another window from now on. What is known goes along: the bank as it is, what belongs to
-    /// places of the last frame where it belongs.
+    /// Sees the frames through another window from now on. What is known goes along: the bank as it is, the last matte
+    /// where it belongs. Beyond what was seen before there is no target.
     fn look_through(&mut self, window: Geometry) -> Result<()> {
         if window == self.geometry {
             return Ok(());
         }
         self.remember()?;
         let from = self.geometry;
-        let values = match self.seeded {
-            true => Some(self.network.state.values()?),
+        let known = match self.seeded {
+            true => {
+                let alpha = match self.carried.take() {
+                    Some(alpha) => alpha,
+                    None => self.network.alpha.read::<f32>()?.to_vec(),
+                };
+                let alpha = region::carry(&alpha, (&from, &window), 1, Some(0.0));
+                Some((alpha, self.network.state.carried(&from, &window)?))
+            }
             false => None,
         };
         if window.size != from.size
@@ -761,8 +797,10 @@ impl Matter {
             other.bank.take(&mut self.network.bank)?;
             std::mem::swap(&mut self.network, other);
         }
-        if let Some(values) = values {
-            self.network.state.set(values.carried(&from, &window))?;
+        if let Some((alpha, lasting)) = known {
+            self.network.state.set(lasting)?;
+            self.network.alpha.write_f32(&alpha)?;
+            self.carried = Some(alpha);
         }
         self.network.forget_prior()?;
         self.geometry = window;
@@ -786,7 +824,7 @@ impl Matter {
         Ok(mask)
     }
 
-    /// Moves the window after the target, if it is time.
+    /// Changes to another window, if it is time.
     fn follow(&mut self) -> Result<()> {
         let settled = self.warming == 0 && !self.fader.is_fading();
         if self.options.region == Region::Frame || !self.seeded || !settled {
@@ -797,7 +835,13 @@ impl Matter {
             .follower
             .next(&self.whole, &self.geometry, size, self.found)
         {
-            Some(window) => self.look_through(window),
+            Some(window) => {
+                let ends = self.found.is_some_and(|b| self.geometry.holds_all_of(b));
+                let seen = ends.then(|| self.geometry.seen());
+                self.look_through(window)?;
+                self.seen_before = seen;
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -874,7 +918,7 @@ impl Matter {
 
     fn forget(&mut self) {
         self.seeded = false;
-        self.found = None;
+        (self.found, self.carried, self.seen_before) = (None, None, None);
         self.follower.reset();
         self.pending = None;
         self.fader.stop();
@@ -1001,6 +1045,7 @@ impl Matter {
     /// The alpha of this frame is given. `keep_objects` says whether the object memory goes on.
     fn mask_step(&mut self, mask: &[u8], keep_objects: bool) -> Result<()> {
         let first = !keep_objects;
+        (self.carried, self.seen_before) = (None, None);
         let network = &mut self.network;
         network.run_matte(Read::LastValue)?;
         network.state.feature.swap();
@@ -1293,6 +1338,9 @@ impl Matter {
             self.first_frame_step()?;
         } else {
             let start = Instant::now();
+            if let Some(alpha) = self.carried.take() {
+                self.network.adopt(&alpha, &mut self.stats)?;
+            }
             self.network.run_matte(Read::Bank)?;
             self.stats.record(Stage::Matte, start);
             let step = self.policy.advance();
@@ -1301,8 +1349,13 @@ impl Matter {
             if step.sensory {
                 state.sensory.swap();
             }
+            // Background that has come into view is remembered at once; left alone, some of it would join the target.
+            let seen = self.seen_before.take();
+            if let Some(seen) = seen {
+                self.network.clear_outside(&seen, &self.geometry)?;
+            }
             self.pending = Some(Pending {
-                memorize: step.memorize,
+                memorize: step.memorize || seen.is_some(),
             });
         }
         let faded = self.fader.advance();

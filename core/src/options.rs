@@ -79,9 +79,9 @@ pub enum Region {
     /// All of it.
     #[default]
     Frame,
-    /// A window around the target wherever that shows it at least 1.15 times larger for the same work; it follows the
-    /// target, and is the whole frame where the target fills it or cannot be seen. What enters from outside the window
-    /// joins once the window has it. The graphs are opened twice.
+    /// A window around the target wherever that shows it at least 1.15 times larger for the same work. The whole frame is
+    /// seen when the target is named, before it leaves the window and where it cannot be found; a window has to be of use
+    /// for 40 frames first. Good for people who stay where they are; the graphs are opened twice.
     Target,
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Bounds {
 
 /// What is kept free around the target when a window is chosen, in shares of its longer side: arms reach out sideways.
 const ROOM: (f64, f64) = (0.22, 0.15);
-/// Share of that room that has to be left; with less the window follows.
+/// Share of that room that has to be left; with less the whole frame is seen again.
 const LEAST_ROOM: f64 = 0.3;
 /// A window is worth its while when it shows the target so many times larger.
 const GAIN: f64 = 1.15;
@@ -87,6 +87,11 @@ impl Bounds {
         }
     }
 
+    /// Whether a place of the frame lies inside.
+    pub(crate) fn holds(&self, (x, y): (f64, f64)) -> bool {
+        (self.left..=self.right).contains(&x) && (self.top..=self.bottom).contains(&y)
+    }
+
     fn contains(&self, other: &Self) -> bool {
         // A border of the frame is as far as anything goes.
         const NEAR: f64 = 1e-3;
@@ -107,6 +112,24 @@ impl Geometry {
             right: (self.origin.0 + self.size.0) as f64 / w,
             bottom: (self.origin.1 + self.size.1) as f64 / h,
         }
+    }
+
+    /// Whether what was found within what is seen ends there, or at a border of the frame.
+    pub(crate) fn holds_all_of(&self, found: Bounds) -> bool {
+        const NEAR: f64 = 0.01;
+        let seen = self.seen();
+        (found.left > NEAR || seen.left <= 0.0)
+            && (found.top > NEAR || seen.top <= 0.0)
+            && (found.right < 1.0 - NEAR || seen.right >= 1.0)
+            && (found.bottom < 1.0 - NEAR || seen.bottom >= 1.0)
+    }
+
+    /// Where in the frame a pixel of what is seen lies, in shares.
+    pub(crate) fn place(&self, x: usize, y: usize) -> (f64, f64) {
+        (
+            ((self.origin.0 + x) as f64 + 0.5) / self.canvas.0 as f64,
+            ((self.origin.1 + y) as f64 + 0.5) / self.canvas.1 as f64,
+        )
     }
 
     /// The same window around the middle of something else.
@@ -176,7 +199,11 @@ pub(crate) fn window(whole: &Geometry, size: (u32, u32), target: Bounds) -> Opti
     Some(geometry.centred(wanted))
 }
 
-/// Follows the target with the window: not at every step that it takes, but before it leaves.
+/// Says when another window is due.
+///
+/// A window is never moved: the memory knows the background as it looked in the whole frame, and what a moved window
+/// brought into view would be new to it, and some of it join the target. Before the target leaves, the whole frame is seen
+/// again, for a while at least.
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     better: u32,
@@ -211,11 +238,7 @@ impl Follower {
         let best = window(whole, size, target).unwrap_or(*whole);
         if !now.seen().contains(&target.with_room(frame, LEAST_ROOM)) {
             self.better = 0;
-            let panned = now.centred(target.with_room(frame, 1.0));
-            if now.is_window() && panned.seen().contains(&target.with_room(frame, 0.6)) {
-                return (panned != *now).then_some(panned);
-            }
-            return (best != *now).then_some(best);
+            return now.is_window().then_some(*whole);
         }
         let larger = best.canvas.0 as f64 / now.canvas.0 as f64;
         self.lasting(larger > GAIN).then_some(best)
@@ -227,15 +250,21 @@ impl Follower {
     }
 }
 
-/// Brings a map `[channels, h, w]` of the token grid from one window to another: bilinear, and beyond what was seen the
-/// nearest, or `outside`.
-pub(crate) fn carry(map: &[f32], from: &Geometry, to: &Geometry, outside: Option<f32>) -> Vec<f32> {
-    let ((w, h), (width, height)) = (from.grid(), to.grid());
-    let position = |cell: usize, axis: fn((usize, usize)) -> usize, n: usize| {
-        let pixel = (cell as f64 + 0.5) * STRIDE as f64 - axis(to.offset) as f64;
+/// Brings a padded map `[channels, h, w]`, one value for `cell`×`cell` pixels, from one window to another: bilinear, and
+/// beyond what was seen the nearest, or `outside`.
+pub(crate) fn carry(
+    map: &[f32],
+    (from, to): (&Geometry, &Geometry),
+    cell: usize,
+    outside: Option<f32>,
+) -> Vec<f32> {
+    let grid = |g: &Geometry| (g.padded.0 / cell, g.padded.1 / cell);
+    let ((w, h), (width, height)) = (grid(from), grid(to));
+    let position = |i: usize, axis: fn((usize, usize)) -> usize, n: usize| {
+        let pixel = (i as f64 + 0.5) * cell as f64 - axis(to.offset) as f64;
         let place = (pixel + axis(to.origin) as f64) / axis(to.canvas) as f64;
         let pixel = place * axis(from.canvas) as f64 - axis(from.origin) as f64;
-        let v = (pixel + axis(from.offset) as f64) / STRIDE as f64 - 0.5;
+        let v = (pixel + axis(from.offset) as f64) / cell as f64 - 0.5;
         let inside = (-0.5..n as f64 - 0.5).contains(&v);
         let v = v.clamp(0.0, (n - 1) as f64);
         (
@@ -335,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_follows_late_and_gives_up_slowly() {
+    fn the_window_stays_while_it_can() {
         let mut follower = Follower::default();
         let whole = whole();
         let target = bounds(0.48, 0.3, 0.6, 0.7);
@@ -354,22 +383,32 @@ mod tests {
             follower.next(&whole, &now, SIZE, within(target, &now)),
             None
         );
-        // A little aside: the window stays. Near its border it follows at once.
+        // A little aside: the window stays. Near its border the whole frame is seen at once.
         let aside = bounds(0.5, 0.3, 0.62, 0.7);
         assert_eq!(follower.next(&whole, &now, SIZE, within(aside, &now)), None);
         let far = bounds(now.seen().right - 0.12, 0.3, now.seen().right, 0.7);
-        let moved = follower
-            .next(&whole, &now, SIZE, within(far, &now))
-            .unwrap();
-        assert!(moved.origin.0 > now.origin.0);
+        let next = follower.next(&whole, &now, SIZE, within(far, &now));
+        assert_eq!(next, Some(whole));
         // Nothing to see: the whole frame, after a while.
-        let tries = (0..100).position(|_| follower.next(&whole, &moved, SIZE, None) == Some(whole));
+        let tries = (0..100).position(|_| follower.next(&whole, &now, SIZE, None) == Some(whole));
         assert_eq!(tries, Some(PATIENCE as usize - 1));
         // From the whole frame to a window likewise.
         follower.reset();
         let tries = (0..100)
             .position(|_| follower.next(&whole, &whole, SIZE, within(target, &whole)) == Some(now));
         assert_eq!(tries, Some(PATIENCE as usize - 1));
+    }
+
+    #[test]
+    fn a_target_at_the_border_may_go_on_unless_the_frame_ends_there() {
+        let left = window(&whole(), SIZE, bounds(0.1, 0.1, 0.3, 1.0)).unwrap();
+        let below = bounds(0.2, 0.1, 0.9, 1.0);
+        assert!(left.holds_all_of(below), "the frame ends there");
+        assert!(left.holds_all_of(bounds(0.0, 0.1, 0.9, 1.0)), "there, too");
+        assert!(!left.holds_all_of(bounds(0.2, 0.1, 1.0, 0.9)));
+        assert!(left.seen().holds(left.place(0, 0)));
+        assert!(left.seen().holds(left.place(383, 431)));
+        assert!(!left.seen().holds(left.place(384, 0)));
     }
 
     #[test]
@@ -393,7 +432,7 @@ mod tests {
             .map(|i| ((i % w) as f32 + 0.5) / w as f32)
             .collect();
         let to = window(&whole, SIZE, bounds(0.48, 0.06, 0.66, 0.94)).unwrap();
-        let carried = carry(&ramp, &whole, &to, None);
+        let carried = carry(&ramp, (&whole, &to), STRIDE, None);
         let (columns, _) = to.grid();
         for (i, v) in carried.iter().enumerate() {
             let x = (i % columns) as f64 + 0.5;
@@ -402,7 +441,7 @@ mod tests {
         }
         // And back: what the window did not show is empty where that is asked for.
         let ones = vec![1.0; carried.len()];
-        let back = carry(&ones, &to, &whole, Some(0.0));
+        let back = carry(&ones, (&to, &whole), STRIDE, Some(0.0));
         assert!(back[0].abs() < 1e-6);
         assert!((back[h / 2 * w + w * 57 / 100] - 1.0).abs() < 1e-6);
     }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::region::carry;
 use crate::runtime::Graph;
 use crate::runtime::tensor::Tensor;
-use crate::stages::preprocess::Geometry;
+use crate::stages::preprocess::{Geometry, STRIDE};
 
 /// Two tensors in turn: a graph reads the current one and writes the other.
 #[derive(Debug)]
@@ -97,28 +97,11 @@ pub(crate) struct State {
     pub(crate) alpha_16: Pair,
 }
 
-/// A [`State`] apart from its network.
+/// What of a [`State`] lasts when another window is seen.
 #[derive(Debug)]
-pub(crate) struct StateValues {
+pub(crate) struct Lasting {
     sensory: Option<Vec<f32>>,
     object_memory: Option<Vec<f32>>,
-    feature: Option<Vec<f32>>,
-    value: Option<Vec<f32>>,
-    alpha_16: Option<Vec<f32>>,
-}
-
-impl StateValues {
-    /// The same as it would be, had the frame been seen through another window.
-    pub(crate) fn carried(self, from: &Geometry, to: &Geometry) -> Self {
-        let map = |m: Option<Vec<f32>>, outside| m.map(|m| carry(&m, from, to, outside));
-        Self {
-            sensory: map(self.sensory, None),
-            object_memory: self.object_memory,
-            feature: map(self.feature, None),
-            value: map(self.value, None),
-            alpha_16: map(self.alpha_16, Some(0.0)),
-        }
-    }
 }
 
 impl State {
@@ -136,23 +119,19 @@ impl State {
         })
     }
 
-    /// What is carried on, on the host.
-    pub(crate) fn values(&mut self) -> Result<StateValues> {
-        Ok(StateValues {
-            sensory: self.sensory.values()?,
+    /// What lasts from one window to another, on the host: the sensory memory, brought to where it belongs, and the object
+    /// memory. The rest is of one frame, and made anew from its matte.
+    pub(crate) fn carried(&mut self, from: &Geometry, to: &Geometry) -> Result<Lasting> {
+        let sensory = self.sensory.values()?;
+        Ok(Lasting {
+            sensory: sensory.map(|map| carry(&map, (from, to), STRIDE, None)),
             object_memory: self.object_memory.values()?,
-            feature: self.feature.values()?,
-            value: self.value.values()?,
-            alpha_16: self.alpha_16.values()?,
         })
     }
 
-    pub(crate) fn set(&mut self, values: StateValues) -> Result<()> {
-        self.sensory.set(values.sensory)?;
-        self.object_memory.set(values.object_memory)?;
-        self.feature.set(values.feature)?;
-        self.value.set(values.value)?;
-        self.alpha_16.set(values.alpha_16)
+    pub(crate) fn set(&mut self, lasting: Lasting) -> Result<()> {
+        self.sensory.set(lasting.sensory)?;
+        self.object_memory.set(lasting.object_memory)
     }
 
     /// As before the first frame.
