@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import onnxruntime as ort
 from matte_models import manifest
 
 
-def sessions(package: Path, size: tuple[int, int], slots: int = 5):
-    """``{name: call}`` with sizes fixed by free-dimension overrides; ``size`` is the padded height and width."""
+def sessions(package: Path, size: tuple[int, int], slots: int = 5, provide: Callable | None = None):
+    """``{name: call}`` with sizes fixed by free-dimension overrides; ``size`` is the padded height and width.
+
+    ``provide`` chooses what runs them in the session's options; without it that is the CPU.
+    """
     h, w = size[0] // 16, size[1] // 16
     dims = {"H": size[0], "W": size[1], "h": h, "w": w, "hw": h * w, "N": slots * h * w}
 
@@ -21,7 +25,10 @@ def sessions(package: Path, size: tuple[int, int], slots: int = 5):
         options.log_severity_level = 3
         for dim, value in dims.items():
             options.add_free_dimension_override_by_name(dim, value)
-        session = ort.InferenceSession(package / graph["file"], options, providers=["CPUExecutionProvider"])
+        if provide:
+            provide(options)
+        providers = None if provide else ["CPUExecutionProvider"]
+        session = ort.InferenceSession(package / graph["file"], options, providers=providers)
         for port, declared in zip(session.get_inputs(), graph["inputs"], strict=True):
             assert port.name == declared["name"]
             assert port.shape == [dims.get(d, d) for d in declared["shape"]], port.name
