@@ -761,6 +761,14 @@ impl Matter {
         }
         if (geometry.size, geometry.padded) == (self.whole.size, self.whole.padded) {
             self.look_through(self.whole)?;
+            if let (None, Some(window)) =
+                (&self.other, Self::window_geometry(&geometry, &self.options))
+            {
+                // Frames of the old size had no use for windows.
+                let slots = Self::slots(&self.models, &self.options);
+                let package = &self.models.matting;
+                self.other = Some(Network::open(&self.engine, package, &window, slots)?);
+            }
         } else {
             (self.network, self.other) =
                 Self::networks(&self.engine, &self.models, &self.options, &geometry)?;
@@ -775,7 +783,8 @@ impl Matter {
     /// Sees the frames through another window from now on. What is known goes along: the bank as it is, the last matte
     /// where it belongs. Beyond what was seen before there is no target.
     fn look_through(&mut self, window: Geometry) -> Result<()> {
-        if window == self.geometry {
+        let switches = window.size != self.geometry.size;
+        if window == self.geometry || (switches && self.other.is_none()) {
             return Ok(());
         }
         self.remember()?;
@@ -791,9 +800,7 @@ impl Matter {
             }
             false => None,
         };
-        if window.size != from.size
-            && let Some(other) = &mut self.other
-        {
+        if switches && let Some(other) = &mut self.other {
             other.bank.take(&mut self.network.bank)?;
             std::mem::swap(&mut self.network, other);
         }
@@ -1067,6 +1074,7 @@ impl Matter {
 
     /// A prediction for the first frame that reads no memory; it becomes the permanent frame.
     fn first_frame_step(&mut self) -> Result<()> {
+        self.carried = None;
         let network = &mut self.network;
         network.run_matte(Read::LastValue)?;
         network.state.feature.swap();

@@ -46,6 +46,10 @@ fn agreement(alpha: &[u8], centre: (f32, f32)) -> f32 {
 }
 
 fn open(region: Region, options: Options) -> Option<Matter> {
+    open_for(SIZE, region, options)
+}
+
+fn open_for(size: (u32, u32), region: Region, options: Options) -> Option<Matter> {
     if matte_core::runtime::paths::find_onnxruntime().is_none() {
         eprintln!("skipped: ONNX Runtime is not installed; `cargo xtask setup` installs it");
         return None;
@@ -58,7 +62,7 @@ fn open(region: Region, options: Options) -> Option<Matter> {
         seed: SeedMode::Mask,
         ..options
     };
-    Some(Matter::open(&models, Backend::Cpu, options, SIZE).unwrap())
+    Some(Matter::open(&models, Backend::Cpu, options, size).unwrap())
 }
 
 fn seed(matter: &mut Matter, centre: (f32, f32)) {
@@ -173,4 +177,24 @@ fn the_region_may_change_while_frames_run() {
     matter.resize(SIZE).unwrap();
     let alpha = step(&mut matter, centre);
     assert!(agreement(&alpha, centre) > 0.85);
+}
+
+/// Frames that have no use for windows are followed by larger ones that have.
+#[test]
+fn windows_come_with_larger_frames() {
+    let small = (SIZE.0 / 3 * 2, SIZE.1 / 3 * 2);
+    let options = Options {
+        working_size: Some((544, 304)),
+        ..Options::default()
+    };
+    let Some(mut matter) = open_for(small, Region::Target, options) else {
+        return;
+    };
+    matter.resize(SIZE).unwrap();
+    let centre = (300.0, 250.0);
+    seed(&mut matter, centre);
+    for _ in 0..3 {
+        let alpha = step(&mut matter, centre);
+        assert!(agreement(&alpha, centre) > 0.9);
+    }
 }
