@@ -188,7 +188,11 @@ fn missing_for_obs() -> Vec<Need> {
     };
     let library = |folder: &str, beginning: &str| {
         std::fs::read_dir(folder).is_ok_and(|mut entries| {
-            entries.any(|e| e.is_ok_and(|e| e.file_name().to_string_lossy().starts_with(beginning)))
+            entries.any(|e| {
+                // The C++ interface, which comes along with Mesa, is another library.
+                e.map(|e| e.file_name().to_string_lossy().into_owned())
+                    .is_ok_and(|name| name.starts_with(beginning) && !name.contains("-cpp"))
+            })
         })
     };
     let triple = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
