@@ -1284,10 +1284,7 @@ impl Matter {
         self.remember()?;
         let _guard = FlushDenormals::new();
         let queued = match self.queued_seed.take() {
-            Some(QueuedSeed::Found(mask)) => {
-                self.look_through(self.whole)?;
-                Some(mask)
-            }
+            Some(QueuedSeed::Found(mask)) => Some(mask),
             Some(QueuedSeed::Given(width, height, data)) => {
                 let view = Mask::new(width, height, &data, width as usize)?;
                 Some(self.whole_mask(&view)?)
@@ -1302,14 +1299,14 @@ impl Matter {
                 None
             }
             None => match self.find_target(frame)? {
-                Some(mask) => {
-                    self.look_through(self.whole)?;
-                    Some(mask)
-                }
+                Some(mask) => Some(mask),
                 None if self.watch.lost => return Ok(FrameReport::of(MatteState::Lost)),
                 None => return Ok(FrameReport::of(MatteState::BeforeSeed)),
             },
         };
+        if found.is_some() {
+            self.look_through(self.whole)?;
+        }
         let start = Instant::now();
         self.scale(frame)?;
         self.stats.record(Stage::Preprocess, start);
@@ -1326,8 +1323,7 @@ impl Matter {
             return Ok(report);
         }
         if report.scene_cut && self.watch.is_person() {
-            let whole = self.whole;
-            let Some(mask) = self.find_person(frame, &whole)? else {
+            let Some(mask) = self.find_person(frame, self.whole)? else {
                 self.forget();
                 self.watch.lost = true;
                 report.matte = MatteState::Lost;
@@ -1399,8 +1395,7 @@ impl Matter {
             return Ok(report);
         }
         // The hint is coarse; a mask that has been looked for closely decides.
-        let seen = self.geometry;
-        let Some(mask) = self.find_person(frame, &seen)? else {
+        let Some(mask) = self.find_person(frame, self.geometry)? else {
             self.watch.in_vain();
             return Ok(report);
         };
@@ -1494,10 +1489,10 @@ impl Matter {
         Ok(report)
     }
 
-    /// Somebody who is to be taken for the target, found by the person segmentation.
-    fn find_person(&mut self, frame: &Frame<'_>, seen: &Geometry) -> Result<Option<Vec<u8>>> {
+    /// Somebody who is to be taken for the target, found by the person segmentation, as far as a window shows them.
+    fn find_person(&mut self, frame: &Frame<'_>, seen: Geometry) -> Result<Option<Vec<u8>>> {
         match &mut self.segmenter {
-            Some(segmenter) => segmenter.first_mask(&mut self.scaler, frame, seen),
+            Some(segmenter) => segmenter.first_mask(&mut self.scaler, frame, &seen),
             None => Ok(None),
         }
     }
@@ -1505,10 +1500,7 @@ impl Matter {
     /// The person segmentation's mask for this frame, if it is to be asked and finds somebody.
     fn find_target(&mut self, frame: &Frame<'_>) -> Result<Option<Vec<u8>>> {
         match self.options.seed == SeedMode::Auto || self.watch.lost {
-            true => {
-                let whole = self.whole;
-                self.find_person(frame, &whole)
-            }
+            true => self.find_person(frame, self.whole),
             false => Ok(None),
         }
     }

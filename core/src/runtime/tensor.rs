@@ -205,7 +205,7 @@ impl Tensor {
         })
     }
 
-    /// Sets the elements of a floating-point tensor.
+    /// Sets the elements of a floating-point tensor: as many as there are on both sides.
     pub(crate) fn write_f32(&mut self, values: &[f32]) -> Result<()> {
         match self.element {
             Element::Float16 => self.write(|all: &mut [half::f16]| {
@@ -214,9 +214,8 @@ impl Tensor {
                 }
             }),
             _ => self.write(|all: &mut [f32]| {
-                for (to, from) in all.iter_mut().zip(values) {
-                    *to = *from;
-                }
+                let count = all.len().min(values.len());
+                all[..count].copy_from_slice(&values[..count]);
             }),
         }
     }

@@ -24,12 +24,9 @@ pub(crate) fn prepare(
             frame_height: height as u32,
         });
     }
-    let mut alpha = scaler.mask(mask, geometry.canvas);
-    dilate(&mut alpha, geometry.canvas.0, options.mask_dilate as usize);
-    erode(&mut alpha, geometry.canvas.0, options.mask_erode as usize);
-    if geometry.is_window() {
-        alpha = geometry.cut(&alpha);
-    }
+    let mut alpha = scaler.mask(mask, geometry.size);
+    dilate(&mut alpha, geometry.size.0, options.mask_dilate as usize);
+    erode(&mut alpha, geometry.size.0, options.mask_erode as usize);
     if alpha.iter().all(|a| *a == 0) {
         return Err(Error::MaskEmpty {
             erode: options.mask_erode,

@@ -58,15 +58,6 @@ impl Geometry {
         ])
     }
 
-    /// The window of a picture of the canvas.
-    pub(crate) fn cut<T: Copy>(&self, canvas: &[T]) -> Vec<T> {
-        let rows = canvas.chunks_exact(self.canvas.0).skip(self.origin.1);
-        rows.take(self.size.1)
-            .flat_map(|row| &row[self.origin.0..][..self.size.0])
-            .copied()
-            .collect()
-    }
-
     /// Token grid: width and height.
     pub(crate) fn grid(&self) -> (usize, usize) {
         (self.padded.0 / STRIDE, self.padded.1 / STRIDE)

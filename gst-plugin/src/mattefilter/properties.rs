@@ -8,6 +8,27 @@ use matte_core::{
 
 use super::loader::Target;
 
+/// Conversions between an option of the engine and the property of the same names.
+macro_rules! same_names {
+    ($option:ident, $property:ident: $($name:ident),+) => {
+        impl From<$option> for $property {
+            fn from(value: $option) -> Self {
+                match value {
+                    $($option::$name => Self::$name,)+
+                }
+            }
+        }
+
+        impl From<$property> for $option {
+            fn from(value: $property) -> Self {
+                match value {
+                    $($property::$name => Self::$name,)+
+                }
+            }
+        }
+    };
+}
+
 /// What runs the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstMatteFilterExecutionProvider")]
@@ -87,23 +108,7 @@ pub enum RegionMode {
     Target,
 }
 
-impl From<Region> for RegionMode {
-    fn from(region: Region) -> Self {
-        match region {
-            Region::Frame => Self::Frame,
-            Region::Target => Self::Target,
-        }
-    }
-}
-
-impl From<RegionMode> for Region {
-    fn from(region: RegionMode) -> Self {
-        match region {
-            RegionMode::Frame => Self::Frame,
-            RegionMode::Target => Self::Target,
-        }
-    }
-}
+same_names!(Region, RegionMode: Frame, Target);
 
 /// Numbers that the network computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -128,25 +133,7 @@ pub enum PrecisionMode {
     Bf16,
 }
 
-impl From<Precision> for PrecisionMode {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::Auto => Self::Auto,
-            Precision::Full => Self::Full,
-            Precision::Bf16 => Self::Bf16,
-        }
-    }
-}
-
-impl From<PrecisionMode> for Precision {
-    fn from(precision: PrecisionMode) -> Self {
-        match precision {
-            PrecisionMode::Auto => Self::Auto,
-            PrecisionMode::Full => Self::Full,
-            PrecisionMode::Bf16 => Self::Bf16,
-        }
-    }
-}
+same_names!(Precision, PrecisionMode: Auto, Full, Bf16);
 
 /// How the matte gets to the size of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -191,25 +178,7 @@ pub enum FramePolicy {
     Error,
 }
 
-impl From<Policy> for FramePolicy {
-    fn from(policy: Policy) -> Self {
-        match policy {
-            Policy::Transparent => Self::Transparent,
-            Policy::PassThrough => Self::PassThrough,
-            Policy::Error => Self::Error,
-        }
-    }
-}
-
-impl From<FramePolicy> for Policy {
-    fn from(policy: FramePolicy) -> Self {
-        match policy {
-            FramePolicy::Transparent => Self::Transparent,
-            FramePolicy::PassThrough => Self::PassThrough,
-            FramePolicy::Error => Self::Error,
-        }
-    }
-}
+same_names!(Policy, FramePolicy: Transparent, PassThrough, Error);
 
 /// Which matte a frame shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -274,23 +243,7 @@ pub enum ForegroundMode {
     Estimated,
 }
 
-impl From<Foreground> for ForegroundMode {
-    fn from(value: Foreground) -> Self {
-        match value {
-            Foreground::Source => Self::Source,
-            Foreground::Estimated => Self::Estimated,
-        }
-    }
-}
-
-impl From<ForegroundMode> for Foreground {
-    fn from(value: ForegroundMode) -> Self {
-        match value {
-            ForegroundMode::Source => Self::Source,
-            ForegroundMode::Estimated => Self::Estimated,
-        }
-    }
-}
+same_names!(Foreground, ForegroundMode: Source, Estimated);
 
 /// How colour relates to alpha.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -312,23 +265,7 @@ pub enum AlphaModeKind {
     Premultiplied,
 }
 
-impl From<AlphaMode> for AlphaModeKind {
-    fn from(value: AlphaMode) -> Self {
-        match value {
-            AlphaMode::Straight => Self::Straight,
-            AlphaMode::Premultiplied => Self::Premultiplied,
-        }
-    }
-}
-
-impl From<AlphaModeKind> for AlphaMode {
-    fn from(value: AlphaModeKind) -> Self {
-        match value {
-            AlphaModeKind::Straight => Self::Straight,
-            AlphaModeKind::Premultiplied => Self::Premultiplied,
-        }
-    }
-}
+same_names!(AlphaMode, AlphaModeKind: Straight, Premultiplied);
 
 /// What lies behind the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -353,25 +290,7 @@ pub enum BackgroundMode {
     Blur,
 }
 
-impl From<Background> for BackgroundMode {
-    fn from(value: Background) -> Self {
-        match value {
-            Background::Transparent => Self::Transparent,
-            Background::Colour => Self::Colour,
-            Background::Blur => Self::Blur,
-        }
-    }
-}
-
-impl From<BackgroundMode> for Background {
-    fn from(value: BackgroundMode) -> Self {
-        match value {
-            BackgroundMode::Transparent => Self::Transparent,
-            BackgroundMode::Colour => Self::Colour,
-            BackgroundMode::Blur => Self::Blur,
-        }
-    }
-}
+same_names!(Background, BackgroundMode: Transparent, Colour, Blur);
 
 /// What the properties hold.
 #[derive(Debug, Clone)]
