@@ -513,7 +513,7 @@ pub struct Matter {
     found: Option<Bounds>,
     /// The last matte, padded, as the window shows it that is seen from now on.
     carried: Option<Vec<f32>>,
-    /// What was seen before, where the target ended within it: all else is background.
+    /// Where the target was known to end before the window changed: all else is background.
     seen_before: Option<Bounds>,
     segmenter: Option<Segmenter>,
     scaler: Scaler,
@@ -843,10 +843,9 @@ impl Matter {
             .next(&self.whole, &self.geometry, size, self.found)
         {
             Some(window) => {
-                let ends = self.found.is_some_and(|b| self.geometry.holds_all_of(b));
-                let seen = ends.then(|| self.geometry.seen());
+                let known = self.found.map(|found| self.geometry.known(found));
                 self.look_through(window)?;
-                self.seen_before = seen;
+                self.seen_before = known;
                 Ok(())
             }
             None => Ok(()),

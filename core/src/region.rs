@@ -22,6 +22,8 @@ const GAIN: f64 = 1.15;
 const LARGEST_GAIN: f64 = 2.5;
 /// A better window has to be better for so many frames.
 const PATIENCE: u32 = 40;
+/// How far a target that has reached the border of a window may have got beyond it within a frame, in shares of the frame.
+const BEYOND: f64 = 0.06;
 /// Alpha from which a pixel belongs to the target.
 const THRESHOLD: f32 = 0.2;
 /// Share of the window that a target has to cover, so that specks do not count.
@@ -114,14 +116,18 @@ impl Geometry {
         }
     }
 
-    /// Whether what was found within what is seen ends there, or at a border of the frame.
-    pub(crate) fn holds_all_of(&self, found: Bounds) -> bool {
+    /// Where the target is known to end: what is seen, and a little more beyond a border at which something was found, unless
+    /// the frame ends there, too.
+    pub(crate) fn known(&self, found: Bounds) -> Bounds {
         const NEAR: f64 = 0.01;
         let seen = self.seen();
-        (found.left > NEAR || seen.left <= 0.0)
-            && (found.top > NEAR || seen.top <= 0.0)
-            && (found.right < 1.0 - NEAR || seen.right >= 1.0)
-            && (found.bottom < 1.0 - NEAR || seen.bottom >= 1.0)
+        let beyond = |touches: bool| if touches { BEYOND } else { 0.0 };
+        Bounds {
+            left: (seen.left - beyond(found.left <= NEAR)).max(0.0),
+            top: (seen.top - beyond(found.top <= NEAR)).max(0.0),
+            right: (seen.right + beyond(found.right >= 1.0 - NEAR)).min(1.0),
+            bottom: (seen.bottom + beyond(found.bottom >= 1.0 - NEAR)).min(1.0),
+        }
     }
 
     /// Where in the frame a pixel of what is seen lies, in shares.
@@ -403,9 +409,14 @@ mod tests {
     fn a_target_at_the_border_may_go_on_unless_the_frame_ends_there() {
         let left = window(&whole(), SIZE, bounds(0.1, 0.1, 0.3, 1.0)).unwrap();
         let below = bounds(0.2, 0.1, 0.9, 1.0);
-        assert!(left.holds_all_of(below), "the frame ends there");
-        assert!(left.holds_all_of(bounds(0.0, 0.1, 0.9, 1.0)), "there, too");
-        assert!(!left.holds_all_of(bounds(0.2, 0.1, 1.0, 0.9)));
+        let seen = left.seen();
+        assert_eq!(left.known(below), seen, "the frame ends there");
+        assert_eq!(left.known(bounds(0.0, 0.1, 0.9, 1.0)), seen, "there, too");
+        let right = seen.right + BEYOND;
+        assert_eq!(
+            left.known(bounds(0.2, 0.1, 1.0, 0.9)),
+            Bounds { right, ..seen }
+        );
         assert!(left.seen().holds(left.place(0, 0)));
         assert!(left.seen().holds(left.place(383, 431)));
         assert!(!left.seen().holds(left.place(384, 0)));
