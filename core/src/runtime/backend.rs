@@ -346,6 +346,11 @@ impl Engine {
         self.backend
     }
 
+    /// Number of the GPU.
+    pub(crate) fn device(&self) -> u32 {
+        self.device
+    }
+
     /// In words, for logs and statistics.
     pub(crate) fn describe(&self) -> String {
         match self.backend {

@@ -132,7 +132,7 @@ impl Graph {
                 let doing = || "getting device memory".to_owned();
                 let info = MemoryInfo::new(
                     AllocationDevice::CUDA,
-                    0,
+                    engine.device() as i32,
                     AllocatorType::Device,
                     MemoryType::Default,
                 )
