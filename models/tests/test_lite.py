@@ -12,7 +12,7 @@ import torch
 
 from matte_models import export_lite as export
 from matte_models.network.lite import Lite, Matte, Value, fold, load_lite, unshuffle_alpha
-from matte_models.train import data, evaluate, loop, losses
+from matte_models.train import data, evaluate, loop, losses, samples
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "lite"
 
@@ -212,7 +212,7 @@ def test_samples_are_close_in_time_and_leap_once(tmp_path):
         (tmp_path / name).write_bytes(np.ascontiguousarray(array).tobytes())
     (tmp_path / "done").write_text("2")
     for ahead in (False, True):
-        loader, gaps = data.Loader([tmp_path], 3), set()
+        loader, gaps = samples.Loader([tmp_path], 3), set()
         for _ in range(60):
             batch = loader.batch(1, 4, 64, 64, ahead)
             times = batch.frames[0, :, 0, 0, 0].astype(int)
@@ -223,11 +223,75 @@ def test_samples_are_close_in_time_and_leap_once(tmp_path):
         assert (max(gaps) > 5) if ahead else (gaps == {0})
 
 
+def test_layers_make_the_picture_that_they_come_from():
+    material = small_material()
+    seen = set()
+    for seed in range(30):
+        clip = data.Clip(np.random.default_rng(seed), material, hard=0.5)
+        if clip.samples > 1:
+            continue
+        scene, target, front = (x.astype(np.float32) for x in clip.parts(3))
+        seen.add(bool(front.any()))
+        behind, before = 1 - target[..., 3:] / 255, 1 - front[..., 3:] / 255
+        picture, alpha = clip._moment(3)
+        assert np.abs(front[..., :3] + before * (target[..., :3] + behind * scene) - picture).max() < 2
+        assert np.abs(before[..., 0] * target[..., 3] / 255 - alpha).max() < 0.01
+    assert seen == {False, True}
+
+
+class Half:
+    """A segmentation that sees half a person everywhere."""
+
+    @staticmethod
+    def person(rgb: np.ndarray) -> np.ndarray:
+        assert rgb.shape == (data.HEIGHT, data.WIDTH, 3) and rgb.dtype == np.uint8
+        return np.full((36, 64), 0.5, np.float32)
+
+
+def test_targets_are_paired_with_other_scenes(tmp_path):
+    # Each scene has a colour of its own, each target a shape of its own.
+    shape = (data.FRAMES, data.HEIGHT, data.WIDTH)
+    for start in range(3):
+        data.write_layers(tmp_path, small_material(), 4, start, 1)
+    layers = samples.Layers.read(tmp_path)
+    assert len(layers) == 3 and layers.target.shape == (3, *shape, 4)
+    assert [bool(f.any()) for f in layers.front] == list(layers.kinds.astype(bool))
+    assert np.array_equal(layers.target[2], data.make_layers(4, 2, small_material())[1])
+
+    hinted = samples.Loader([tmp_path], 3, 1.0, Half()).batch(6, 4, 96, 128)
+    assert hinted.frames.shape == (6, 4, 3, 96, 128) and hinted.alpha.shape == (6, 4, 1, 96, 128)
+    assert hinted.alpha.min() >= 0 and hinted.alpha.max() == 1 and hinted.mask.shape == (6, 1, 96, 128)
+    np.testing.assert_allclose(hinted.prior, np.full((6, 4, 1, 6, 8), 0.5), atol=1e-6)
+    again = samples.Loader([tmp_path], 3, 1.0, Half()).batch(6, 4, 96, 128)
+    assert np.array_equal(hinted.frames, again.frames) and np.array_equal(hinted.alpha, again.alpha)
+    for without in (samples.Loader([tmp_path], 3, 1.0), samples.Loader([tmp_path], 3, 0.0, Half())):
+        assert (without.batch(4, 4, 96, 128).prior == -1).all()
+
+
+def test_light_on_a_target_by_hand():
+    as_it_is = np.eye(3, 4, dtype=np.float32)
+    body = np.array([[[100, 50, 0, 128], [0, 0, 0, 0]]], np.uint8)
+    ground = np.full((1, 2, 3), 200, np.uint8)
+    picture, alpha = samples.compose(body, ground, None, as_it_is, as_it_is)
+    rest = 200 * (1 - 128 / 255)
+    np.testing.assert_allclose(picture[0], [[100 + rest, 50 + rest, rest], [200, 200, 200]], rtol=1e-5)
+    np.testing.assert_allclose(alpha, [[128, 0]])
+    # Twice as light, and 20 more: the offset counts as much as alpha does, and no colour passes it.
+    light = np.hstack([2 * np.eye(3), np.full((3, 1), 20)]).astype(np.float32)
+    picture, _ = samples.compose(body, ground, None, light, as_it_is)
+    offset = 20 * 128 / 255
+    np.testing.assert_allclose(picture[0, 0], [128 + rest, 100 + offset + rest, offset + rest], rtol=1e-5)
+    # The scene in its own light, and half of a black thing before it all.
+    picture, alpha = samples.compose(body, ground, np.full((1, 2, 4), [0, 0, 0, 51], np.uint8), as_it_is, 0.5 * as_it_is)
+    np.testing.assert_allclose(picture[0, 1], 0.8 * np.full(3, 100), rtol=1e-5)
+    np.testing.assert_allclose(alpha, [[0.8 * 128, 0]], rtol=1e-5)
+
+
 def test_masks_stay_masks():
     alpha = np.zeros((96, 96), np.uint8)
     cv2.circle(alpha, (48, 48), 30, 255, -1, cv2.LINE_AA)
     for seed in range(20):
-        mask = data.corrupt_mask(np.random.default_rng(seed), alpha)
+        mask = samples.corrupt_mask(np.random.default_rng(seed), alpha)
         assert set(np.unique(mask)) <= {0, 255}
         assert ((mask > 0) & (alpha > 0)).sum() / ((mask > 0) | (alpha > 0)).sum() > 0.6
 

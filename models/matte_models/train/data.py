@@ -9,6 +9,14 @@ A data folder holds, for `n` clips of `FRAMES` frames:
     frames.u8   n × FRAMES × HEIGHT × WIDTH × 4   RGB and alpha
     prior.u8    n × FRAMES × HEIGHT/16 × WIDTH/16 person segmentation, 16×16 means × 255
     done        how many clips are complete (a number); a reader may start while a writer still appends
+
+or, with `--layers`, what the pictures are put together from, so that targets and scenes can be paired anew (`samples.py`):
+
+    scene.u8    n × FRAMES × HEIGHT × WIDTH × 3   RGB of what is behind the target
+    target.u8   n × FRAMES × HEIGHT × WIDTH × 4   the target, premultiplied RGBA
+    front.u8    n × FRAMES × HEIGHT × WIDTH × 4   what is before the target, premultiplied RGBA
+    kinds.u8    n                                 1 where there is something before the target
+    done        as above
 """
 
 from __future__ import annotations
@@ -23,6 +31,10 @@ import numpy as np
 
 WIDTH, HEIGHT, FRAMES = 448, 256, 24
 STRIDE = 16
+# The person segmentation of the hint `prior`, below the folder of the material.
+SEGMENTER = "models/selfie_segmentation_landscape.onnx"
+# The files of layers, and their planes.
+LAYERS = {"scene.u8": 3, "target.u8": 4, "front.u8": 4}
 
 # Never seen in training: the measure for unseen subjects and places.
 HELD_OUT = {"person_05", "person_08", "animal_03", "gfm_05", "bg_05", "bg_26"}
@@ -361,6 +373,13 @@ class Layer:
         map_y = np.float32(c) * dy - np.float32(s) * dx + np.float32(image.shape[0] / 2)
         return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
+    def lit(self, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Premultiplied colour, 0 to 255, and coverage, 0 to 1, in its own light; float32."""
+        rgba = self.render(t).astype(np.float32)
+        cover = rgba[..., 3:] * np.float32(1 / 255)
+        colour = rgba[..., :3] * self.tint.astype(np.float32) + cover * self.lift.astype(np.float32)
+        return np.clip(colour, 0, 255 * cover), cover
+
 
 class Clip:
     """One clip, frame by frame."""
@@ -394,14 +413,7 @@ class Clip:
             self._crowd(material)
             self._camouflage()
         self.samples = 3 if rng.random() < 0.3 else 1
-        self.noise = rng.uniform(0, 5) if rng.random() < 0.7 else 0.0
-        self.blur = rng.uniform(0.3, 1.1) if rng.random() < 0.3 else 0.0
-        self.jpeg = int(rng.integers(35, 92)) if rng.random() < 0.3 else 0
-        self.soft = rng.uniform(0.4, 0.75) if rng.random() < 0.12 else 0.0
-        self.gain = Path1D(rng, 0.004, 0.03)
-        self.contrast = np.exp(rng.normal(0, 0.15))
-        self.level = rng.normal(0, 10)
-        self.grey = rng.random() < 0.03
+        self.camera = Camera(rng)
 
     def _furnish(self, material: Material) -> None:
         """Parts of other places before the background: there are few photographs, and this makes many places of them."""
@@ -549,37 +561,73 @@ class Clip:
         picture = self._background(t)
         alpha = np.zeros((HEIGHT, WIDTH, 1), np.float32)
         for layer in self.layers:
-            rgba = layer.render(t).astype(np.float32)
-            cover = rgba[..., 3:] * np.float32(1 / 255)
-            colour = rgba[..., :3] * layer.tint.astype(np.float32) + cover * layer.lift.astype(np.float32)
-            np.clip(colour, 0, 255 * cover, out=colour)
+            colour, cover = layer.lit(t)
             rest = 1 - cover
             picture = colour + rest * picture
             alpha = alpha * rest + (cover if layer.target else 0)
         return picture, alpha[..., 0]
 
+    def _moments(self, index: int) -> list[float]:
+        return [index] if self.samples == 1 else [index - 0.25, index, index + 0.25]
+
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """RGB and alpha of a frame, u8."""
-        moments = [index] if self.samples == 1 else [index - 0.25, index, index + 0.25]
-        parts = [self._moment(t) for t in moments]
+        parts = [self._moment(t) for t in self._moments(index)]
         picture = sum(p for p, _ in parts) / len(parts)
         alpha = sum(a for _, a in parts) / len(parts)
-        rng = self.rng
+        return self.camera(picture, index, self.rng), np.rint(alpha * 255).astype(np.uint8)
+
+    def parts(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A frame before the camera, u8: RGB of what is behind the target, and premultiplied RGBA of the target and of what
+        is before it. Between several targets there is nothing else (`_cast`, `_crowd`)."""
+        sums = [np.zeros((HEIGHT, WIDTH, n), np.float32) for n in (3, 4, 4)]
+        times = self._moments(index)
+        for t in times:
+            stacks = [np.dstack([self._background(t), np.ones((HEIGHT, WIDTH, 1), np.float32)])]
+            stacks += [np.zeros((HEIGHT, WIDTH, 4), np.float32) for _ in range(2)]
+            place = 0
+            for layer in self.layers:
+                place = 1 if layer.target else 2 * min(place, 1)
+                colour, cover = layer.lit(t)
+                stacks[place] = np.dstack([colour, cover]) + (1 - cover) * stacks[place]
+            for total, stack in zip(sums, stacks):
+                total += stack[..., : total.shape[2]]
+        for total in sums:
+            total /= len(times)
+            total[..., 3:] *= 255
+        return tuple(np.rint(total).astype(np.uint8) for total in sums)
+
+
+class Camera:
+    """What a camera and a codec add to a picture."""
+
+    def __init__(self, rng: np.random.Generator):
+        self.noise = rng.uniform(0, 5) if rng.random() < 0.7 else 0.0
+        self.blur = rng.uniform(0.3, 1.1) if rng.random() < 0.3 else 0.0
+        self.jpeg = int(rng.integers(35, 92)) if rng.random() < 0.3 else 0
+        self.soft = rng.uniform(0.4, 0.75) if rng.random() < 0.12 else 0.0
+        self.gain = Path1D(rng, 0.004, 0.03)
+        self.contrast = np.exp(rng.normal(0, 0.15))
+        self.level = rng.normal(0, 10)
+        self.grey = rng.random() < 0.03
+
+    def __call__(self, picture: np.ndarray, index: int, rng: np.random.Generator) -> np.ndarray:
+        """`picture` is RGB in float32, 0 to 255; gives u8."""
         if self.blur:
             picture = cv2.GaussianBlur(picture, (0, 0), self.blur)
         if self.soft:
             small = cv2.resize(picture, None, fx=self.soft, fy=self.soft, interpolation=cv2.INTER_AREA)
             picture = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
-        picture = ((picture - 128) * self.contrast + 128 + self.level) * np.exp(self.gain(index))
+        picture = ((picture - 128) * float(self.contrast) + float(128 + self.level)) * float(np.exp(self.gain(index)))
         if self.grey:
             picture = np.repeat(picture.mean(2, keepdims=True), 3, 2)
         if self.noise:
-            picture = picture + self.noise * rng.standard_normal(picture.shape, np.float32)
+            picture = picture + float(self.noise) * rng.standard_normal(picture.shape, np.float32)
         rgb = np.clip(picture, 0, 255).astype(np.uint8)
         if self.jpeg:
             _, data = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg])
             rgb = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        return rgb, np.rint(alpha * 255).astype(np.uint8)
+        return rgb
 
 
 def make_clip(seed: int, index: int, material: Material, hard: float = 0.0) -> np.ndarray:
@@ -601,8 +649,19 @@ def make_clip(seed: int, index: int, material: Material, hard: float = 0.0) -> n
     raise RuntimeError(f"clip {index}: no attempt showed the target")
 
 
+def make_layers(seed: int, index: int, material: Material, hard: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The layers of clip `index` of the stream `seed`. Drawn again where the target is not seen."""
+    for attempt in range(20):
+        clip = Clip(np.random.default_rng([seed, index, attempt]), material, hard)
+        first = clip.parts(0)
+        if 0.015 < first[1][..., 3].mean() / 255 < 0.8:
+            rest = [clip.parts(i) for i in range(1, FRAMES)]
+            return tuple(np.stack(planes) for planes in zip(first, *rest))
+    raise RuntimeError(f"clip {index}: no attempt showed the target")
+
+
 class Segmenter:
-    """Person probability of a frame, as 16×16 means."""
+    """Person probability of a frame: a map at the network's own size, or 16×16 means."""
 
     def __init__(self, path: Path):
         import onnxruntime as ort
@@ -613,12 +672,14 @@ class Segmenter:
         self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0]
 
-    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+    def person(self, rgb: np.ndarray) -> np.ndarray:
         height, width = self.input.shape[1:3]
         small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)[None] / 255
-        person = self.session.run(None, {self.input.name: small})[0].reshape(height, width)
+        return self.session.run(None, {self.input.name: small})[0].reshape(height, width)
+
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
         grid = (rgb.shape[1] // STRIDE, rgb.shape[0] // STRIDE)
-        return cv2.resize(person, grid, interpolation=cv2.INTER_AREA)
+        return cv2.resize(self.person(rgb), grid, interpolation=cv2.INTER_AREA)
 
 
 # --- the folder -----------------------------------------------------------------------------------------------------
@@ -641,6 +702,25 @@ def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int,
             os.replace(out / "done.tmp", out / "done")
 
 
+def write_layers(out: Path, material: Material, seed: int, start: int, count: int, hard: float = 0.0) -> None:
+    """Appends clips `start … start+count` to the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    for index in range(start, start + count):
+        layers = make_layers(seed, index, material, hard)
+        for (name, depth), planes in zip(LAYERS.items(), layers):
+            with open(out / name, "r+b" if index else "wb") as file:
+                if name == "front.u8" and not planes.any():
+                    file.truncate((index + 1) * FRAMES * HEIGHT * WIDTH * depth)
+                    continue
+                file.seek(index * planes.nbytes)
+                file.write(planes.tobytes())
+        with open(out / "kinds.u8", "r+b" if index else "wb") as file:
+            file.seek(index)
+            file.write(bytes([int(layers[2].any())]))
+        (out / "done.tmp").write_text(str(index + 1))
+        os.replace(out / "done.tmp", out / "done")
+
+
 def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Frames and priors of the complete clips, mapped from disk."""
     count = int((folder / "done").read_text())
@@ -648,91 +728,6 @@ def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     prior = np.memmap(folder / "prior.u8", np.uint8, "r",
                       shape=(count, FRAMES, HEIGHT // STRIDE, WIDTH // STRIDE))
     return frames, prior
-
-
-def corrupt_mask(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
-    """A first mask as people and tools give it: alpha ≥ 50, then grown, shrunk, simplified or coarse. u8, 0 or 255."""
-    mask = ((alpha >= 50) * 255).astype(np.uint8)
-    kind = rng.random()
-    if kind < 0.4:
-        return mask
-    if kind < 0.65:
-        size = int(rng.integers(2, 8))
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-        return cv2.erode(mask, kernel) if rng.random() < 0.5 else cv2.dilate(mask, kernel)
-    if kind < 0.8:
-        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        out = np.zeros_like(mask)
-        simple = [cv2.approxPolyDP(c, rng.uniform(1, 4), True) for c in contours if cv2.contourArea(c) > 20]
-        return cv2.fillPoly(out, simple, 255) if simple else mask
-    factor = 1 / rng.uniform(3, 9)
-    small = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    soft = cv2.resize(small, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return ((soft > rng.uniform(90, 165)) * 255).astype(np.uint8)
-
-
-@dataclass
-class Batch:
-    frames: np.ndarray  # B × T × 3 × S × S, u8
-    alpha: np.ndarray   # B × T × 1 × S × S, float32 in [0, 1]
-    mask: np.ndarray    # B × 1 × S × S, float32, the given mask of the first frame
-    prior: np.ndarray   # B × T × 1 × S/16 × S/16, float32; −1 where it is absent
-
-
-class Loader:
-    """Random crops of random clips: flipped, reversed in time, at full, double or triple speed.
-
-    With `ahead` the second frame of a sample lies up to so many frames after the first, as far as the clip goes; the
-    others follow it closely.
-    """
-
-    def __init__(self, folders: list[Path], seed: int, prior_rate: float = 0.5):
-        self.folders, self.prior_rate = folders, prior_rate
-        self.rng = np.random.default_rng([seed, 7])
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Takes in the clips written since."""
-        self.parts = [read_folder(folder) for folder in self.folders]
-        self.counts = np.array([len(frames) for frames, _ in self.parts])
-
-    def batch(self, clips: int, length: int, height: int, width: int, ahead: bool = False) -> Batch:
-        parts = [self._sample(length, height, width, ahead) for _ in range(clips)]
-        return Batch(*(np.stack(p) for p in zip(*parts)))
-
-    def _sample(self, length: int, height: int, width: int, ahead: bool):
-        rng = self.rng
-        for _ in range(10):
-            part = int(rng.choice(len(self.parts), p=self.counts / self.counts.sum()))
-            clip = int(rng.integers(self.counts[part]))
-            frames, priors = (array[clip] for array in self.parts[part])
-            step = int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
-            while (length - 1) * step >= FRAMES:
-                step -= 1
-            free = FRAMES - 1 - (length - 1) * step
-            gap = int(rng.integers(0, free + 1)) if ahead else 0
-            start = int(rng.integers(0, free - gap + 1))
-            times = start + step * np.arange(length)
-            times[1:] += gap
-            if rng.random() < 0.5:
-                times = FRAMES - 1 - times
-            x = STRIDE * int(rng.integers(0, (WIDTH - width) // STRIDE + 1))
-            y = STRIDE * int(rng.integers(0, (HEIGHT - height) // STRIDE + 1))
-            share = frames[times[0], y : y + height, x : x + width, 3].mean() / 255
-            # Crops that are all subject or (mostly) none teach little; a few are kept.
-            if 0.04 < share < 0.93 or rng.random() < 0.04:
-                break
-        data = np.stack([frames[t, y : y + height, x : x + width] for t in times])
-        grid = np.s_[y // STRIDE : (y + height) // STRIDE, x // STRIDE : (x + width) // STRIDE]
-        prior = np.stack([priors[t][grid] for t in times]).astype(np.float32) / 255
-        if rng.random() >= self.prior_rate:
-            prior[:] = -1
-        if rng.random() < 0.5:
-            data, prior = data[:, :, ::-1], prior[:, :, ::-1]
-        mask = corrupt_mask(rng, np.ascontiguousarray(data[0, ..., 3])).astype(np.float32) / 255
-        frames = data[..., :3].transpose(0, 3, 1, 2)
-        alpha = data[..., 3].astype(np.float32)[:, None] / 255
-        return np.ascontiguousarray(frames), alpha, mask[None], np.ascontiguousarray(prior)[:, None]
 
 
 def main() -> None:
@@ -747,12 +742,16 @@ def main() -> None:
     parser.add_argument("--hard", type=float, default=0.0,
                         help="share of clips with ground of the target's colour, most of them with somebody close beside it")
     parser.add_argument("--held-out", action="store_true", help="use the held-out material instead")
+    parser.add_argument("--layers", action="store_true", help="keep targets and scenes apart")
     args = parser.parse_args()
     if args.shared is None:
         parser.error("--shared or MATTE_SHARED is needed")
     cv2.setNumThreads(1)
     material = load_material(Path(args.shared) / "train", args.held_out, args.people)
-    segmenter = Segmenter(Path(args.shared) / "models/selfie_segmentation_landscape.onnx")
+    if args.layers:
+        write_layers(args.out, material, args.seed, args.start, args.count, args.hard)
+        return
+    segmenter = Segmenter(Path(args.shared) / SEGMENTER)
     write_folder(args.out, material, segmenter, args.seed, args.start, args.count, args.hard)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -22,8 +23,9 @@ from torch import Tensor
 from ..export_lite import weights_of
 from ..network.blocks import down
 from ..network.lite import Features, Lite, fold, load_lite, read
-from .data import Loader, read_folder, STRIDE
+from .data import SEGMENTER, STRIDE, Segmenter, read_folder
 from .losses import laplacian, pull, temporal
+from .samples import Loader
 
 
 def to_image(frames: Tensor) -> Tensor:
@@ -147,6 +149,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train lite.")
     parser.add_argument("folders", type=Path, nargs="+", help="clips for training, from matte_models.train.data")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and log")
+    parser.add_argument("--shared", type=Path, default=os.environ.get("MATTE_SHARED"),
+                        help="folder with models/, for the hint of clips in layers (default: $MATTE_SHARED)")
     parser.add_argument("--held-out", type=Path, help="clips for validation")
     parser.add_argument("--init", type=Path, help="checkpoint to go on from, or a package (with --restart)")
     parser.add_argument("--restart", action="store_true", help="take only the (averaged) weights of --init")
@@ -198,7 +202,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
     first, last = step, step + args.steps
-    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank, args.prior_rate)
+    segmenter = Segmenter(Path(args.shared) / SEGMENTER) if args.shared else None
+    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank, args.prior_rate, segmenter)
     pick = random.Random(1000 * args.seed + 10 * step + rank)
     net.train()
     average.eval()

@@ -1,0 +1,267 @@
+"""Samples of clips for training: random crops with a first mask that has faults, and the hint `prior`.
+
+Drawing a clip takes a second, and there are few people; what a network learns by heart is who stands where before what. So
+from a folder of layers every sample takes the target of one clip and, mostly, the scene of another, each in its own light,
+flipped and run backwards on its own, then a camera for both, and a crop at some zoom: `n` clips give `n²` pairs. A folder
+of pictures gives crops of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .data import FRAMES, HEIGHT, LAYERS, STRIDE, WIDTH, Camera, Segmenter, read_folder
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def corrupt_mask(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
+    """A first mask as people and tools give it: alpha ≥ 50, then grown, shrunk, simplified or coarse. u8, 0 or 255."""
+    mask = ((alpha >= 50) * 255).astype(np.uint8)
+    kind = rng.random()
+    if kind < 0.4:
+        return mask
+    if kind < 0.65:
+        size = int(rng.integers(2, 8))
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        return cv2.erode(mask, kernel) if rng.random() < 0.5 else cv2.dilate(mask, kernel)
+    if kind < 0.8:
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        out = np.zeros_like(mask)
+        simple = [cv2.approxPolyDP(c, rng.uniform(1, 4), True) for c in contours if cv2.contourArea(c) > 20]
+        return cv2.fillPoly(out, simple, 255) if simple else mask
+    factor = 1 / rng.uniform(3, 9)
+    small = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    soft = cv2.resize(small, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return ((soft > rng.uniform(90, 165)) * 255).astype(np.uint8)
+
+
+@dataclass
+class Batch:
+    frames: np.ndarray  # B × T × 3 × S × S, u8
+    alpha: np.ndarray   # B × T × 1 × S × S, float32 in [0, 1]
+    mask: np.ndarray    # B × 1 × S × S, float32, the given mask of the first frame
+    prior: np.ndarray   # B × T × 1 × S/16 × S/16, float32; −1 where it is absent
+
+
+@dataclass
+class Layers:
+    """The complete clips of a folder, mapped from disk."""
+
+    scene: np.ndarray
+    target: np.ndarray
+    front: np.ndarray
+    kinds: np.ndarray
+
+    @classmethod
+    def read(cls, folder: Path) -> Layers:
+        count = int((folder / "done").read_text())
+        planes = [np.memmap(folder / name, np.uint8, "r", shape=(count, FRAMES, HEIGHT, WIDTH, depth))
+                  for name, depth in LAYERS.items()]
+        return cls(*planes, np.fromfile(folder / "kinds.u8", np.uint8, count))
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+
+def tone(rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Another light: a 3 × 4 matrix that makes colour of colour and, in its last column, an offset (of 255)."""
+    gain = np.exp(rng.normal(0, 0.25 * strength)) * np.exp(rng.normal(0, 0.12 * strength, 3))
+    saturation = 1 + strength * rng.uniform(-0.6, 0.5)
+    matrix = np.eye(3) * saturation + (1 - saturation) * _LUMA
+    if rng.random() < 0.15 * strength:
+        matrix = matrix[rng.permutation(3)]
+    return np.hstack([matrix * gain[:, None], np.full((3, 1), rng.normal(0, 8 * strength))]).astype(np.float32)
+
+
+def shifted(image: np.ndarray, by: int) -> np.ndarray:
+    """Moved to the right by `by` pixels; what comes in is empty."""
+    if by == 0:
+        return image
+    out = np.zeros_like(image)
+    if by > 0:
+        out[:, by:] = image[:, :-by]
+    else:
+        out[:, :by] = image[:, -by:]
+    return out
+
+
+def compose(body: np.ndarray, ground: np.ndarray, front: np.ndarray | None, light: np.ndarray,
+            ambient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A target, in `light`, on a scene, in `ambient`, and behind what is before it. RGB and alpha, float32, 0 to 255."""
+    body = body.astype(np.float32)
+    alpha = body[..., 3:]
+    # The offset goes with alpha, which is up to 255.
+    colour = cv2.transform(body, light * np.array([1, 1, 1, 1 / 255], np.float32))
+    colour = np.clip(colour, 0, alpha)
+    scene = np.clip(cv2.transform(ground.astype(np.float32), ambient), 0, 255)
+    picture = colour + (1 - alpha * np.float32(1 / 255)) * scene
+    if front is not None:
+        front = front.astype(np.float32)
+        rest = 1 - front[..., 3:] * np.float32(1 / 255)
+        picture = front[..., :3] + rest * picture
+        alpha = alpha * rest
+    return picture, alpha[..., 0]
+
+
+class Moments:
+    """Which frames of a clip a sample shows: their numbers, and whether they are flipped."""
+
+    def __init__(self, rng: np.random.Generator, length: int, ahead: bool):
+        step = int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
+        while (length - 1) * step >= FRAMES:
+            step -= 1
+        free = FRAMES - 1 - (length - 1) * step
+        gap = int(rng.integers(0, free + 1)) if ahead else 0
+        start = int(rng.integers(0, free - gap + 1))
+        self.times = start + step * np.arange(length)
+        self.times[1:] += gap
+        if rng.random() < 0.5:
+            self.times = FRAMES - 1 - self.times
+        self.flipped = rng.random() < 0.5
+
+    def of(self, clip: np.ndarray) -> list[np.ndarray]:
+        """Of a clip's frames, whose columns are the second axis."""
+        return [clip[t][:, ::-1] if self.flipped else clip[t] for t in self.times]
+
+
+def _teaches(rng: np.random.Generator, alpha: np.ndarray) -> bool:
+    """Crops that are all target or (mostly) none teach little; a few are kept."""
+    return 0.04 < alpha.mean() / 255 < 0.93 or rng.random() < 0.04
+
+
+class Mixer:
+    """Draws samples from folders of layers."""
+
+    def __init__(self, segmenter: Segmenter | None, own: float = 0.35):
+        self.segmenter, self.own = segmenter, own
+
+    def sample(self, rng: np.random.Generator, target: tuple[Layers, int], scene: tuple[Layers, int], length: int,
+               size: tuple[int, int], ahead: bool, hint: bool) -> tuple[np.ndarray, np.ndarray]:
+        """RGBA `length × height × width × 4`, u8, and prior at a sixteenth of it, float32, −1 where it is absent."""
+        moments = Moments(rng, length, ahead)
+        bodies = moments.of(target[0].target[target[1]])
+        own = rng.random() < self.own
+        if own:
+            scene = target
+        places = moments if own else Moments(rng, length, ahead)
+        grounds = places.of(scene[0].scene[scene[1]])
+        fronts = places.of(scene[0].front[scene[1]]) if scene[0].kinds[scene[1]] else None
+        if not own:
+            aside = self._aside(rng, bodies)
+            bodies = [shifted(body, aside) for body in bodies]
+        light, ambient = tone(rng, 0.7), tone(rng, 0.5)
+        if rng.random() < 0.15:
+            ambient = self._alike(rng, bodies[0], grounds[0], light)
+        camera = Camera(rng)
+        y, x, zoom = self._crop(rng, bodies[0][..., 3], size)
+        cut = np.s_[y : y + round(size[0] / zoom), x : x + round(size[1] / zoom)]
+        grid = (size[1] // STRIDE, size[0] // STRIDE)
+        frames = np.empty((length, *size, 4), np.uint8)
+        prior = np.full((length, *grid[::-1]), -1, np.float32)
+        for i in range(length):
+            front = None if fronts is None else fronts[i]
+            picture, alpha = compose(bodies[i], grounds[i], front, light, ambient)
+            rgb = camera(picture, int(moments.times[i]), rng)
+            interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+            frames[i, ..., :3] = cv2.resize(rgb[cut], size[::-1], interpolation=interpolation)
+            frames[i, ..., 3] = np.rint(cv2.resize(alpha[cut], size[::-1], interpolation=interpolation))
+            if hint and self.segmenter is not None:
+                person = cv2.resize(self.segmenter.person(rgb), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+                prior[i] = cv2.resize(person[cut], grid, interpolation=cv2.INTER_AREA)
+        return frames, prior
+
+    @staticmethod
+    def _aside(rng: np.random.Generator, bodies: list[np.ndarray]) -> int:
+        """How far a target may be moved that does not go on beyond the sides."""
+        if any(body[:, [0, -1], 3].any() for body in bodies):
+            return 0
+        columns = np.flatnonzero(np.any([body[..., 3].any(0) for body in bodies], 0))
+        if not len(columns):
+            return 0
+        return int(np.clip(rng.normal(0, 70), -columns[0], WIDTH - 1 - columns[-1]))
+
+    @staticmethod
+    def _alike(rng: np.random.Generator, body: np.ndarray, ground: np.ndarray, light: np.ndarray) -> np.ndarray:
+        """A light in which the scene is, on average, of the target's colour."""
+        seen = max(1.0, body[..., 3].sum() / 255)
+        mean = light[:, :3] @ (body[..., :3].sum((0, 1)) / seen)
+        factor = np.clip(mean / np.maximum(ground.mean((0, 1)), 10), 0.35, 2.5) * np.exp(rng.normal(0, 0.1, 3))
+        return np.hstack([np.diag(factor), np.zeros((3, 1))]).astype(np.float32)
+
+    @staticmethod
+    def _crop(rng: np.random.Generator, alpha: np.ndarray, size: tuple[int, int]) -> tuple[int, int, float]:
+        """A place and a zoom."""
+        least = max(size[0] / HEIGHT, size[1] / WIDTH)
+        for _ in range(10):
+            zoom = max(least, float(np.exp(rng.normal(0, 0.22)))) if rng.random() < 0.6 else max(least, 1.0)
+            h, w = round(size[0] / zoom), round(size[1] / zoom)
+            y, x = int(rng.integers(0, HEIGHT - h + 1)), int(rng.integers(0, WIDTH - w + 1))
+            if _teaches(rng, alpha[y : y + h, x : x + w]):
+                break
+        return y, x, zoom
+
+
+class Loader:
+    """Random crops of random clips: flipped, reversed in time, at full, double or triple speed.
+
+    With `ahead` the second frame of a sample lies up to so many frames after the first, as far as the clip goes; the
+    others follow it closely. `segmenter` makes the hint for samples from layers; without it they have none.
+    """
+
+    def __init__(self, folders: list[Path], seed: int, prior_rate: float = 0.5, segmenter: Segmenter | None = None):
+        self.folders, self.prior_rate = folders, prior_rate
+        self.mixer = Mixer(segmenter)
+        self.rng = np.random.default_rng([seed, 7])
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in the clips written since."""
+        self.parts = [Layers.read(f) if (f / "scene.u8").is_file() else read_folder(f) for f in self.folders]
+        self.counts = np.array([len(part) if isinstance(part, Layers) else len(part[0]) for part in self.parts])
+        self.layers = np.array([isinstance(part, Layers) for part in self.parts])
+
+    def batch(self, clips: int, length: int, height: int, width: int, ahead: bool = False) -> Batch:
+        parts = [self._sample(length, (height, width), ahead) for _ in range(clips)]
+        return Batch(*(np.stack(p) for p in zip(*parts)))
+
+    def _pick(self, among: np.ndarray) -> tuple[int, int]:
+        """A folder and a clip of it, every clip of `among` with the same chance."""
+        counts = self.counts * among
+        part = int(self.rng.choice(len(counts), p=counts / counts.sum()))
+        return part, int(self.rng.integers(self.counts[part]))
+
+    def _sample(self, length: int, size: tuple[int, int], ahead: bool):
+        rng = self.rng
+        part, clip = self._pick(self.counts > 0)
+        hint = rng.random() < self.prior_rate
+        if self.layers[part]:
+            place, scene = self._pick(self.layers)
+            target = self.parts[part], clip
+            data, prior = self.mixer.sample(rng, target, (self.parts[place], scene), length, size, ahead, hint)
+        else:
+            data, prior = self._crop(*(array[clip] for array in self.parts[part]), length, size, ahead)
+            if not hint:
+                prior[:] = -1
+        mask = corrupt_mask(rng, np.ascontiguousarray(data[0, ..., 3])).astype(np.float32) / 255
+        frames = data[..., :3].transpose(0, 3, 1, 2)
+        alpha = data[..., 3].astype(np.float32)[:, None] / 255
+        return np.ascontiguousarray(frames), alpha, mask[None], np.ascontiguousarray(prior)[:, None]
+
+    def _crop(self, frames: np.ndarray, priors: np.ndarray, length: int, size: tuple[int, int], ahead: bool):
+        """Of a clip of pictures, on the grid of the hint."""
+        rng = self.rng
+        height, width = size
+        for _ in range(10):
+            moments = Moments(rng, length, ahead)
+            x = STRIDE * int(rng.integers(0, (WIDTH - width) // STRIDE + 1))
+            y = STRIDE * int(rng.integers(0, (HEIGHT - height) // STRIDE + 1))
+            if _teaches(rng, frames[moments.times[0], y : y + height, x : x + width, 3]):
+                break
+        grid = np.s_[:, y // STRIDE : (y + height) // STRIDE, x // STRIDE : (x + width) // STRIDE]
+        data = np.stack(moments.of(frames))[:, y : y + height, x : x + width]
+        return data, np.stack(moments.of(priors))[grid].astype(np.float32) / 255
