@@ -10,7 +10,7 @@ use crate::options::{Options, Policy, Region, SeedMode};
 use crate::pixel::scale::Scaler;
 use crate::pixel::smooth::Fader;
 use crate::region::{self, Bounds, Follower};
-use crate::repair::{self, Watch};
+use crate::repair::{self, Comparison, Watch};
 use crate::runtime::floats::FlushDenormals;
 use crate::runtime::manifest::{Element, Manifest};
 use crate::runtime::tensor::Tensor;
@@ -537,6 +537,19 @@ pub struct Matter {
     stats: Recorder,
     frames: u64,
     frames_without_matte: u64,
+}
+
+/// The means of a padded matte over the tokens.
+fn token_means(alpha: &[f32], geometry: &Geometry, out: &mut Vec<f32>) {
+    let (columns, rows) = geometry.grid();
+    out.clear();
+    out.resize(columns * rows, 0.0);
+    for (y, row) in alpha.chunks_exact(geometry.padded.0).enumerate() {
+        let cells = &mut out[y / STRIDE * columns..][..columns];
+        for (cell, part) in cells.iter_mut().zip(row.chunks_exact(STRIDE)) {
+            *cell += part.iter().sum::<f32>() / (STRIDE * STRIDE) as f32;
+        }
+    }
 }
 
 /// Agreement from which a matte is taken to be right after all.
@@ -1389,8 +1402,8 @@ impl Matter {
 
     /// Compares the matte with the person segmentation and, where they have disagreed for long, names the target anew.
     fn repair_drift(&mut self, frame: &Frame<'_>, report: FrameReport) -> Result<FrameReport> {
-        let agreement = self.agreement(frame)?;
-        if !self.watch.compare(agreement) {
+        let comparison = self.compare_with_persons(frame)?;
+        if !self.watch.compare(comparison, &self.cells) {
             return Ok(report);
         }
         // The hint is coarse; a mask that has been looked for closely decides.
@@ -1407,7 +1420,19 @@ impl Matter {
             .flat_map(|row| alpha[row].iter().copied())
             .collect();
         let agreement = repair::agreement(&shown, &found).unwrap_or(0.0);
-        if agreement >= AGREES {
+        let is_wrong = if self.watch.lacks_a_part() {
+            let mut padded = vec![0.0; alpha.len()];
+            let parts = found.chunks_exact(geometry.size.0);
+            for (row, part) in geometry.inner_rows().zip(parts) {
+                padded[row].copy_from_slice(part);
+            }
+            let mut mask = Vec::new();
+            token_means(&padded, &geometry, &mut mask);
+            self.watch.completes(&mask, &self.cells)
+        } else {
+            agreement < AGREES
+        };
+        if !is_wrong {
             self.watch.in_vain();
             return Ok(report);
         }
@@ -1416,9 +1441,9 @@ impl Matter {
         self.name_anew(&mask, false, agreement, report)
     }
 
-    /// How far the matte of the last frame and the person segmentation agree, on the token grid; none where there is
+    /// Compares the matte of the last frame, which is left in `cells`, and the person segmentation; none where there is
     /// nothing to compare.
-    fn agreement(&mut self, frame: &Frame<'_>) -> Result<Option<f32>> {
+    fn compare_with_persons(&mut self, frame: &Frame<'_>) -> Result<Option<Comparison>> {
         let Some(segmenter) = &mut self.segmenter else {
             return Ok(None);
         };
@@ -1442,18 +1467,10 @@ impl Matter {
                 &*tensor
             }
         };
-        let persons = persons.host_view::<f32>();
-        self.cells.clear();
-        self.cells.resize(columns * rows, 0.0);
-        let width = self.geometry.padded.0;
         let alpha = network.alpha.read::<f32>()?;
-        for (y, row) in alpha.chunks_exact(width).enumerate() {
-            let cells = &mut self.cells[y / STRIDE * columns..][..columns];
-            for (cell, part) in cells.iter_mut().zip(row.chunks_exact(STRIDE)) {
-                *cell += part.iter().sum::<f32>() / (STRIDE * STRIDE) as f32;
-            }
-        }
-        Ok(repair::agreement(&self.cells, persons))
+        token_means(alpha, &self.geometry, &mut self.cells);
+        let persons = persons.host_view::<f32>();
+        Ok(self.watch.comparison(&self.cells, persons))
     }
 
     /// Names the same target anew, by a mask that the segmentation has found on the frame in the tensor `frame`.

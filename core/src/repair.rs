@@ -3,6 +3,9 @@
 //! The matte is compared with the person segmentation on the token grid. How well the two agree depends on the scene and
 //! the person, so it is compared with what was usual before; a target that never agreed is not a person that the
 //! segmentation sees, and is left alone.
+//!
+//! A part that is missing weighs more than one that is too much, which may be something in somebody's hand: where the
+//! target was as long as the two agreed, and the segmentation still sees a person, the matte must not be empty.
 
 /// Frames from one comparison to the next.
 pub(crate) const INTERVAL: u32 = 5;
@@ -19,8 +22,20 @@ const TRIAL: u32 = 3;
 /// Agreement below the usual one by this much, and below [`BAD`], is a disagreement.
 const DROP: f32 = 0.25;
 const BAD: f32 = 0.55;
+/// Share of the target that must not be missing: half a head of somebody at a desk.
+const MISSING: f32 = 0.12;
+/// How fast what the target covers follows it, in shares of a comparison.
+const FOLLOW: f32 = 0.3;
 /// Less of the frame than this, in matte and segmentation together, says nothing.
 const LEAST: f32 = 0.003;
+
+/// How a matte and the person segmentation compare.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Comparison {
+    pub(crate) agreement: f32,
+    /// Share of what the target covered that the segmentation still sees and the matte lacks.
+    pub(crate) missing: f32,
+}
 
 /// Side of the grid on which frames are compared.
 const GRID: usize = 24;
@@ -111,6 +126,10 @@ pub(crate) struct Watch {
     trial_sum: f32,
     /// Comparisons in a row that failed, less what an attempt in vain has cost.
     failed: i32,
+    /// What the target covers, on the token grid, averaged over the comparisons that did not fail.
+    covered: Vec<f32>,
+    /// The last comparison failed for a part that is missing alone.
+    lacks_a_part: bool,
     /// After a cut nobody was found.
     pub(crate) lost: bool,
 }
@@ -131,6 +150,7 @@ impl Watch {
         self.failed = 0;
         self.frames = 0;
         self.lost = false;
+        self.covered.clear();
     }
 
     /// Whether the target is a person that the segmentation sees.
@@ -138,9 +158,35 @@ impl Watch {
         self.usual.is_some_and(|u| u >= PERSON)
     }
 
-    /// The next picture is compared with nothing.
+    /// The next picture is another one, or shows something else: it is compared with nothing.
     pub(crate) fn forget_picture(&mut self) {
         self.last = None;
+        self.covered.clear();
+    }
+
+    /// Compares a matte with the person segmentation, both on the token grid; none where there is nothing to compare.
+    pub(crate) fn comparison(&self, matte: &[f32], persons: &[f32]) -> Option<Comparison> {
+        let agreement = agreement(matte, persons)?;
+        let covered: f32 = self.covered.iter().sum();
+        let missing: f32 = (self.covered.iter().zip(persons).zip(matte))
+            .map(|((covered, person), alpha)| (covered.min(*person) - alpha).max(0.0))
+            .sum();
+        Some(Comparison {
+            agreement,
+            missing: missing / covered.max(1.0),
+        })
+    }
+
+    /// Whether a part is missing, and nothing else was wrong when the two were compared last.
+    pub(crate) fn lacks_a_part(&self) -> bool {
+        self.lacks_a_part
+    }
+
+    /// Whether a mask, on the token grid, is that of a target that lacks a part: it covers what the target covered, nobody
+    /// else, and the part as well.
+    pub(crate) fn completes(&self, mask: &[f32], matte: &[f32]) -> bool {
+        agreement(mask, &self.covered).is_some_and(|a| a >= PRESUMED)
+            && (self.comparison(matte, mask)).is_some_and(|c| c.missing >= MISSING)
     }
 
     /// Whether the picture is another one than that of the frame before. `rows` gives the first pixel of each row.
@@ -170,9 +216,9 @@ impl Watch {
         self.frames.is_multiple_of(INTERVAL)
     }
 
-    /// Takes a comparison. Whether the target has to be named anew.
-    pub(crate) fn compare(&mut self, agreement: Option<f32>) -> bool {
-        let Some(agreement) = agreement else {
+    /// Takes a comparison and the matte that was compared. Whether the target has to be named anew.
+    pub(crate) fn compare(&mut self, comparison: Option<Comparison>, matte: &[f32]) -> bool {
+        let Some(Comparison { agreement, missing }) = comparison else {
             self.failed = self.failed.min(0);
             return false;
         };
@@ -184,11 +230,21 @@ impl Watch {
             }
             return false;
         };
-        if agreement < (*usual - DROP).min(BAD) {
+        let disagrees = agreement < (*usual - DROP).min(BAD);
+        self.lacks_a_part = !disagrees && missing >= MISSING;
+        if disagrees || self.lacks_a_part {
             self.failed += 1;
         } else {
             self.failed = self.failed.min(0);
             *usual += (agreement - *usual) * 0.05;
+            if self.covered.len() == matte.len() {
+                for (covered, alpha) in self.covered.iter_mut().zip(matte) {
+                    *covered += (alpha - *covered) * FOLLOW;
+                }
+            } else {
+                self.covered.clear();
+                self.covered.extend_from_slice(matte);
+            }
         }
         self.is_person() && self.failed >= LASTING
     }
@@ -240,6 +296,64 @@ mod tests {
         assert_eq!(agreement(&[0.0; 100], &[0.0; 100]), None);
     }
 
+    /// Compares by a number alone.
+    fn compare(watch: &mut Watch, agreement: f32) -> bool {
+        let comparison = Comparison {
+            agreement,
+            missing: 0.0,
+        };
+        watch.compare(Some(comparison), &[])
+    }
+
+    #[test]
+    fn a_part_that_is_missing_counts_where_the_target_was_and_somebody_still_is() {
+        // 20 tokens: somebody's body and head, another place, and the rest.
+        let map = |body: f32, head: f32, elsewhere: f32| {
+            [[body; 10].as_slice(), &[head; 4], &[elsewhere; 6]].concat()
+        };
+        let whole = map(1.0, 1.0, 0.0);
+        let headless = map(1.0, 0.0, 0.0);
+        let followed = || {
+            let mut watch = Watch::default();
+            watch.named(true);
+            for _ in 0..10 {
+                let same = watch.comparison(&whole, &whole);
+                assert!(!watch.compare(same, &whole));
+            }
+            watch
+        };
+        let until = |matte: &[f32], persons: &[f32]| {
+            let mut watch = followed();
+            let found = (1..50).find(|_| {
+                let comparison = watch.comparison(matte, persons);
+                watch.compare(comparison, matte)
+            });
+            (found, watch)
+        };
+        let (found, watch) = until(&headless, &whole);
+        assert_eq!(found, Some(LASTING));
+        assert!(watch.lacks_a_part() && watch.completes(&whole, &headless));
+        assert!(
+            !watch.completes(&map(1.0, 1.0, 1.0), &headless),
+            "somebody else, too"
+        );
+        assert!(
+            !watch.completes(&headless, &headless),
+            "the part is not in it"
+        );
+        assert_eq!(until(&headless, &headless).0, None, "the head is hidden");
+        assert_eq!(
+            until(&whole, &map(1.0, 1.0, 1.0)).0,
+            None,
+            "somebody else comes"
+        );
+        assert_eq!(
+            until(&map(1.0, 1.0, 0.9), &whole).0,
+            None,
+            "something is held up"
+        );
+    }
+
     #[test]
     fn only_lasting_disagreement_counts() {
         let mut watch = Watch::default();
@@ -250,13 +364,13 @@ mod tests {
             } else {
                 0.1
             };
-            assert!(!watch.compare(Some(now)), "round {round}");
+            assert!(!compare(&mut watch, now), "round {round}");
         }
         watch.renamed();
-        let until = (1..1000).find(|_| watch.compare(Some(0.1))).unwrap();
+        let until = (1..1000).find(|_| compare(&mut watch, 0.1)).unwrap();
         assert_eq!(until, LASTING);
         watch.in_vain();
-        let until = (1..1000).find(|_| watch.compare(Some(0.1))).unwrap();
+        let until = (1..1000).find(|_| compare(&mut watch, 0.1)).unwrap();
         assert_eq!(until, PATIENCE);
     }
 
@@ -265,15 +379,15 @@ mod tests {
         let mut watch = Watch::default();
         watch.named(false);
         for _ in 0..TRIAL {
-            assert!(!watch.compare(Some(0.2)));
+            assert!(!compare(&mut watch, 0.2));
         }
         assert!(!watch.is_person());
         for _ in 0..100 {
-            assert!(!watch.compare(Some(0.0)));
+            assert!(!compare(&mut watch, 0.0));
         }
         watch.named(false);
         for _ in 0..TRIAL {
-            watch.compare(Some(0.8));
+            compare(&mut watch, 0.8);
         }
         assert!(watch.is_person());
     }
