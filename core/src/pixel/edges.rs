@@ -210,11 +210,18 @@ impl Kernel {
     }
 }
 
-/// `out[i]` = Σ weights[|k|] · row[i + reach + k] over k from −reach to reach, / 256.
-#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
-fn along(row: &[u8], weights: &[u16], out: &mut [u8]) {
+/// Sums of what `sides` gives for each distance, weighted: from a place on, the pixels on the one side and on the other.
+#[allow(
+    clippy::inline_always,
+    reason = "it must take on the instruction set of its caller"
+)]
+#[inline(always)]
+fn weighted<'a>(
+    weights: &[u16],
+    out: &mut [u8],
+    sides: impl Fn(usize, usize) -> (&'a [u8], &'a [u8]),
+) {
     const LANES: usize = 32;
-    let reach = weights.len() - 1;
     let n = out.len();
     let mut start = 0;
     while start < n {
@@ -227,16 +234,16 @@ fn along(row: &[u8], weights: &[u16], out: &mut [u8]) {
         let lanes = LANES.min(n - at);
         let mut sums = [128u16; LANES];
         for (k, weight) in weights.iter().enumerate() {
-            let (left, right) = (&row[at + reach - k..], &row[at + reach + k..]);
+            let (one, other) = sides(k, at);
             let twice = if k == 0 { 0 } else { *weight };
             if lanes == LANES {
-                let (left, right) = (&left[..LANES], &right[..LANES]);
+                let (one, other) = (&one[..LANES], &other[..LANES]);
                 for i in 0..LANES {
-                    sums[i] += u16::from(left[i]) * weight + u16::from(right[i]) * twice;
+                    sums[i] += u16::from(one[i]) * weight + u16::from(other[i]) * twice;
                 }
             } else {
                 for i in 0..lanes {
-                    sums[i] += u16::from(left[i]) * weight + u16::from(right[i]) * twice;
+                    sums[i] += u16::from(one[i]) * weight + u16::from(other[i]) * twice;
                 }
             }
         }
@@ -247,39 +254,22 @@ fn along(row: &[u8], weights: &[u16], out: &mut [u8]) {
     }
 }
 
-/// The same across rows: `of(k)` is the row at distance `k`.
+/// Softened along a row that is padded by the reach of the weights.
+#[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
+fn along(row: &[u8], weights: &[u16], out: &mut [u8]) {
+    let reach = weights.len() - 1;
+    weighted(weights, out, |k, at| {
+        (&row[at + reach - k..], &row[at + reach + k..])
+    });
+}
+
+/// The same across rows, which begin at `places` for every distance.
 #[multiversion(targets("x86_64+avx2+fma+bmi1+bmi2"))]
 fn across(rows: &[u8], places: &[(usize, usize)], weights: &[u16], out: &mut [u8]) {
-    const LANES: usize = 32;
-    let n = out.len();
-    let mut start = 0;
-    while start < n {
-        let at = if start + LANES <= n {
-            start
-        } else {
-            n.saturating_sub(LANES)
-        };
-        let lanes = LANES.min(n - at);
-        let mut sums = [128u16; LANES];
-        for (k, (weight, place)) in weights.iter().zip(places).enumerate() {
-            let (above, below) = (&rows[place.0 + at..], &rows[place.1 + at..]);
-            let twice = if k == 0 { 0 } else { *weight };
-            if lanes == LANES {
-                let (above, below) = (&above[..LANES], &below[..LANES]);
-                for i in 0..LANES {
-                    sums[i] += u16::from(above[i]) * weight + u16::from(below[i]) * twice;
-                }
-            } else {
-                for i in 0..lanes {
-                    sums[i] += u16::from(above[i]) * weight + u16::from(below[i]) * twice;
-                }
-            }
-        }
-        for i in 0..lanes {
-            out[at + i] = (sums[i] >> 8) as u8;
-        }
-        start += LANES;
-    }
+    weighted(weights, out, |k, at| {
+        let (above, below) = places[k];
+        (&rows[above + at..], &rows[below + at..])
+    });
 }
 
 /// Longest reach of a kernel: softness 20.
