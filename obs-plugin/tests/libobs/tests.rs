@@ -915,14 +915,14 @@ fn cycles_leave_memory_where_it_was(obs: &Obs) {
         cycle(n);
     }
     std::thread::sleep(Duration::from_millis(500));
-    let after = resident();
-    let grown = after.saturating_sub(before) as f64 / 1e6;
+    let grown = || resident().saturating_sub(before) as f64 / 1e6;
     println!(
-        "  memory: {:.1} MB before, {:.1} MB after 200 cycles",
+        "  memory: {:.1} MB before, {:.1} MB more after 200 cycles",
         before as f64 / 1e6,
-        after as f64 / 1e6
+        grown()
     );
-    assert!(grown < 8.0, "{grown:.1} MB more");
+    // On a busy machine the last engines take their time to go.
+    wait(LIMIT, || grown() < 8.0);
 }
 
 /// Called last: the filter goes, and OBS ends, while its worker opens a model.
