@@ -10,7 +10,7 @@ use crate::options::{Options, Policy, Region, SeedMode};
 use crate::pixel::scale::Scaler;
 use crate::pixel::smooth::Fader;
 use crate::region::{self, Bounds, Follower};
-use crate::repair::{self, Comparison, Watch};
+use crate::repair::{self, Comparison, Fault, Watch};
 use crate::runtime::floats::FlushDenormals;
 use crate::runtime::manifest::{Element, Manifest};
 use crate::runtime::tensor::Tensor;
@@ -386,17 +386,8 @@ impl Network {
 
     /// Puts a mask without padding, 0 to 255, in the place of the matte.
     fn set_alpha(&mut self, mask: &[u8], geometry: &Geometry) -> Result<()> {
-        self.alpha.write(|alpha: &mut [f32]| {
-            alpha.fill(0.0);
-            for (range, row) in geometry
-                .inner_rows()
-                .zip(mask.chunks_exact(geometry.size.0))
-            {
-                for (a, m) in alpha[range].iter_mut().zip(row) {
-                    *a = f32::from(*m) / 255.0;
-                }
-            }
-        })
+        self.alpha
+            .write(|alpha: &mut [f32]| pad(mask, geometry, alpha))
     }
 
     /// Empties the matte beyond a part of the frame.
@@ -537,6 +528,17 @@ pub struct Matter {
     stats: Recorder,
     frames: u64,
     frames_without_matte: u64,
+}
+
+/// Makes a padded matte of a mask without padding, 0 to 255.
+fn pad(mask: &[u8], geometry: &Geometry, out: &mut [f32]) {
+    out.fill(0.0);
+    let rows = mask.chunks_exact(geometry.size.0);
+    for (range, row) in geometry.inner_rows().zip(rows) {
+        for (a, m) in out[range].iter_mut().zip(row) {
+            *a = f32::from(*m) / 255.0;
+        }
+    }
 }
 
 /// The means of a padded matte over the tokens.
@@ -1403,9 +1405,9 @@ impl Matter {
     /// Compares the matte with the person segmentation and, where they have disagreed for long, names the target anew.
     fn repair_drift(&mut self, frame: &Frame<'_>, report: FrameReport) -> Result<FrameReport> {
         let comparison = self.compare_with_persons(frame)?;
-        if !self.watch.compare(comparison, &self.cells) {
+        let Some(fault) = self.watch.compare(comparison, &self.cells) else {
             return Ok(report);
-        }
+        };
         // The hint is coarse; a mask that has been looked for closely decides.
         let Some(mask) = self.find_person(frame, self.geometry)? else {
             self.watch.in_vain();
@@ -1420,17 +1422,14 @@ impl Matter {
             .flat_map(|row| alpha[row].iter().copied())
             .collect();
         let agreement = repair::agreement(&shown, &found).unwrap_or(0.0);
-        let is_wrong = if self.watch.lacks_a_part() {
-            let mut padded = vec![0.0; alpha.len()];
-            let parts = found.chunks_exact(geometry.size.0);
-            for (row, part) in geometry.inner_rows().zip(parts) {
-                padded[row].copy_from_slice(part);
+        let is_wrong = match fault {
+            Fault::Disagreement => agreement < AGREES,
+            Fault::MissingPart => {
+                let (mut padded, mut means) = (vec![0.0; alpha.len()], Vec::new());
+                pad(&mask, &geometry, &mut padded);
+                token_means(&padded, &geometry, &mut means);
+                self.watch.completes(&means, &self.cells)
             }
-            let mut mask = Vec::new();
-            token_means(&padded, &geometry, &mut mask);
-            self.watch.completes(&mask, &self.cells)
-        } else {
-            agreement < AGREES
         };
         if !is_wrong {
             self.watch.in_vain();

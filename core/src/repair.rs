@@ -37,6 +37,15 @@ pub(crate) struct Comparison {
     pub(crate) missing: f32,
 }
 
+/// Why a target has to be named anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Matte and person segmentation disagree.
+    Disagreement,
+    /// They agree, but for a part that the matte lacks.
+    MissingPart,
+}
+
 /// Side of the grid on which frames are compared.
 const GRID: usize = 24;
 /// Mean change of a cell, 0 to 255, that a cut exceeds, and how many times the usual change it is.
@@ -128,8 +137,6 @@ pub(crate) struct Watch {
     failed: i32,
     /// What the target covers, on the token grid, averaged over the comparisons that did not fail.
     covered: Vec<f32>,
-    /// The last comparison failed for a part that is missing alone.
-    lacks_a_part: bool,
     /// After a cut nobody was found.
     pub(crate) lost: bool,
 }
@@ -177,11 +184,6 @@ impl Watch {
         })
     }
 
-    /// Whether a part is missing, and nothing else was wrong when the two were compared last.
-    pub(crate) fn lacks_a_part(&self) -> bool {
-        self.lacks_a_part
-    }
-
     /// Whether a mask, on the token grid, is that of a target that lacks a part: it covers what the target covered, nobody
     /// else, and the part as well.
     pub(crate) fn completes(&self, mask: &[f32], matte: &[f32]) -> bool {
@@ -216,11 +218,15 @@ impl Watch {
         self.frames.is_multiple_of(INTERVAL)
     }
 
-    /// Takes a comparison and the matte that was compared. Whether the target has to be named anew.
-    pub(crate) fn compare(&mut self, comparison: Option<Comparison>, matte: &[f32]) -> bool {
+    /// Takes a comparison and the matte that was compared. Whether the target has to be named anew, and why.
+    pub(crate) fn compare(
+        &mut self,
+        comparison: Option<Comparison>,
+        matte: &[f32],
+    ) -> Option<Fault> {
         let Some(Comparison { agreement, missing }) = comparison else {
             self.failed = self.failed.min(0);
-            return false;
+            return None;
         };
         let Some(usual) = &mut self.usual else {
             self.trial += 1;
@@ -228,11 +234,14 @@ impl Watch {
             if self.trial == TRIAL {
                 self.usual = Some(self.trial_sum / TRIAL as f32);
             }
-            return false;
+            return None;
         };
-        let disagrees = agreement < (*usual - DROP).min(BAD);
-        self.lacks_a_part = !disagrees && missing >= MISSING;
-        if disagrees || self.lacks_a_part {
+        let fault = if agreement < (*usual - DROP).min(BAD) {
+            Some(Fault::Disagreement)
+        } else {
+            (missing >= MISSING).then_some(Fault::MissingPart)
+        };
+        if fault.is_some() {
             self.failed += 1;
         } else {
             self.failed = self.failed.min(0);
@@ -246,7 +255,7 @@ impl Watch {
                 self.covered.extend_from_slice(matte);
             }
         }
-        self.is_person() && self.failed >= LASTING
+        fault.filter(|_| self.is_person() && self.failed >= LASTING)
     }
 
     /// What was found agrees with the matte, or nobody was found: the comparison was wrong.
@@ -302,7 +311,7 @@ mod tests {
             agreement,
             missing: 0.0,
         };
-        watch.compare(Some(comparison), &[])
+        watch.compare(Some(comparison), &[]).is_some()
     }
 
     #[test]
@@ -318,21 +327,21 @@ mod tests {
             watch.named(true);
             for _ in 0..10 {
                 let same = watch.comparison(&whole, &whole);
-                assert!(!watch.compare(same, &whole));
+                assert_eq!(watch.compare(same, &whole), None);
             }
             watch
         };
         let until = |matte: &[f32], persons: &[f32]| {
             let mut watch = followed();
-            let found = (1..50).find(|_| {
+            let found = (1..50).find_map(|n| {
                 let comparison = watch.comparison(matte, persons);
-                watch.compare(comparison, matte)
+                watch.compare(comparison, matte).map(|fault| (n, fault))
             });
             (found, watch)
         };
         let (found, watch) = until(&headless, &whole);
-        assert_eq!(found, Some(LASTING));
-        assert!(watch.lacks_a_part() && watch.completes(&whole, &headless));
+        assert_eq!(found, Some((LASTING, Fault::MissingPart)));
+        assert!(watch.completes(&whole, &headless));
         assert!(
             !watch.completes(&map(1.0, 1.0, 1.0), &headless),
             "somebody else, too"

@@ -5,7 +5,8 @@
 
 runs both in turn. It takes the options of ``matte bench`` that matter here, and prints the parts of its report that a
 comparison reads. The network is the definition that the reference traces are replayed with, channels last where it is not
-compiled, with the weights made by rule. Only the three graphs are timed: pictures are at the working size already, and nothing is drawn.
+compiled, with the weights made by rule. Only the three graphs are timed: pictures are at the working size already, and
+nothing is drawn.
 """
 
 from __future__ import annotations

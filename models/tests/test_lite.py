@@ -248,8 +248,7 @@ class Half:
         return np.full((36, 64), 0.5, np.float32)
 
 
-def test_targets_are_paired_with_other_scenes(tmp_path):
-    # Each scene has a colour of its own, each target a shape of its own.
+def test_layers_are_written_and_sampled(tmp_path):
     shape = (data.FRAMES, data.HEIGHT, data.WIDTH)
     for start in range(3):
         data.write_layers(tmp_path, small_material(), 4, start, 1)
@@ -266,6 +265,25 @@ def test_targets_are_paired_with_other_scenes(tmp_path):
     assert np.array_equal(hinted.frames, again.frames) and np.array_equal(hinted.alpha, again.alpha)
     for without in (samples.Loader([tmp_path], 3, 1.0), samples.Loader([tmp_path], 3, 0.0, Half())):
         assert (without.batch(4, 4, 96, 128).prior == -1).all()
+
+
+def test_a_target_stands_before_its_own_scene_or_another(monkeypatch):
+    # Scenes of one brightness each, seen as they are.
+    target = np.zeros((2, data.FRAMES, data.HEIGHT, data.WIDTH, 4), np.uint8)
+    target[..., 60:200, 100:300, :] = 255
+    scene = np.zeros((*target.shape[:-1], 3), np.uint8)
+    scene[1] = 200
+    layers = samples.Layers(scene, target, np.zeros_like(target), np.zeros(2, np.uint8))
+    as_it_is = np.eye(3, 4, dtype=np.float32)
+    monkeypatch.setattr(samples, "Camera", lambda rng: lambda picture, index, rng: picture.astype(np.uint8))
+    monkeypatch.setattr(samples, "tone", lambda rng, strength: as_it_is.copy())
+    monkeypatch.setattr(samples.Mixer, "_alike", staticmethod(lambda *_: as_it_is.copy()))
+    rng = np.random.default_rng(5)
+    for own, ground in ((1.0, 0), (0.0, 200)):
+        for _ in range(5):
+            frames, _ = samples.Mixer(None, own).sample(rng, (layers, 0), (layers, 1), 2, (96, 128), False, False)
+            assert set(np.unique(frames[frames[..., 3] == 0][:, :3])) == {ground}
+            assert set(np.unique(frames[frames[..., 3] == 255][:, :3])) == {255}
 
 
 def test_light_on_a_target_by_hand():

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -567,12 +568,12 @@ class Clip:
             alpha = alpha * rest + (cover if layer.target else 0)
         return picture, alpha[..., 0]
 
-    def _moments(self, index: int) -> list[float]:
+    def _times(self, index: int) -> list[float]:
         return [index] if self.samples == 1 else [index - 0.25, index, index + 0.25]
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """RGB and alpha of a frame, u8."""
-        parts = [self._moment(t) for t in self._moments(index)]
+        parts = [self._moment(t) for t in self._times(index)]
         picture = sum(p for p, _ in parts) / len(parts)
         alpha = sum(a for _, a in parts) / len(parts)
         return self.camera(picture, index, self.rng), np.rint(alpha * 255).astype(np.uint8)
@@ -581,13 +582,13 @@ class Clip:
         """A frame before the camera, u8: RGB of what is behind the target, and premultiplied RGBA of the target and of what
         is before it. Between several targets there is nothing else (`_cast`, `_crowd`)."""
         sums = [np.zeros((HEIGHT, WIDTH, n), np.float32) for n in (3, 4, 4)]
-        times = self._moments(index)
+        times = self._times(index)
         for t in times:
             stacks = [np.dstack([self._background(t), np.ones((HEIGHT, WIDTH, 1), np.float32)])]
             stacks += [np.zeros((HEIGHT, WIDTH, 4), np.float32) for _ in range(2)]
             place = 0
             for layer in self.layers:
-                place = 1 if layer.target else 2 * min(place, 1)
+                place = 1 if layer.target else 2 if place else 0
                 colour, cover = layer.lit(t)
                 stacks[place] = np.dstack([colour, cover]) + (1 - cover) * stacks[place]
             for total, stack in zip(sums, stacks):
@@ -618,6 +619,7 @@ class Camera:
         if self.soft:
             small = cv2.resize(picture, None, fx=self.soft, fy=self.soft, interpolation=cv2.INTER_AREA)
             picture = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+        # With NumPy's own scalars all of it would be float64.
         picture = ((picture - 128) * float(self.contrast) + float(128 + self.level)) * float(np.exp(self.gain(index)))
         if self.grey:
             picture = np.repeat(picture.mean(2, keepdims=True), 3, 2)
@@ -630,34 +632,30 @@ class Camera:
         return rgb
 
 
-def make_clip(seed: int, index: int, material: Material, hard: float = 0.0) -> np.ndarray:
-    """Clip `index` of the stream `seed`: FRAMES × HEIGHT × WIDTH × 4, u8. Drawn again where the target is not seen.
+def _drawn(seed: int, index: int, material: Material, hard: float, draw: Callable[[Clip, int], tuple],
+           alpha: Callable[[tuple], np.ndarray]) -> list[tuple]:
+    """The frames of clip `index` of the stream `seed`, as `draw` makes them. Drawn again where the target is not seen.
 
     A share `hard` of the clips has ground of the target's colour behind a part of it, most of them also a neighbour.
     """
     for attempt in range(20):
-        rng = np.random.default_rng([seed, index, attempt])
-        clip = Clip(rng, material, hard)
-        out = np.empty((FRAMES, HEIGHT, WIDTH, 4), np.uint8)
-        out[0, ..., :3], out[0, ..., 3] = clip.frame(0)
-        share = out[0, ..., 3].mean() / 255
-        if not 0.015 < share < 0.8:
-            continue
-        for i in range(1, FRAMES):
-            out[i, ..., :3], out[i, ..., 3] = clip.frame(i)
-        return out
+        clip = Clip(np.random.default_rng([seed, index, attempt]), material, hard)
+        first = draw(clip, 0)
+        if 0.015 < alpha(first).mean() / 255 < 0.8:
+            return [first] + [draw(clip, i) for i in range(1, FRAMES)]
     raise RuntimeError(f"clip {index}: no attempt showed the target")
+
+
+def make_clip(seed: int, index: int, material: Material, hard: float = 0.0) -> np.ndarray:
+    """A clip: FRAMES × HEIGHT × WIDTH × 4, u8."""
+    frames = _drawn(seed, index, material, hard, Clip.frame, lambda frame: frame[1])
+    return np.stack([np.dstack(frame) for frame in frames])
 
 
 def make_layers(seed: int, index: int, material: Material, hard: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The layers of clip `index` of the stream `seed`. Drawn again where the target is not seen."""
-    for attempt in range(20):
-        clip = Clip(np.random.default_rng([seed, index, attempt]), material, hard)
-        first = clip.parts(0)
-        if 0.015 < first[1][..., 3].mean() / 255 < 0.8:
-            rest = [clip.parts(i) for i in range(1, FRAMES)]
-            return tuple(np.stack(planes) for planes in zip(first, *rest))
-    raise RuntimeError(f"clip {index}: no attempt showed the target")
+    """The layers of a clip: FRAMES × HEIGHT × WIDTH × 3, 4 and 4, u8."""
+    frames = _drawn(seed, index, material, hard, Clip.parts, lambda parts: parts[1][..., 3])
+    return tuple(np.stack(planes) for planes in zip(*frames))
 
 
 class Segmenter:
@@ -685,6 +683,12 @@ class Segmenter:
 # --- the folder -----------------------------------------------------------------------------------------------------
 
 
+def _complete(out: Path, count: int) -> None:
+    """So many clips of the folder can be read now."""
+    (out / "done.tmp").write_text(str(count))
+    os.replace(out / "done.tmp", out / "done")
+
+
 def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int, start: int, count: int,
                  hard: float = 0.0) -> None:
     """Appends clips `start … start+count` to the folder."""
@@ -698,8 +702,7 @@ def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int,
             frames.write(clip.tobytes())
             prior.write(np.rint(person * 255).astype(np.uint8).tobytes())
             frames.flush(), prior.flush()
-            (out / "done.tmp").write_text(str(index + 1))
-            os.replace(out / "done.tmp", out / "done")
+            _complete(out, index + 1)
 
 
 def write_layers(out: Path, material: Material, seed: int, start: int, count: int, hard: float = 0.0) -> None:
@@ -717,8 +720,7 @@ def write_layers(out: Path, material: Material, seed: int, start: int, count: in
         with open(out / "kinds.u8", "r+b" if index else "wb") as file:
             file.seek(index)
             file.write(bytes([int(layers[2].any())]))
-        (out / "done.tmp").write_text(str(index + 1))
-        os.replace(out / "done.tmp", out / "done")
+        _complete(out, index + 1)
 
 
 def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
