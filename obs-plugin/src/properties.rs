@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use matte_core::runtime::{Manifest, availability, paths};
-use matte_core::{Backend, Kind};
+use matte_core::{Backend, Kind, Region};
 
 use crate::ffi::{Built, Data, Properties, Property, text};
 use crate::filter::Filter;
@@ -148,6 +148,7 @@ fn all(filter: Option<&Filter>) -> Option<Properties> {
         .describe(&tip(keys::MASK_FILE));
     number(&target, keys::MASK_DILATE, None, " px");
     number(&target, keys::MASK_ERODE, None, " px");
+    choice::<Region>(&target, keys::REGION);
     target
         .bool(keys::DRIFT_REPAIR, &label(keys::DRIFT_REPAIR))
         .describe(&tip(keys::DRIFT_REPAIR));

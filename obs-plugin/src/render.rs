@@ -435,7 +435,7 @@ impl Render {
                 let picture = Picture {
                     id,
                     generation,
-                    size: staging.geometry.working,
+                    size: staging.geometry.picture,
                     rgba,
                     parts: Parts::default(),
                 };
@@ -627,7 +627,7 @@ impl Render {
         slot: usize,
     ) -> bool {
         let (size, space) = (self.size, self.space);
-        let (Some((_, _, working)), Some(matte)) = (self.uploaded, &self.matte) else {
+        let (Some((_, _, matte_size)), Some(matte)) = (self.uploaded, &self.matte) else {
             return false;
         };
         let Some(picture) = self.captures[slot].as_ref().and_then(TexRender::texture) else {
@@ -642,7 +642,7 @@ impl Render {
         let values = [
             (c"image", Value::Texture(picture)),
             matte,
-            (c"matte_size", Value::Pair(pair(working))),
+            (c"matte_size", Value::Pair(pair(matte_size))),
         ];
         let parts = &self.parts;
         let Some(full) = ensure(&mut self.full, graphics, Format::R8) else {
@@ -938,7 +938,7 @@ fn upload(
 
 impl Staging {
     fn new(graphics: &Graphics, geometry: Geometry) -> Option<Self> {
-        let surface = || StageSurface::new(graphics, geometry.working);
+        let surface = || StageSurface::new(graphics, geometry.picture);
         Some(Self {
             surfaces: [surface()?, surface()?],
             pending: [None; 2],
@@ -949,7 +949,7 @@ impl Staging {
         })
     }
 
-    /// The picture at the working size, encoded, in `small`.
+    /// The picture at the size that the worker takes, encoded, in `small`.
     fn shrink(
         &mut self,
         graphics: &Graphics,
@@ -958,9 +958,9 @@ impl Staging {
         mut size: (u32, u32),
         space: ColorSpace,
     ) -> bool {
-        let working = self.geometry.working;
+        let wanted = self.geometry.picture;
         let too_large =
-            |(w, h): (u32, u32)| w > working.0 * LARGEST_STEP || h > working.1 * LARGEST_STEP;
+            |(w, h): (u32, u32)| w > wanted.0 * LARGEST_STEP || h > wanted.1 * LARGEST_STEP;
         let technique = match space {
             ColorSpace::Srgb => c"Shrink",
             _ => c"ShrinkLinear",
@@ -1003,16 +1003,16 @@ impl Staging {
             let Some(source) = source else {
                 return;
             };
-            drawn = small.draw(graphics, working, ColorSpace::Srgb, Blend::Replace, || {
+            drawn = small.draw(graphics, wanted, ColorSpace::Srgb, Blend::Replace, || {
                 effect.draw(
                     graphics,
                     technique,
                     &[
                         (c"image", Value::Texture(source)),
                         (c"image_size", Value::Pair(pair(size))),
-                        (c"target_size", Value::Pair(pair(working))),
+                        (c"target_size", Value::Pair(pair(wanted))),
                     ],
-                    working,
+                    wanted,
                 );
             });
         });

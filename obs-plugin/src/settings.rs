@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::path::PathBuf;
 
-use matte_core::{Backend, Options, SeedMode};
+use matte_core::{Backend, Options, Refine, Region, SeedMode};
 
 use crate::ffi::Data;
 
@@ -28,6 +28,7 @@ pub(crate) mod keys {
     pub(crate) const EDGE_SHIFT: &CStr = c"edge_shift";
     pub(crate) const EDGE_SOFTNESS: &CStr = c"edge_softness";
     pub(crate) const TEMPORAL_SMOOTHING: &CStr = c"temporal_smoothing";
+    pub(crate) const REGION: &CStr = c"region";
     pub(crate) const DRIFT_REPAIR: &CStr = c"drift_repair";
     pub(crate) const MODEL: &CStr = c"model";
     pub(crate) const BACKEND: &CStr = c"backend";
@@ -122,6 +123,11 @@ choice!(
     }
 );
 
+impl Choice for Region {
+    const WORDS: &'static [(Self, &'static str)] =
+        &[(Self::Frame, "frame"), (Self::Target, "target")];
+}
+
 /// Drawing: it takes effect with the next frame and costs nothing to change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Drawing {
@@ -178,6 +184,9 @@ pub(crate) const AUTOMATIC_SIZE: &str = "auto";
 /// Working sizes that are offered: longer side, pixels.
 pub(crate) const WORKING_SIDES: [u32; 6] = [256, 384, 512, 640, 768, 1024];
 
+/// How much larger than the working size pictures are that a window may be taken of. What is read back grows with its square.
+const WINDOW_GAIN: f64 = 2.0;
+
 /// Range of an edge setting, pixels.
 pub(crate) const EDGE_SHIFT: (f64, f64) = (-20.0, 20.0);
 /// As above.
@@ -213,6 +222,7 @@ pub(crate) fn defaults(data: &Data<'_>) {
     data.default_string(keys::BEFORE_SEED, word::<Policy>());
     data.default_string(keys::ON_FAILURE, word::<Policy>());
     data.default_string(keys::SEED, word::<Seed>());
+    data.default_string(keys::REGION, word::<Region>());
     data.default_int(keys::MASK_ERODE, i64::from(options.mask_erode));
     data.default_int(keys::MASK_DILATE, i64::from(options.mask_dilate));
     data.default_bool(keys::REFINE, true);
@@ -294,6 +304,7 @@ impl Settings {
         let colour = data.int(keys::BACKGROUND_COLOUR) as u32;
         let channel = |shift: u32| ((colour >> shift) & 255) as f32 / 255.0;
         let seed = choice(data, keys::SEED);
+        let region = choice(data, keys::REGION);
         let backend = data.string(keys::BACKEND);
         let mask_file = data.string(keys::MASK_FILE);
         let model = data.string(keys::MODEL);
@@ -337,8 +348,12 @@ impl Settings {
                     threads: option(data, keys::THREADS),
                     temporal_smoothing: within(data, keys::TEMPORAL_SMOOTHING, TEMPORAL_SMOOTHING),
                     drift_repair: data.bool(keys::DRIFT_REPAIR),
-                    // What is matted has the working size already; the shader brings it to full size.
-                    refine: matte_core::Refine::None,
+                    region,
+                    // Where what is matted has the working size already, the shader alone brings it to full size.
+                    refine: match region {
+                        Region::Frame => Refine::None,
+                        Region::Target => Refine::default(),
+                    },
                     ..Options::default()
                 },
             },
@@ -356,6 +371,20 @@ impl Engine {
             ((f64::from(v) * f64::from(side) / f64::from(longer) / 16.0).round() as u32).max(1) * 16
         };
         Some((scaled(width), scaled(height)))
+    }
+
+    /// The size of the pictures that the worker gets, where the network sees the whole of one at `working`: that, and larger
+    /// where a window of it may be looked at more closely, but never beyond the source.
+    pub(crate) fn picture_size(&self, source: (u32, u32), working: (u32, u32)) -> (u32, u32) {
+        if self.options.region == Region::Frame {
+            return working;
+        }
+        let share = |source: u32, working: u32| f64::from(source) / f64::from(working.max(1));
+        let larger = share(source.0, working.0)
+            .min(share(source.1, working.1))
+            .clamp(1.0, WINDOW_GAIN);
+        let scaled = |v: u32| (f64::from(v) * larger).round() as u32;
+        (scaled(working.0), scaled(working.1))
     }
 }
 
@@ -390,6 +419,26 @@ mod tests {
             Some((640, 368))
         );
         assert_eq!(engine(Some(256)).working_size((5000, 10)), Some((256, 16)));
+    }
+
+    #[test]
+    fn windows_need_larger_pictures_but_not_larger_than_the_source() {
+        let mut engine = engine(None);
+        assert_eq!(
+            engine.picture_size((1920, 1080), (544, 304)),
+            (544, 304),
+            "the whole frame"
+        );
+        engine.options.region = Region::Target;
+        for (source, wanted) in [
+            ((1920, 1080), (1088, 608)),
+            ((1280, 720), (1088, 608)),
+            ((640, 360), (640, 358)),
+            ((320, 180), (544, 304)),
+            ((0, 0), (544, 304)),
+        ] {
+            assert_eq!(engine.picture_size(source, (544, 304)), wanted, "{source:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use matte_core::{
-    Error, Frame, Mask, MaskImage, MatteState, Matter, ModelSet, OutputFormat, OutputMut,
+    Error, Frame, Mask, MaskImage, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut,
     PixelFormat,
 };
 use parking_lot::{Condvar, Mutex};
@@ -28,8 +28,8 @@ use crate::status::{Phase, Problem, Rate, Times, Worker as Status};
 pub(crate) struct Geometry {
     /// The source, pixels.
     pub(crate) source: (u32, u32),
-    /// What the network sees, pixels.
-    pub(crate) working: (u32, u32),
+    /// The pictures for the worker, pixels: what the network sees, or larger where it may see a part of them.
+    pub(crate) picture: (u32, u32),
     /// Differs whenever frames sent before make no sense any more.
     pub(crate) generation: u64,
 }
@@ -391,9 +391,9 @@ impl Desk<'_> {
     fn publish(&mut self, geometry: Option<((u32, u32), (u32, u32))>) {
         self.generation += 1;
         self.before_verdict = None;
-        self.shared.glance.lock().geometry = geometry.map(|(source, working)| Geometry {
+        self.shared.glance.lock().geometry = geometry.map(|(source, picture)| Geometry {
             source,
-            working,
+            picture,
             generation: self.generation,
         });
     }
@@ -412,7 +412,9 @@ impl Desk<'_> {
         };
         let same_model = open.settings.model == settings.model
             && open.settings.backend == settings.backend
-            && open.settings.working_side == settings.working_side;
+            && open.settings.working_side == settings.working_side
+            // The pictures are of another size then.
+            && open.settings.options.region == settings.options.region;
         if !same_model || open.source != source {
             self.open(settings, source);
             return;
@@ -452,6 +454,7 @@ impl Desk<'_> {
         match opened {
             Ok(matter) => {
                 let (stats, working) = (matter.stats(), matter.working_size());
+                let picture = matter.frame_size();
                 self.times = Times::new();
                 self.open = Some(Open {
                     matter,
@@ -466,7 +469,7 @@ impl Desk<'_> {
                     s.phase = Phase::Searching;
                 });
                 self.name_target();
-                self.publish(Some((source, working)));
+                self.publish(Some((source, picture)));
             }
             Err(e) => {
                 self.failed = true;
@@ -549,7 +552,7 @@ impl Desk<'_> {
             self.shared.give_back(picture.rgba);
             return;
         };
-        if picture.generation != generation || picture.size != open.matter.working_size() {
+        if picture.generation != generation || picture.size != open.matter.frame_size() {
             self.shared.give_back(picture.rgba);
             return;
         }
@@ -685,23 +688,30 @@ fn matte_frame(
     Ok(matter.process(&frame, &mut out)?.matte)
 }
 
-/// Opens the engine for pictures of the working size: the GPU scales them, so the engine is told of no other size.
+/// Opens the engine for pictures that the GPU has scaled to the working size, or to what windows need: of the source's own size
+/// the engine is not told.
 fn open_engine(settings: &EngineSettings, source: (u32, u32)) -> Result<Matter, Error> {
     let models = ModelSet::find(&settings.model)?;
-    let mut options = settings.options.clone();
+    let open_at = |working: (u32, u32)| {
+        let options = Options {
+            working_size: Some(working),
+            ..settings.options.clone()
+        };
+        let picture = settings.picture_size(source, working);
+        Matter::open(&models, settings.backend, options, picture)
+    };
     if let Some(working) = settings.working_size(source) {
-        options.working_size = Some(working);
-        return Matter::open(&models, settings.backend, options, working);
+        return open_at(working);
     }
+    let options = settings.options.clone();
     let mut matter = Matter::open(&models, settings.backend, options, source)?;
     let working = matter.working_size();
-    if working != source {
-        matter.resize(working)?;
+    let picture = settings.picture_size(source, working);
+    if picture != source {
+        matter.resize(picture)?;
     }
     if matter.working_size() != working {
-        let mut options = settings.options.clone();
-        options.working_size = Some(working);
-        return Matter::open(&models, settings.backend, options, working);
+        return open_at(working);
     }
     Ok(matter)
 }

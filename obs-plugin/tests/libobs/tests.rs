@@ -24,6 +24,7 @@ tests!(
     nothing_is_left_of_the_matte_before,
     edges_move_and_soften,
     the_matte_follows_the_edges_of_the_picture,
+    a_window_sees_a_small_target_larger,
     aligned_frames_are_cut_with_their_own_matte,
     highlights_keep_their_space,
     half_float_pictures_are_drawn_in_their_space,
@@ -356,16 +357,47 @@ fn edges_move_and_soften(obs: &Obs) {
     assert!((crossing(&source) - 64.0).abs() < 1.0);
 }
 
+/// A disc at a place of a picture of 512x384, white before green.
+struct Disc {
+    middle: (u32, u32),
+    radius: u32,
+}
+
+impl Disc {
+    const SIZE: (u32, u32) = (512, 384);
+
+    fn holds(&self, x: u32, y: u32) -> bool {
+        let square = |a: u32, b: u32| a.abs_diff(b).pow(2);
+        square(x, self.middle.0) + square(y, self.middle.1) < self.radius.pow(2)
+    }
+
+    fn picture(&self, ground: [u8; 4]) -> Picture {
+        Picture::new(Self::SIZE.0, Self::SIZE.1, |x, y| {
+            if self.holds(x, y) { WHITE } else { ground }
+        })
+    }
+
+    /// How many pixels the matte that is shown is off, in all.
+    fn error(&self, source: &Source) -> f64 {
+        let grab = source.grab(Self::SIZE, 0);
+        let mut sum = 0.0;
+        for y in 0..Self::SIZE.1 {
+            for x in 0..Self::SIZE.0 {
+                let truth = if self.holds(x, y) { 255.0 } else { 0.0 };
+                sum += (f64::from(grab.at(x, y)[0]) - truth).abs();
+            }
+        }
+        sum / 255.0
+    }
+}
+
 fn the_matte_follows_the_edges_of_the_picture(obs: &Obs) {
     // A quarter of the size for the network: the interpolated edge is several pixels wide, the picture's is sharp.
-    let size = (512, 384);
-    let inside = |x: u32, y: u32| {
-        let (u, v) = (i64::from(x) - 256, i64::from(y) - 192);
-        u * u + v * v < 120 * 120
+    let disc = Disc {
+        middle: (256, 192),
+        radius: 120,
     };
-    let source = obs.source(Picture::new(size.0, size.1, |x, y| {
-        if inside(x, y) { WHITE } else { GREEN }
-    }));
+    let source = obs.source(disc.picture(GREEN));
     let filter = probe(
         obs,
         &[
@@ -375,25 +407,51 @@ fn the_matte_follows_the_edges_of_the_picture(obs: &Obs) {
         ],
     );
     source.add(&filter);
-    settle_at(&source, &filter, size);
-    let error = |source: &Source| {
-        let grab = source.grab(size, 0);
-        let mut sum = 0.0;
-        for y in 0..size.1 {
-            for x in 0..size.0 {
-                let truth = if inside(x, y) { 255.0 } else { 0.0 };
-                sum += (f64::from(grab.at(x, y)[0]) - truth).abs();
-            }
-        }
-        sum / 255.0
-    };
-    let plain = error(&source);
+    settle_at(&source, &filter, Disc::SIZE);
+    let plain = disc.error(&source);
     filter.set(&[("refine", "true")]);
-    let refined = error(&source);
+    let refined = disc.error(&source);
     assert!(
         refined < plain * 0.35,
         "{refined:.0} pixels wrong, {plain:.0} without"
     );
+}
+
+fn a_window_sees_a_small_target_larger(obs: &Obs) {
+    let disc = Disc {
+        middle: (150, 220),
+        radius: 50,
+    };
+    let source = obs.source(disc.picture(GREEN));
+    let filter = probe(
+        obs,
+        &[
+            ("view", "matte"),
+            ("working_size", "128"),
+            ("refine", "false"),
+        ],
+    );
+    source.add(&filter);
+    settle_at(&source, &filter, Disc::SIZE);
+    let whole = disc.error(&source);
+    filter.set(&[("region", "target")]);
+    // What is read back is larger now, and the engine refines it: that alone is better, and a window better still.
+    let mut first = None;
+    let mut shade = 0;
+    wait(LIMIT, || {
+        // A source that stands still is not computed again, and a window has to be of use for some frames.
+        shade = 8 - shade;
+        source.show(disc.picture([GREEN[0], GREEN[1] - shade, GREEN[2], GREEN[3]]));
+        settle_at(&source, &filter, Disc::SIZE);
+        let now = disc.error(&source);
+        now < *first.get_or_insert(now) * 0.8
+    });
+    filter.set(&[("region", "frame")]);
+    source.show(disc.picture(GREEN));
+    wait(LIMIT, || {
+        settle_at(&source, &filter, Disc::SIZE);
+        (disc.error(&source) - whole).abs() < whole * 0.02
+    });
 }
 
 fn aligned_frames_are_cut_with_their_own_matte(obs: &Obs) {
