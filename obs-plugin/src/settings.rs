@@ -185,7 +185,7 @@ pub(crate) const AUTOMATIC_SIZE: &str = "auto";
 pub(crate) const WORKING_SIDES: [u32; 6] = [256, 384, 512, 640, 768, 1024];
 
 /// How much larger than the working size pictures are that a window may be taken of. What is read back grows with its square.
-const WINDOW_GAIN: f64 = 2.0;
+const WINDOW_GAIN: u32 = 2;
 
 /// Range of an edge setting, pixels.
 pub(crate) const EDGE_SHIFT: (f64, f64) = (-20.0, 20.0);
@@ -376,15 +376,15 @@ impl Engine {
     /// The size of the pictures that the worker gets, where the network sees the whole of one at `working`: that, and larger
     /// where a window of it may be looked at more closely, but never beyond the source.
     pub(crate) fn picture_size(&self, source: (u32, u32), working: (u32, u32)) -> (u32, u32) {
-        if self.options.region == Region::Frame {
-            return working;
-        }
         let share = |source: u32, working: u32| f64::from(source) / f64::from(working.max(1));
-        let larger = share(source.0, working.0)
-            .min(share(source.1, working.1))
-            .clamp(1.0, WINDOW_GAIN);
-        let scaled = |v: u32| (f64::from(v) * larger).round() as u32;
-        (scaled(working.0), scaled(working.1))
+        let larger = share(source.0, working.0).min(share(source.1, working.1));
+        if self.options.region == Region::Frame || larger <= 1.0 {
+            working
+        } else if larger < f64::from(WINDOW_GAIN) {
+            source
+        } else {
+            (working.0 * WINDOW_GAIN, working.1 * WINDOW_GAIN)
+        }
     }
 }
 
@@ -433,11 +433,15 @@ mod tests {
         for (source, wanted) in [
             ((1920, 1080), (1088, 608)),
             ((1280, 720), (1088, 608)),
-            ((640, 360), (640, 358)),
+            ((640, 360), (640, 360)),
             ((320, 180), (544, 304)),
             ((0, 0), (544, 304)),
         ] {
-            assert_eq!(engine.picture_size(source, (544, 304)), wanted, "{source:?}");
+            assert_eq!(
+                engine.picture_size(source, (544, 304)),
+                wanted,
+                "{source:?}"
+            );
         }
     }
 
