@@ -83,6 +83,8 @@ const THRESHOLD: f32 = 0.5;
 const SMALLEST: f32 = 0.005;
 /// A closer look is larger than what was found before by this share of its size on every side.
 const MARGIN: f64 = 0.3;
+/// As above, where a person beside others is meant.
+const LITTLE_ROOM: f64 = 0.15;
 /// What the closest look, the same mirrored, and the look at the whole frame count. Each makes errors of its own: a corner of a
 /// dark building beside a dark shoulder is a person to one of them, seldom to all.
 const WEIGHTS: [f32; 3] = [0.4, 0.4, 0.2];
@@ -140,12 +142,12 @@ impl Look {
     }
 }
 
-/// A part with a margin around it, as far as the frame goes.
-fn grown([x, y, w, h]: Part) -> Part {
-    let (left, top) = ((x - w * MARGIN).max(0.0), (y - h * MARGIN).max(0.0));
+/// A part with a margin around it, in shares of its size, as far as the frame goes.
+fn grown([x, y, w, h]: Part, margin: f64) -> Part {
+    let (left, top) = ((x - w * margin).max(0.0), (y - h * margin).max(0.0));
     let (right, bottom) = (
-        (x + w * (1.0 + MARGIN)).min(1.0),
-        (y + h * (1.0 + MARGIN)).min(1.0),
+        (x + w * (1.0 + margin)).min(1.0),
+        (y + h * (1.0 + margin)).min(1.0),
     );
     [left, top, right - left, bottom - top]
 }
@@ -287,8 +289,8 @@ impl Segmenter {
         self.search(scaler, frame, geometry, None)
     }
 
-    /// As [`first_mask`](Self::first_mask), of the person at a place alone, in shares of the frame's size. People who
-    /// touch each other are one to the segmentation.
+    /// As [`first_mask`](Self::first_mask), but by one closer look, of the person at a place alone, in shares of the frame's
+    /// size. People who touch each other are one to the segmentation.
     pub(crate) fn mask_at(
         &mut self,
         scaler: &mut Scaler,
@@ -338,13 +340,19 @@ impl Segmenter {
         let Some((part, _)) = whole.people(place).filter(|(_, share)| *share >= SMALLEST) else {
             return Ok(None);
         };
-        let near = self.closer(scaler, frame, grown(part), false)?;
-        let part = match near.people(place) {
-            Some((part, _)) => grown(part),
-            None => near.part,
+        let looks = if place.is_some() {
+            // More room, and blurred looks, would draw in whoever stands beside the one who is meant.
+            let close = self.closer(scaler, frame, grown(part, LITTLE_ROOM), false)?;
+            vec![(close, 1.0)]
+        } else {
+            let near = self.closer(scaler, frame, grown(part, MARGIN), false)?;
+            let part = near
+                .people(None)
+                .map_or(near.part, |(part, _)| grown(part, MARGIN));
+            let close = self.closer(scaler, frame, part, false)?;
+            let mirrored = self.closer(scaler, frame, part, true)?;
+            [close, mirrored, whole].into_iter().zip(WEIGHTS).collect()
         };
-        let close = self.closer(scaler, frame, part, false)?;
-        let mirrored = self.closer(scaler, frame, part, true)?;
         let (width, height) = geometry.size;
         let (origin, canvas) = (geometry.origin, geometry.canvas);
         let mut mask = vec![0; width * height];
@@ -352,9 +360,8 @@ impl Segmenter {
             let y = (v as f64 + 0.5) / canvas.1 as f64;
             for (u, pixel) in (origin.0..).zip(row) {
                 let x = (u as f64 + 0.5) / canvas.0 as f64;
-                let seen = [&close, &mirrored, &whole].map(|look| look.at(x, y));
-                let sum: f32 = seen.iter().zip(WEIGHTS).map(|(p, weight)| p * weight).sum();
-                *pixel = (255.0 * sum).round() as u8;
+                let seen: f32 = looks.iter().map(|(look, w)| look.at(x, y) * w).sum();
+                *pixel = (255.0 * seen).round() as u8;
             }
         }
         if let Some(place) = place {
@@ -449,7 +456,7 @@ mod tests {
         assert!((share - 20.0 / 120.0).abs() < 1e-6);
         assert!(look.people(Some((0.9, 0.9))).is_none());
         // As far as the frame goes, and no further.
-        let around = grown([0.1, 0.5, 0.2, 0.5]);
+        let around = grown([0.1, 0.5, 0.2, 0.5], 0.3);
         for (got, wanted) in around.iter().zip([0.04, 0.35, 0.32, 0.65]) {
             assert!((got - wanted).abs() < 1e-9, "{around:?}");
         }
