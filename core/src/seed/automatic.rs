@@ -67,6 +67,27 @@ impl Finder {
         )?;
         self.person.read()
     }
+
+    /// A look at a part of a frame, or all of it; with `mirrored` through a mirror, though what is seen lies where it is.
+    fn look(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        part: Option<Part>,
+        mirrored: bool,
+    ) -> Result<Look> {
+        let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
+        let crop = part.map(|[x, y, w, h]| [x * width, y * height, w * width, h * height]);
+        let mut map = self.run(scaler, frame, crop, mirrored)?.to_vec();
+        if mirrored {
+            mirror(&mut map, self.size.0);
+        }
+        Ok(Look {
+            map,
+            size: self.size,
+            part: part.unwrap_or(WHOLE),
+        })
+    }
 }
 
 /// The person segmentation. It runs on the CPU, whatever runs the matting network.
@@ -301,29 +322,6 @@ impl Segmenter {
         self.search(scaler, frame, geometry, Some(place))
     }
 
-    /// A look at a part of a frame; with `mirrored` through a mirror, though what is seen lies where it is.
-    fn closer(
-        &mut self,
-        scaler: &mut Scaler,
-        frame: &Frame<'_>,
-        part: Part,
-        mirrored: bool,
-    ) -> Result<Look> {
-        let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
-        let [x, y, w, h] = part;
-        let crop = [x * width, y * height, w * width, h * height];
-        let finder = &mut self.whole;
-        let mut map = finder.run(scaler, frame, Some(crop), mirrored)?.to_vec();
-        if mirrored {
-            mirror(&mut map, finder.size.0);
-        }
-        Ok(Look {
-            map,
-            size: finder.size,
-            part,
-        })
-    }
-
     fn search(
         &mut self,
         scaler: &mut Scaler,
@@ -331,26 +329,22 @@ impl Segmenter {
         geometry: &Geometry,
         place: Option<(f64, f64)>,
     ) -> Result<Option<Vec<u8>>> {
-        let finder = self.for_frame(frame);
-        let whole = Look {
-            size: finder.size,
-            map: finder.run(scaler, frame, None, false)?.to_vec(),
-            part: WHOLE,
-        };
+        let whole = self.for_frame(frame).look(scaler, frame, None, false)?;
         let Some((part, _)) = whole.people(place).filter(|(_, share)| *share >= SMALLEST) else {
             return Ok(None);
         };
+        let mut closer = |part, mirrored| self.whole.look(scaler, frame, Some(part), mirrored);
         let looks = if place.is_some() {
             // More room, and blurred looks, would draw in whoever stands beside the one who is meant.
-            let close = self.closer(scaler, frame, grown(part, LITTLE_ROOM), false)?;
+            let close = closer(grown(part, LITTLE_ROOM), false)?;
             vec![(close, 1.0)]
         } else {
-            let near = self.closer(scaler, frame, grown(part, MARGIN), false)?;
+            let near = closer(grown(part, MARGIN), false)?;
             let part = near
                 .people(None)
                 .map_or(near.part, |(part, _)| grown(part, MARGIN));
-            let close = self.closer(scaler, frame, part, false)?;
-            let mirrored = self.closer(scaler, frame, part, true)?;
+            let close = closer(part, false)?;
+            let mirrored = closer(part, true)?;
             [close, mirrored, whole].into_iter().zip(WEIGHTS).collect()
         };
         let (width, height) = geometry.size;

@@ -377,6 +377,22 @@ impl Disc {
         })
     }
 
+    /// A source that shows it, and its filter, which shows the matte of a quarter of the size as it is.
+    fn matted(&self, obs: &Obs) -> (Source, Source) {
+        let source = obs.source(self.picture(GREEN));
+        let filter = probe(
+            obs,
+            &[
+                ("view", "matte"),
+                ("working_size", "128"),
+                ("refine", "false"),
+            ],
+        );
+        source.add(&filter);
+        settle_at(&source, &filter, Self::SIZE);
+        (source, filter)
+    }
+
     /// How many pixels the matte that is shown is off, in all.
     fn error(&self, source: &Source) -> f64 {
         let grab = source.grab(Self::SIZE, 0);
@@ -397,17 +413,7 @@ fn the_matte_follows_the_edges_of_the_picture(obs: &Obs) {
         middle: (256, 192),
         radius: 120,
     };
-    let source = obs.source(disc.picture(GREEN));
-    let filter = probe(
-        obs,
-        &[
-            ("view", "matte"),
-            ("working_size", "128"),
-            ("refine", "false"),
-        ],
-    );
-    source.add(&filter);
-    settle_at(&source, &filter, Disc::SIZE);
+    let (source, filter) = disc.matted(obs);
     let plain = disc.error(&source);
     filter.set(&[("refine", "true")]);
     let refined = disc.error(&source);
@@ -422,17 +428,7 @@ fn a_window_sees_a_small_target_larger(obs: &Obs) {
         middle: (150, 220),
         radius: 50,
     };
-    let source = obs.source(disc.picture(GREEN));
-    let filter = probe(
-        obs,
-        &[
-            ("view", "matte"),
-            ("working_size", "128"),
-            ("refine", "false"),
-        ],
-    );
-    source.add(&filter);
-    settle_at(&source, &filter, Disc::SIZE);
+    let (source, filter) = disc.matted(obs);
     let whole = disc.error(&source);
     filter.set(&[("region", "target")]);
     // What is read back is larger now, and the engine refines it: that alone is better, and a window better still.
