@@ -14,7 +14,9 @@ use crate::repair::{self, Comparison, Fault, Watch};
 use crate::runtime::floats::FlushDenormals;
 use crate::runtime::manifest::{Element, Manifest};
 use crate::runtime::tensor::Tensor;
-use crate::runtime::{Backend, Engine, Graph, ModelSet, Package, Role, availability, must_build};
+use crate::runtime::{
+    Backend, Engine, Graph, ModelSet, Package, Power, Role, availability, must_build,
+};
 use crate::seed::{self, Segmenter};
 use crate::stages::postprocess::Renderer;
 use crate::stages::preprocess::{Geometry, STRIDE, automatic_size, preprocess};
@@ -203,6 +205,7 @@ impl Network {
             tokens,
             key_row: dims.key_row as usize,
             valid: dims.valid as usize,
+            place: dims.place.map(|place| place as usize),
             value: dims.value as usize,
             element: matte
                 .spec()
@@ -577,10 +580,10 @@ impl Matter {
         frame_size: (u32, u32),
     ) -> Result<Self> {
         options.validate()?;
-        let geometry = Self::geometry(models, &options, frame_size)?;
         let candidates = backend.candidates();
         let mut failed = None;
         for (i, candidate) in candidates.iter().enumerate() {
+            let geometry = Self::geometry(models, *candidate, &options, frame_size)?;
             match Self::open_on(models, *candidate, &options, geometry) {
                 Ok(matter) => {
                     log::info!(
@@ -629,7 +632,7 @@ impl Matter {
         options: &Options,
         frame_size: (u32, u32),
     ) -> Option<Backend> {
-        let geometry = Self::geometry(models, options, frame_size).ok()?;
+        let geometry = Self::geometry(models, backend, options, frame_size).ok()?;
         let slots = Self::slots(models, options);
         let builds = |geometry: &Geometry| {
             let dims = Network::dims(geometry, slots);
@@ -641,7 +644,12 @@ impl Matter {
         stands_in.then_some(Backend::Cuda)
     }
 
-    fn geometry(models: &ModelSet, options: &Options, frame: (u32, u32)) -> Result<Geometry> {
+    fn geometry(
+        models: &ModelSet,
+        backend: Backend,
+        options: &Options,
+        frame: (u32, u32),
+    ) -> Result<Geometry> {
         if frame.0 == 0
             || frame.1 == 0
             || frame.0 > crate::frame::MAX_SIDE
@@ -661,7 +669,10 @@ impl Matter {
             )
         })?;
         let size = match options.working_size {
-            None => automatic_size(frame, &sizes),
+            None => {
+                let recommended = sizes.recommended(Power::of(backend, options));
+                automatic_size(frame, recommended, &sizes)
+            }
             Some((w, h)) => {
                 let low = 16;
                 if !(low..=sizes.max[0]).contains(&w) || !(low..=sizes.max[1]).contains(&h) {
@@ -678,6 +689,10 @@ impl Matter {
             }
         };
         Ok(Geometry::new(frame, size))
+    }
+
+    fn geometry_for(&self, options: &Options, frame: (u32, u32)) -> Result<Geometry> {
+        Self::geometry(&self.models, self.engine.backend(), options, frame)
     }
 
     /// Graphs that windows need beside those of the whole frame.
@@ -770,7 +785,7 @@ impl Matter {
     /// # Errors
     /// As [`Matter::open`]; the engine stays as it was.
     pub fn resize(&mut self, frame_size: (u32, u32)) -> Result<()> {
-        let geometry = Self::geometry(&self.models, &self.options, frame_size)?;
+        let geometry = self.geometry_for(&self.options, frame_size)?;
         if geometry == self.whole {
             return Ok(());
         }
@@ -819,6 +834,9 @@ impl Matter {
             other.bank.take(&mut self.network.bank)?;
             std::mem::swap(&mut self.network, other);
         }
+        self.network
+            .bank
+            .move_places(|place| region::moved(place, (&from, &window)))?;
         if let Some((alpha, lasting)) = known {
             self.network.state.set(lasting)?;
             self.network.alpha.write_f32(&alpha)?;
@@ -886,7 +904,7 @@ impl Matter {
     /// Working size for frames of another size; `None` where [`resize`](Matter::resize) would refuse them. Where it is
     /// [`working_size`](Matter::working_size), resizing is quick and loses nothing.
     pub fn working_size_for(&self, frame_size: (u32, u32)) -> Option<(u32, u32)> {
-        let geometry = Self::geometry(&self.models, &self.options, frame_size).ok()?;
+        let geometry = self.geometry_for(&self.options, frame_size).ok()?;
         Some((geometry.size.0 as u32, geometry.size.1 as u32))
     }
 
@@ -897,11 +915,8 @@ impl Matter {
     /// As [`Matter::open`]; the engine stays as it was.
     pub fn set_options(&mut self, options: Options) -> Result<()> {
         options.validate()?;
-        let geometry = Self::geometry(
-            &self.models,
-            &options,
-            (self.geometry.frame.0 as u32, self.geometry.frame.1 as u32),
-        )?;
+        let frame = self.geometry.frame;
+        let geometry = self.geometry_for(&options, (frame.0 as u32, frame.1 as u32))?;
         let slots = Self::slots(&self.models, &options);
         let same_graphs = geometry == self.whole
             && options.region == self.options.region

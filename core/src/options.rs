@@ -109,7 +109,8 @@ pub enum Precision {
 pub struct Options {
     /// Width and height at which the network sees the frame, pixels, from 16 to the package's limit. The frame is
     /// scaled to exactly this and padded to multiples of 16; `lite` is better off with multiples. Default: an area as the
-    /// package recommends it, with about the aspect ratio of the frame, in multiples of 16; never more than the frame.
+    /// package recommends it for what runs the network, with about the aspect ratio of the frame, in multiples of 16; never
+    /// more than the frame.
     pub working_size: Option<(u32, u32)>,
     /// What of the frame the network sees.
     pub region: Region,

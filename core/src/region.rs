@@ -256,6 +256,19 @@ impl Follower {
     }
 }
 
+/// Where the place of a token (row and column from the middle of the grid, in roots of its area) lies in another window.
+pub(crate) fn moved((y, x): (f64, f64), (from, to): (&Geometry, &Geometry)) -> (f64, f64) {
+    let side = |g: &Geometry| ((g.grid().0 * g.grid().1) as f64).sqrt() * STRIDE as f64;
+    let along = |v: f64, axis: fn((usize, usize)) -> usize| {
+        let middle = |g: &Geometry| {
+            axis(g.padded) as f64 / 2.0 - axis(g.offset) as f64 + axis(g.origin) as f64
+        };
+        let place = (v * side(from) + middle(from)) / axis(from.canvas) as f64;
+        (place * axis(to.canvas) as f64 - middle(to)) / side(to)
+    };
+    (along(y, |p| p.1), along(x, |p| p.0))
+}
+
 /// Brings a padded map `[channels, h, w]`, one value for `cell`×`cell` pixels, from one window to another: bilinear, and
 /// beyond what was seen the nearest, or `outside`.
 pub(crate) fn carry(
@@ -432,6 +445,33 @@ mod tests {
         map[99] = 1.0;
         let found = Bounds::of(&map, (100, 50), |a| a).unwrap();
         assert_eq!(found, bounds(0.2, 0.2, 0.6, 0.8));
+    }
+
+    #[test]
+    fn a_place_moves_to_where_another_window_shows_it() {
+        let whole = whole();
+        let to = window(&whole, SIZE, bounds(0.48, 0.06, 0.66, 0.94)).unwrap();
+        // The token at the left and the top of the window, by hand.
+        let (columns, rows) = to.grid();
+        let side = ((columns * rows) as f64).sqrt();
+        let corner = (0.5 - rows as f64 / 2.0, 0.5 - columns as f64 / 2.0);
+        let share = (
+            (to.origin.1 as f64 + 8.0) / to.canvas.1 as f64,
+            (to.origin.0 as f64 + 8.0) / to.canvas.0 as f64,
+        );
+        let in_whole = (
+            (share.0 - 0.5) * 19.0 / (34.0f64 * 19.0).sqrt(),
+            (share.1 - 0.5) * 34.0 / (34.0f64 * 19.0).sqrt(),
+        );
+        let there = moved(in_whole, (&whole, &to));
+        assert!((there.0 - corner.0 / side).abs() < 1e-9, "{there:?}");
+        assert!((there.1 - corner.1 / side).abs() < 1e-9, "{there:?}");
+        // And back; of a window whose grid is padded, too.
+        let odd = Geometry::new((1280, 720), (500, 281));
+        for other in [to, odd] {
+            let back = moved(moved((0.1, -0.3), (&whole, &other)), (&other, &whole));
+            assert!((back.0 - 0.1).abs() < 1e-9 && (back.1 + 0.3).abs() < 1e-9);
+        }
     }
 
     #[test]

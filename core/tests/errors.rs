@@ -63,6 +63,18 @@ fn a_wrong_manifest_field_is_named_with_what_it_must_be() {
             "DIR/manifest.json: field `dims` is missing",
         ),
         (
+            |m| {
+                m["working_size"] = json!({"min": [64, 64], "max": [1920, 1088], "default": [544, 304],
+                    "quick": [2048, 368], "multiple": 16});
+            },
+            "DIR/manifest.json: field `working_size`: min [64, 64], recommended [2048, 368], max [1920, 1088] are not in \
+             ascending order from 1",
+        ),
+        (
+            |m| (m["dims"]["key_row"], m["dims"]["place"]) = (json!(40), json!(38)),
+            "DIR/manifest.json: field `dims`: place 38 must leave room for three coordinates below key_row 40",
+        ),
+        (
             |m| m["memory"]["interval"] = json!(0),
             "DIR/manifest.json: field `memory`: interval 0 must be from 1 to 1000, temporary_frames 1 from 1 to 64, \
              warm_up 0 at most 100",

@@ -119,6 +119,7 @@ const FREE: &[&str] = &[
     "Sigmoid",
     "Sin",
     "Softmax",
+    "Sqrt",
     "Sub",
     "Tanh",
     "Transpose",

@@ -20,6 +20,8 @@ pub(crate) struct BankShape {
     pub(crate) key_row: usize,
     /// Coordinate of a key row that tells filled slots from empty ones.
     pub(crate) valid: usize,
+    /// First of the coordinates that hold the place of a token, where a row holds it.
+    pub(crate) place: Option<usize>,
     /// Channels of a value.
     pub(crate) value: usize,
     /// Element type of the values.
@@ -102,8 +104,7 @@ impl Bank {
         self.values.whole()
     }
 
-    /// Holds what another bank of the same network holds, for another size: rows have no places. A slot that is smaller
-    /// leaves the last ones out.
+    /// Holds what another bank of the same network holds, for another size. A slot that is smaller leaves the last rows out.
     pub(crate) fn take(&mut self, other: &mut Self) -> Result<()> {
         self.clear()?;
         let filled: Vec<usize> = other.filled().collect();
@@ -117,6 +118,27 @@ impl Bank {
         self.references.clone_from(&other.references);
         self.next_reference = other.next_reference;
         self.temporary = other.temporary;
+        Ok(())
+    }
+
+    /// Writes where in another window the tokens of the filled slots lie, where rows hold their places: y and x in, y and
+    /// x out.
+    pub(crate) fn move_places(&mut self, moved: impl Fn((f64, f64)) -> (f64, f64)) -> Result<()> {
+        let Some(place) = self.shape.place else {
+            return Ok(());
+        };
+        for slot in self.filled().collect::<Vec<usize>>() {
+            let slot = self.keys.slot_mut(slot);
+            let mut keys = slot.read_f32()?;
+            for row in keys.chunks_exact_mut(self.shape.key_row) {
+                let [y2, x2, square] = &mut row[place..place + 3] else {
+                    continue;
+                };
+                let (y, x) = moved((f64::from(*y2) / 2.0, f64::from(*x2) / 2.0));
+                (*y2, *x2, *square) = ((2.0 * y) as f32, (2.0 * x) as f32, -(y * y + x * x) as f32);
+            }
+            slot.write_f32(&keys)?;
+        }
         Ok(())
     }
 

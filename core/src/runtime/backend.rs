@@ -173,6 +173,39 @@ fn has_int8() -> bool {
     return false;
 }
 
+/// Whether the processor sums 8-bit products with instructions of their own.
+fn has_quick_int8() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512vnni")
+        || std::arch::is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    return has_int8();
+}
+
+/// How much there is to compute with, as far as a working size depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// Two threads at camera rate ask for a small one.
+    Plain,
+    Quick,
+    Gpu,
+}
+
+impl Power {
+    pub(crate) fn of(backend: Backend, options: &Options) -> Self {
+        let threads = match options.threads {
+            0 => cores(),
+            threads => threads as usize,
+        };
+        let quick = options.precision == Precision::Auto && has_quick_int8() && threads >= 2;
+        match backend {
+            Backend::TensorRt | Backend::TensorRtRtx | Backend::Cuda => Self::Gpu,
+            _ if quick || threads >= 4 => Self::Quick,
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// Whether the processor has instructions for `bfloat16`; all that have AMX for it have these too.
 fn has_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -558,6 +591,26 @@ mod tests {
         }
         assert!(!must(Backend::TensorRt, &small));
         assert!(must(Backend::TensorRt, &[("H", 368), ("W", 640)]));
+    }
+
+    #[test]
+    fn four_threads_or_a_gpu_take_larger_pictures() {
+        let of = |backend, threads| {
+            let precision = Precision::Full;
+            Power::of(
+                backend,
+                &Options {
+                    precision,
+                    threads,
+                    ..Options::default()
+                },
+            )
+        };
+        assert_eq!(of(Backend::Cpu, 1), Power::Plain);
+        // In floats there are no quick integers.
+        assert_eq!(of(Backend::OpenVino, 3), Power::Plain);
+        assert_eq!(of(Backend::OpenVino, 4), Power::Quick);
+        assert_eq!(of(Backend::Cuda, 1), Power::Gpu);
     }
 
     #[test]

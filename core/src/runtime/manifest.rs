@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::runtime::Power;
 
 /// Major version of the format that this engine reads.
 const FORMAT_MAJOR: u32 = 1;
@@ -48,8 +49,27 @@ pub struct WorkingSizes {
     pub max: [u32; 2],
     /// Recommended: its area is kept, with the aspect ratio of the frame.
     pub default: [u32; 2],
+    /// Recommended where there is more to compute with: on processors that have instructions for sums of 8-bit products
+    /// (VNNI, AMX, on ARM dot products), and on those with four threads or more. As `default` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quick: Option<[u32; 2]>,
+    /// Recommended on a GPU. As `quick` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<[u32; 2]>,
     /// The padded size is a multiple of this.
     pub multiple: u32,
+}
+
+impl WorkingSizes {
+    /// What is recommended for so much to compute with.
+    pub(crate) fn recommended(&self, power: Power) -> [u32; 2] {
+        let quick = self.quick.unwrap_or(self.default);
+        match power {
+            Power::Plain => self.default,
+            Power::Quick => quick,
+            Power::Gpu => self.gpu.unwrap_or(quick),
+        }
+    }
 }
 
 /// Widths of what the network carries from frame to frame.
@@ -58,6 +78,10 @@ pub(crate) struct Dims {
     pub(crate) stride: u32,
     pub(crate) key_row: u32,
     pub(crate) valid: u32,
+    /// First of three coordinates of a key row that hold the token's place: 2y, 2x, −(y² + x²), from the middle of the
+    /// grid, in roots of its area.
+    #[serde(default)]
+    pub(crate) place: Option<u32>,
     pub(crate) value: u32,
     #[serde(default)]
     pub(crate) sensory: Option<u32>,
@@ -445,15 +469,18 @@ impl Manifest {
                 dims.stride, size.multiple
             ));
         }
-        for axis in 0..2 {
-            if !(1 <= size.min[axis]
-                && size.min[axis] <= size.default[axis]
-                && size.default[axis] <= size.max[axis])
-            {
-                return Err(format!(
-                    "field `working_size`: min {:?}, default {:?}, max {:?} are not in ascending order from 1",
-                    size.min, size.default, size.max
-                ));
+        for power in [Power::Plain, Power::Quick, Power::Gpu] {
+            let recommended = size.recommended(power);
+            for axis in 0..2 {
+                if !(1 <= size.min[axis]
+                    && size.min[axis] <= recommended[axis]
+                    && recommended[axis] <= size.max[axis])
+                {
+                    return Err(format!(
+                        "field `working_size`: min {:?}, recommended {recommended:?}, max {:?} are not in ascending order from 1",
+                        size.min, size.max
+                    ));
+                }
             }
         }
         if dims.key_row == 0
@@ -464,6 +491,14 @@ impl Manifest {
             return Err(format!(
                 "field `dims`: key_row {} must be a positive multiple of 8, valid {} below it, value {} positive",
                 dims.key_row, dims.valid, dims.value
+            ));
+        }
+        if let Some(place) = dims.place
+            && place > dims.key_row.saturating_sub(3)
+        {
+            return Err(format!(
+                "field `dims`: place {place} must leave room for three coordinates below key_row {}",
+                dims.key_row
             ));
         }
         if !(1..=1000).contains(&memory.interval)

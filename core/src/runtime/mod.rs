@@ -11,7 +11,7 @@ pub mod paths;
 pub(crate) mod tensor;
 
 pub use backend::{Backend, availability};
-pub(crate) use backend::{Engine, Role, must_build};
+pub(crate) use backend::{Engine, Power, Role, must_build};
 pub(crate) use graph::Graph;
 pub use manifest::{Kind, Licence, Manifest, MemoryDefaults, WorkingSizes};
 #[cfg(feature = "import")]

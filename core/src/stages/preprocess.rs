@@ -81,12 +81,16 @@ impl Geometry {
     }
 }
 
-/// Working size for a frame: an area as recommended with the frame's aspect ratio, in multiples of 16, so that nothing
+/// Working size for a frame: the area of `recommended` with the frame's aspect ratio, in multiples of 16, so that nothing
 /// has to be padded: black rows at a border make the network of `lite` lose what touches it. A frame that is smaller is
 /// scaled down to the next multiples, one that is too small is scaled up.
-pub(crate) fn automatic_size(frame: (u32, u32), sizes: &WorkingSizes) -> (u32, u32) {
+pub(crate) fn automatic_size(
+    frame: (u32, u32),
+    recommended: [u32; 2],
+    sizes: &WorkingSizes,
+) -> (u32, u32) {
     let (w, h) = (f64::from(frame.0), f64::from(frame.1));
-    let area = f64::from(sizes.default[0]) * f64::from(sizes.default[1]);
+    let area = f64::from(recommended[0]) * f64::from(recommended[1]);
     let inside = |w: u32, h: u32| {
         (
             w.clamp(sizes.min[0], sizes.max[0]),
@@ -126,23 +130,29 @@ pub(crate) fn preprocess(
 mod tests {
     use super::*;
 
+    fn automatic(frame: (u32, u32)) -> (u32, u32) {
+        automatic_size(frame, SIZES.default, &SIZES)
+    }
+
     const SIZES: WorkingSizes = WorkingSizes {
         min: [64, 64],
         max: [2048, 1152],
         default: [512, 288],
+        quick: None,
+        gpu: None,
         multiple: 16,
     };
 
     #[test]
     fn the_aspect_ratio_is_kept() {
-        assert_eq!(automatic_size((1280, 720), &SIZES), (512, 288));
-        assert_eq!(automatic_size((1920, 1080), &SIZES), (512, 288));
-        assert_eq!(automatic_size((720, 1280), &SIZES), (288, 512));
-        assert_eq!(automatic_size((640, 480), &SIZES), (448, 336));
-        assert_eq!(automatic_size((320, 180), &SIZES), (320, 176));
-        assert_eq!(automatic_size((7, 180), &SIZES), (64, 176));
-        assert_eq!(automatic_size((16, 16), &SIZES), (64, 64));
-        let (w, h) = automatic_size((7680, 100), &SIZES);
+        assert_eq!(automatic((1280, 720)), (512, 288));
+        assert_eq!(automatic((1920, 1080)), (512, 288));
+        assert_eq!(automatic((720, 1280)), (288, 512));
+        assert_eq!(automatic((640, 480)), (448, 336));
+        assert_eq!(automatic((320, 180)), (320, 176));
+        assert_eq!(automatic((7, 180)), (64, 176));
+        assert_eq!(automatic((16, 16)), (64, 64));
+        let (w, h) = automatic((7680, 100));
         assert!(w <= 2048 && h == 64, "{w}x{h}");
     }
 

@@ -2,8 +2,9 @@
 
 Drawing a clip takes a second, and there are few people; what a network learns by heart is who stands where before what. So
 from a folder of layers every sample takes the target of one clip and, mostly, the scene of another, each in its own light,
-flipped and run backwards on its own, then a camera for both, and a crop at some zoom: `n` clips give `n²` pairs. A folder
-of pictures gives crops of these.
+flipped and run backwards on its own, then a camera for both, and a crop at some zoom: `n` clips give `n²` pairs. Now and then
+the target of a third clip stands close by, before or behind it, as somebody who does not belong to the matte. A folder of
+pictures gives crops of these.
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ class Layers:
         return len(self.scene)
 
 
+Source = tuple[Layers, int]
+"""A clip of a folder."""
+
+
 def tone(rng: np.random.Generator, strength: float) -> np.ndarray:
     """Another light: a 3 × 4 matrix that makes colour of colour and, in its last column, an offset (of 255)."""
     gain = np.exp(rng.normal(0, 0.25 * strength)) * np.exp(rng.normal(0, 0.12 * strength, 3))
@@ -90,22 +95,31 @@ def shifted(image: np.ndarray, by: int) -> np.ndarray:
     return out
 
 
-def compose(body: np.ndarray, ground: np.ndarray, front: np.ndarray | None, light: np.ndarray,
-            ambient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A target, in `light`, on a scene, in `ambient`, and behind what is before it. RGB and alpha, float32, 0 to 255."""
+def lit(body: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """A body, premultiplied RGBA, in `light`; float32, 0 to 255."""
     body = body.astype(np.float32)
-    alpha = body[..., 3:]
     # The offset goes with alpha, which is up to 255.
-    colour = cv2.transform(body, light * np.array([1, 1, 1, 1 / 255], np.float32))
-    colour = np.clip(colour, 0, alpha)
-    scene = np.clip(cv2.transform(ground.astype(np.float32), ambient), 0, 255)
-    picture = colour + (1 - alpha * np.float32(1 / 255)) * scene
-    if front is not None:
-        front = front.astype(np.float32)
-        rest = 1 - front[..., 3:] * np.float32(1 / 255)
-        picture = front[..., :3] + rest * picture
-        alpha = alpha * rest
-    return picture, alpha[..., 0]
+    body[..., :3] = np.clip(cv2.transform(body, light * np.array([1, 1, 1, 1 / 255], np.float32)), 0, body[..., 3:])
+    return body
+
+
+def over(body: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """`body`, premultiplied RGBA, before `picture`."""
+    return body[..., :3] + (1 - body[..., 3:].astype(np.float32) * np.float32(1 / 255)) * picture
+
+
+def compose(body: np.ndarray, ground: np.ndarray, light: np.ndarray, ambient: np.ndarray,
+            behind: list[np.ndarray], before: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A target, in `light`, on a scene, in `ambient`, with premultiplied layers between the two and before the target,
+    from far to near. RGB and alpha, float32, 0 to 255."""
+    body = lit(body, light)
+    picture = np.clip(cv2.transform(ground.astype(np.float32), ambient), 0, 255)
+    for layer in [*behind, body, *before]:
+        picture = over(layer, picture)
+    alpha = body[..., 3]
+    for layer in before:
+        alpha = alpha * (1 - layer[..., 3].astype(np.float32) * np.float32(1 / 255))
+    return picture, alpha
 
 
 class Moments:
@@ -129,6 +143,12 @@ class Moments:
         return [clip[t][:, ::-1] if self.flipped else clip[t] for t in self.times]
 
 
+def _towards(rng: np.random.Generator, colour: np.ndarray, ground: np.ndarray, spread: float) -> np.ndarray:
+    """A light in which `ground` has nearly this colour."""
+    factor = np.clip(colour / np.maximum(ground, 10), 0.35, 2.5) * np.exp(rng.normal(0, spread, 3))
+    return np.hstack([np.diag(factor), np.zeros((3, 1))]).astype(np.float32)
+
+
 def _teaches(rng: np.random.Generator, alpha: np.ndarray) -> bool:
     """Crops that are all target or (mostly) none teach little; a few are kept."""
     return 0.04 < alpha.mean() / 255 < 0.93 or rng.random() < 0.04
@@ -137,12 +157,15 @@ def _teaches(rng: np.random.Generator, alpha: np.ndarray) -> bool:
 class Mixer:
     """Draws samples from folders of layers."""
 
-    def __init__(self, segmenter: Segmenter | None, own: float = 0.35):
-        self.segmenter, self.own = segmenter, own
+    def __init__(self, segmenter: Segmenter | None, own: float = 0.35, company: float = 0.3):
+        self.segmenter, self.own, self.company = segmenter, own, company
 
-    def sample(self, rng: np.random.Generator, target: tuple[Layers, int], scene: tuple[Layers, int], length: int,
+    def sample(self, rng: np.random.Generator, target: Source, scene: Source, other: Source, length: int,
                size: tuple[int, int], ahead: bool, hint: bool) -> tuple[np.ndarray, np.ndarray]:
-        """RGBA `length × height × width × 4`, u8, and prior at a sixteenth of it, float32, −1 where it is absent."""
+        """RGBA `length × height × width × 4`, u8, and prior at a sixteenth of it, float32, −1 where it is absent.
+
+        The target of `other` stands close to that of `target` in a share `company` of the samples.
+        """
         moments = Moments(rng, length, ahead)
         bodies = moments.of(target[0].target[target[1]])
         own = rng.random() < self.own
@@ -152,11 +175,19 @@ class Mixer:
         grounds = places.of(scene[0].scene[scene[1]])
         fronts = places.of(scene[0].front[scene[1]]) if scene[0].kinds[scene[1]] else None
         if not own:
-            aside = self._aside(rng, bodies)
-            bodies = [shifted(body, aside) for body in bodies]
+            bodies = self._moved(bodies, rng.normal(0, 70))
         light, ambient = tone(rng, 0.7), tone(rng, 0.5)
-        if rng.random() < 0.15:
-            ambient = self._alike(rng, bodies[0], grounds[0], light)
+        likeness = rng.random()
+        if likeness < 0.3:
+            ambient = (self._alike if likeness < 0.1 else self._alike_at_the_rim)(rng, bodies[0], grounds[0], light)
+        behind = [[] for _ in bodies]
+        before = [[] for _ in bodies] if fronts is None else [[front] for front in fronts]
+        if rng.random() < self.company:
+            others = Moments(rng, length, ahead).of(other[0].target[other[1]])
+            others = self._beside(rng, others, bodies[0])
+            shade = tone(rng, 0.5)
+            for place, layer in zip(before if rng.random() < 0.25 else behind, others):
+                place.insert(0, lit(layer, shade))
         camera = Camera(rng)
         y, x, zoom = self._crop(rng, bodies[0][..., 3], size)
         cut = np.s_[y : y + round(size[0] / zoom), x : x + round(size[1] / zoom)]
@@ -164,8 +195,7 @@ class Mixer:
         frames = np.empty((length, *size, 4), np.uint8)
         prior = np.full((length, *grid[::-1]), -1, np.float32)
         for i in range(length):
-            front = None if fronts is None else fronts[i]
-            picture, alpha = compose(bodies[i], grounds[i], front, light, ambient)
+            picture, alpha = compose(bodies[i], grounds[i], light, ambient, behind[i], before[i])
             rgb = camera(picture, int(moments.times[i]), rng)
             interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
             frames[i, ..., :3] = cv2.resize(rgb[cut], size[::-1], interpolation=interpolation)
@@ -176,22 +206,45 @@ class Mixer:
         return frames, prior
 
     @staticmethod
-    def _aside(rng: np.random.Generator, bodies: list[np.ndarray]) -> int:
-        """How far a target may be moved that does not go on beyond the sides."""
+    def _moved(bodies: list[np.ndarray], by: float) -> list[np.ndarray]:
+        """Moved to the right by so many pixels, as far as they stay whole; not if they go on beyond the sides."""
         if any(body[:, [0, -1], 3].any() for body in bodies):
-            return 0
+            return bodies
         columns = np.flatnonzero(np.any([body[..., 3].any(0) for body in bodies], 0))
         if not len(columns):
-            return 0
-        return int(np.clip(rng.normal(0, 70), -columns[0], WIDTH - 1 - columns[-1]))
+            return bodies
+        by = int(np.clip(by, -columns[0], WIDTH - 1 - columns[-1]))
+        return [shifted(body, by) for body in bodies]
+
+    @classmethod
+    def _beside(cls, rng: np.random.Generator, others: list[np.ndarray], body: np.ndarray) -> list[np.ndarray]:
+        """Moved to where they touch the target, or nearly."""
+        here, there = (np.flatnonzero(layer[..., 3].any(0)) for layer in (body, others[0]))
+        if not len(here) or not len(there):
+            return others
+        # As far apart as half of the two are wide, more or less.
+        apart = (len(here) + len(there)) / 2 * rng.uniform(0.3, 1.05) * rng.choice([-1, 1])
+        return cls._moved(others, here.mean() + apart - there.mean())
 
     @staticmethod
     def _alike(rng: np.random.Generator, body: np.ndarray, ground: np.ndarray, light: np.ndarray) -> np.ndarray:
         """A light in which the scene is, on average, of the target's colour."""
         seen = max(1.0, body[..., 3].sum() / 255)
         mean = light[:, :3] @ (body[..., :3].sum((0, 1)) / seen)
-        factor = np.clip(mean / np.maximum(ground.mean((0, 1)), 10), 0.35, 2.5) * np.exp(rng.normal(0, 0.1, 3))
-        return np.hstack([np.diag(factor), np.zeros((3, 1))]).astype(np.float32)
+        return _towards(rng, mean, ground.mean((0, 1)), 0.1)
+
+    @staticmethod
+    def _alike_at_the_rim(rng: np.random.Generator, body: np.ndarray, ground: np.ndarray, light: np.ndarray) -> np.ndarray:
+        """A light in which the scene has, around a spot of the target's rim, the colour of that spot."""
+        solid = (body[..., 3] > 250).astype(np.uint8)
+        ys, xs = np.nonzero(solid - cv2.erode(solid, np.ones((9, 9), np.uint8)))
+        if not len(ys):
+            return tone(rng, 0.5)
+        spot = int(rng.integers(len(ys)))
+        y, x = int(ys[spot]), int(xs[spot])
+        near, around = (np.s_[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1] for r in (3, 30))
+        colour = light @ np.append(body[near][solid[near] > 0][:, :3].mean(0), 1)
+        return _towards(rng, colour, ground[around].mean((0, 1)), 0.06)
 
     @staticmethod
     def _crop(rng: np.random.Generator, alpha: np.ndarray, size: tuple[int, int]) -> tuple[int, int, float]:
@@ -240,9 +293,8 @@ class Loader:
         part, clip = self._pick(self.counts > 0)
         hint = rng.random() < self.prior_rate
         if self.layers[part]:
-            place, scene = self._pick(self.layers)
-            target = self.parts[part], clip
-            data, prior = self.mixer.sample(rng, target, (self.parts[place], scene), length, size, ahead, hint)
+            scene, other = ((self.parts[p], c) for p, c in (self._pick(self.layers) for _ in range(2)))
+            data, prior = self.mixer.sample(rng, (self.parts[part], clip), scene, other, length, size, ahead, hint)
         else:
             data, prior = self._crop(*(array[clip] for array in self.parts[part]), length, size, ahead)
             if not hint:
