@@ -31,7 +31,9 @@ OPSET = 17
 MEMORY = {"interval": 15, "temporary_frames": 1, "warm_up": 0}
 # The scores are the same with a hint that is up to eight frames old.
 PRIOR_INTERVAL = 8
-WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [544, 304], "multiple": 16}
+# With instructions for 8-bit products 720×400 holds camera rate on two cores.
+WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [544, 304], "quick": [720, 400], "gpu": [1120, 640],
+                "multiple": 16}
 # The largest difference allowed between PyTorch and ONNX Runtime (sums in another order).
 TOLERANCE = 2e-4
 # The largest mean difference of alpha allowed between a graph and its 8-bit form.
@@ -188,7 +190,7 @@ def export_package(checkpoint: Path | None, out: Path, version: str, calibrate: 
         "source": "models/matte_models/train (see MODEL_CARD.md)",
         "precision": "fp32",
         "working_size": WORKING_SIZE,
-        "dims": {"stride": 16, "key_row": c.key_row, "valid": c.valid, "value": c.value,
+        "dims": {"stride": 16, "key_row": c.key_row, "valid": c.valid, "place": c.place_index, "value": c.value,
                  "feature": c.c16},
         "memory": MEMORY,
         "read": "softmax",

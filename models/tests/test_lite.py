@@ -12,6 +12,7 @@ import torch
 
 from matte_models import export_lite as export
 from matte_models.network.lite import Lite, Matte, Value, fold, load_lite, unshuffle_alpha
+from matte_models.network.read import affinity
 from matte_models.train import data, evaluate, loop, losses, samples
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "lite"
@@ -137,6 +138,21 @@ def test_driver_agrees_with_training():
     np.testing.assert_allclose(np.stack(got), expected[0, :, 0].numpy(), atol=5e-4)
     # Frames 2, 4 and 6 went into two slots: the ring is full and has turned.
     assert driver.stored == 3 and (driver.keys[:, net.config.valid] == 0).all()
+
+
+@pytest.mark.parametrize("larger", [None, 4])
+def test_of_what_looks_alike_the_nearer_counts_more(larger):
+    """Where every key is the same, what is left of the read is the place: 1 is the root of the area."""
+    net = scrambled_lite()
+    height, width = 5, 7
+    with torch.no_grad():
+        tokens = larger and larger * height * width
+        stored, sought = net.rows(torch.rand(1, net.config.c16, 1, 1).expand(-1, -1, height, width), tokens)
+        weights = affinity(sought, stored)[0]
+    y, x = np.divmod(np.arange(height * width), width)
+    apart = ((y[:, None] - y) ** 2 + (x[:, None] - x) ** 2) / (height * width * (larger or 1))
+    expected = np.exp(-net.config.place * apart)
+    np.testing.assert_allclose(weights.numpy(), expected / expected.sum(1, keepdims=True), atol=1e-5)
 
 
 def test_a_leap_takes_the_alpha_of_the_second_frame():
@@ -267,40 +283,69 @@ def test_layers_are_written_and_sampled(tmp_path):
         assert (without.batch(4, 4, 96, 128).prior == -1).all()
 
 
-def test_a_target_stands_before_its_own_scene_or_another(monkeypatch):
+@pytest.fixture
+def as_they_are(monkeypatch) -> tuple[int, int]:
+    """Samples in the light they were drawn in, seen by no camera, and whole: the size of such a sample."""
+    as_it_is = np.eye(3, 4, dtype=np.float32)
+    monkeypatch.setattr(samples, "Camera", lambda rng: lambda picture, index, rng: picture.astype(np.uint8))
+    monkeypatch.setattr(samples, "tone", lambda rng, strength: as_it_is.copy())
+    monkeypatch.setattr(samples, "_towards", lambda *_: as_it_is.copy())
+    monkeypatch.setattr(samples.Mixer, "_crop", staticmethod(lambda *_: (0, 0, 1.0)))
+    return data.HEIGHT, data.WIDTH
+
+
+def test_a_target_stands_before_its_own_scene_or_another(as_they_are):
     # Scenes of one brightness each, seen as they are.
     target = np.zeros((2, data.FRAMES, data.HEIGHT, data.WIDTH, 4), np.uint8)
     target[..., 60:200, 100:300, :] = 255
     scene = np.zeros((*target.shape[:-1], 3), np.uint8)
     scene[1] = 200
     layers = samples.Layers(scene, target, np.zeros_like(target), np.zeros(2, np.uint8))
-    as_it_is = np.eye(3, 4, dtype=np.float32)
-    monkeypatch.setattr(samples, "Camera", lambda rng: lambda picture, index, rng: picture.astype(np.uint8))
-    monkeypatch.setattr(samples, "tone", lambda rng, strength: as_it_is.copy())
-    monkeypatch.setattr(samples.Mixer, "_alike", staticmethod(lambda *_: as_it_is.copy()))
     rng = np.random.default_rng(5)
     for own, ground in ((1.0, 0), (0.0, 200)):
         for _ in range(5):
-            frames, _ = samples.Mixer(None, own).sample(rng, (layers, 0), (layers, 1), 2, (96, 128), False, False)
+            mixer = samples.Mixer(None, own, company=0)
+            frames, _ = mixer.sample(rng, (layers, 0), (layers, 1), (layers, 1), 2, as_they_are, False, False)
             assert set(np.unique(frames[frames[..., 3] == 0][:, :3])) == {ground}
             assert set(np.unique(frames[frames[..., 3] == 255][:, :3])) == {255}
+
+
+def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_are):
+    # A target of 255 and somebody of 100 before a scene of 0; both 60 wide.
+    target = np.zeros((2, data.FRAMES, data.HEIGHT, data.WIDTH, 4), np.uint8)
+    target[0, :, 60:200, 200:260] = 255
+    target[1, :, 60:200, 20:80] = [100, 100, 100, 255]
+    layers = samples.Layers(np.zeros((*target.shape[:-1], 3), np.uint8), target, np.zeros_like(target), np.zeros(2, np.uint8))
+    rng = np.random.default_rng(5)
+    places = set()
+    for _ in range(20):
+        mixer = samples.Mixer(None, own=1.0, company=1.0)
+        frames, _ = mixer.sample(rng, (layers, 0), (layers, 0), (layers, 1), 2, as_they_are, False, False)
+        row = frames[0, 130]
+        here, there = (np.flatnonzero((row[:, :3] == colour).all(1)) for colour in (255, 100))
+        # From two thirds covered to a gap of a twentieth of the width.
+        assert len(there) and 15 <= abs(here.mean() - there.mean()) <= 64
+        assert np.array_equal(here, np.flatnonzero(row[:, 3] == 255))
+        places.add((len(here) < 60, here.mean() < there.mean()))
+    assert len(places) > 2  # before it as well as behind it, and on either side
 
 
 def test_light_on_a_target_by_hand():
     as_it_is = np.eye(3, 4, dtype=np.float32)
     body = np.array([[[100, 50, 0, 128], [0, 0, 0, 0]]], np.uint8)
     ground = np.full((1, 2, 3), 200, np.uint8)
-    picture, alpha = samples.compose(body, ground, None, as_it_is, as_it_is)
+    picture, alpha = samples.compose(body, ground, as_it_is, as_it_is, [], [])
     rest = 200 * (1 - 128 / 255)
     np.testing.assert_allclose(picture[0], [[100 + rest, 50 + rest, rest], [200, 200, 200]], rtol=1e-5)
     np.testing.assert_allclose(alpha, [[128, 0]])
     # Twice as light, and 20 more: the offset counts as much as alpha does, and no colour passes it.
     light = np.hstack([2 * np.eye(3), np.full((3, 1), 20)]).astype(np.float32)
-    picture, _ = samples.compose(body, ground, None, light, as_it_is)
+    picture, _ = samples.compose(body, ground, light, as_it_is, [], [])
     offset = 20 * 128 / 255
     np.testing.assert_allclose(picture[0, 0], [128 + rest, 100 + offset + rest, offset + rest], rtol=1e-5)
     # The scene in its own light, and half of a black thing before it all.
-    picture, alpha = samples.compose(body, ground, np.full((1, 2, 4), [0, 0, 0, 51], np.uint8), as_it_is, 0.5 * as_it_is)
+    picture, alpha = samples.compose(body, ground, as_it_is, 0.5 * as_it_is, [],
+                                     [np.full((1, 2, 4), [0, 0, 0, 51], np.uint8)])
     np.testing.assert_allclose(picture[0, 1], 0.8 * np.full(3, 100), rtol=1e-5)
     np.testing.assert_allclose(alpha, [[0.8 * 128, 0]], rtol=1e-5)
 

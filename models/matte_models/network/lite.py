@@ -34,14 +34,22 @@ class LiteConfig:
     c16: int = 96
     key: int = 15
     value: int = 64
+    place: float = 22.0
+    """What a distance between two places, squared, takes from the similarity of their keys; 1 is the root of the area."""
 
     @property
     def key_row(self) -> int:
-        return row_width(self.key)
+        # Three coordinates for the place, and again a multiple of 8.
+        return row_width(self.key) + 8
 
     @property
     def valid(self) -> int:
         return valid_index(self.key)
+
+    @property
+    def place_index(self) -> int:
+        """The first of the coordinates of a row that hold its place."""
+        return row_width(self.key)
 
 
 class ConvNorm(nn.Module):
@@ -94,6 +102,18 @@ def unshuffle_alpha(alpha: Tensor) -> Tensor:
     return F.conv2d(alpha, torch.eye(16, dtype=alpha.dtype, device=alpha.device).reshape(16, 1, 4, 4), stride=4)
 
 
+def places(like: Tensor, tokens: int | None = None) -> tuple[Tensor, Tensor]:
+    """Row and column of every token of a map `[B, *, h, w]`, from the middle, as `[B, hw, 1]`; 1 is the root of `tokens`,
+    which is the area of the map if nothing else is said."""
+    h, w = like.shape[-2:]
+    one = torch.ones_like(like[:, :1])
+    side = one.sum((2, 3), keepdim=True) if tokens is None else torch.full_like(one[..., :1, :1], tokens)
+    y = torch.arange(h, dtype=like.dtype, device=like.device).reshape(-1, 1) - 0.5 * (h - 1)
+    x = torch.arange(w, dtype=like.dtype, device=like.device) - 0.5 * (w - 1)
+    y, x = (one * v / side.sqrt() for v in (y, x))
+    return y.flatten(2).transpose(1, 2), x.flatten(2).transpose(1, 2)
+
+
 class Lite(nn.Module):
     def __init__(self, config: LiteConfig = LiteConfig()) -> None:
         super().__init__()
@@ -138,11 +158,21 @@ class Lite(nn.Module):
         f8 = self.enc8(self.down8(f4))
         return Features(f4, f8, self.enc16(self.down16(f8)))
 
-    def rows(self, f16: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows to store and rows to look up, both `[B, hw, K]`."""
+    def rows(self, f16: Tensor, tokens: int | None = None) -> tuple[Tensor, Tensor]:
+        """Rows to store and rows to look up, both `[B, hw, K]`.
+
+        Behind what the keys give they hold the place, so that of two things that look alike the nearer one counts more:
+        the similarity gets `-place · |p_m - p_k|²`, less what all rows of the bank have in common for a query. Rows to
+        store hold the place alone, `[2y, 2x, -y² - x²]`, so that it can be changed when the frame is seen through another
+        window. Of a crop `tokens` is the area that the whole frame has.
+        """
         key = self.key(f16)
         shrinkage = self.shrinkage(f16).square() + 1
-        return key_rows(key, shrinkage), query_rows(key, torch.sigmoid(self.selection(f16)))
+        stored, sought = key_rows(key, shrinkage), query_rows(key, torch.sigmoid(self.selection(f16)))
+        y, x = places(key, tokens)
+        one, none = torch.ones_like(y), torch.zeros_like(y)
+        stored = torch.cat([stored, 2 * y, 2 * x, -y * y - x * x, *[none] * 5], 2)
+        return stored, torch.cat([sought, *(self.config.place * v for v in (y, x, one)), *[none] * 5], 2)
 
     def decode(self, features: Features, read: Tensor, last_value: Tensor, last_alpha: Tensor, prior: Tensor) -> Tensor:
         """Alpha before it is clamped, `[B, 1, H, W]`."""

@@ -12,6 +12,7 @@ import json
 import os
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import Tensor
 from ..export_lite import weights_of
 from ..network.blocks import down
 from ..network.lite import Features, Lite, fold, load_lite, read
-from .data import SEGMENTER, STRIDE, Segmenter, read_folder
+from .data import HEIGHT, SEGMENTER, STRIDE, WIDTH, Segmenter, read_folder
 from .losses import laplacian, pull, temporal
 from .samples import Loader
 
@@ -34,16 +35,21 @@ def to_image(frames: Tensor) -> Tensor:
 
 
 def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: int, slots: int = 4,
-             faults: random.Random | None = None, later: Tensor | None = None) -> Tensor:
+             faults: random.Random | None = None, later: Tensor | None = None,
+             tokens: int | None = None) -> Tensor:
     """Unclamped alphas `[B, T, 1, H, W]` of a batch of clips. `slots` temporary frames, one stored every `interval`.
 
     With `faults`, what is fed back after the first frame is damaged now and then: parts of the alpha lost or added. The
     truth is not, so the network learns to find the subject again through the bank.
 
+    Of crops `tokens` is the area of the whole frame, in tokens.
+
     With `later`, the true alpha `[B, 1, H, W]` of the second frame, that frame is not predicted: its alpha is given (and
     damaged), as if everything between the first frame and it had been followed. The result then has no second frame.
     """
     b, t = frames.shape[:2]
+    # Squares of keys cancel each other, so the read stays in `float32`.
+    exact = partial(torch.autocast, "cpu", enabled=False)
     every = net.encode(to_image(frames))
     per_frame = [Features(*(f.unflatten(0, (b, t))[:, i] for f in every)) for i in range(t)]
     out = []
@@ -62,8 +68,9 @@ def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: i
             alpha = damage(alpha, faults)
         value = net.value(features.f16, alpha)
         if (i - 1) % interval == 0:
-            keys.append(net.rows(features.f16)[0])
-            values.append(value.flatten(2).transpose(1, 2))
+            with exact():
+                keys.append(net.rows(features.f16.float(), tokens)[0])
+            values.append(value.float().flatten(2).transpose(1, 2))
             if len(keys) > 1 + slots:
                 del keys[1], values[1]
         if i == t:
@@ -71,8 +78,9 @@ def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: i
         features = per_frame[i]
         if later is not None and i == 1:
             continue
-        queries = net.rows(features.f16)[1]
-        seen = read(queries, torch.cat(keys, 1), torch.cat(values, 1), features.f16)
+        with exact():
+            queries = net.rows(features.f16.float(), tokens)[1]
+            seen = read(queries, torch.cat(keys, 1), torch.cat(values, 1), features.f16)
         out.append(net.decode(features, seen, value, down(alpha, STRIDE), prior[:, i]))
     return torch.stack(out, 1)
 
@@ -224,7 +232,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
         later = alpha[:, 1] if ahead else None
         # Convolutions and products in bfloat16, on processors that have it: half the time, the same direction.
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]), faults=pick, later=later)
+            raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]), faults=pick, later=later,
+                           tokens=HEIGHT * WIDTH // STRIDE**2)
         raw = raw.float()
         if ahead:
             alpha = torch.cat([alpha[:, :1], alpha[:, 2:]], 1)
