@@ -31,7 +31,8 @@ OPSET = 17
 MEMORY = {"interval": 15, "temporary_frames": 1, "warm_up": 0}
 # The scores are the same with a hint that is up to eight frames old.
 PRIOR_INTERVAL = 8
-# With instructions for 8-bit products 640×368 leaves two cores a third of the time at 30 frames a second; 720×400 next to nothing.
+# With instructions for 8-bit products 640×368 leaves two cores a third of the time at 30 frames a second, 720×400 next to
+# nothing.
 WORKING_SIZE = {"min": [64, 64], "max": [1920, 1088], "default": [544, 304], "quick": [640, 368], "gpu": [1120, 640],
                 "multiple": 16}
 # The largest difference allowed between PyTorch and ONNX Runtime (sums in another order).
