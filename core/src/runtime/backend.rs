@@ -185,18 +185,16 @@ fn has_quick_int8() -> bool {
 /// How much there is to compute with, as far as a working size depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Power {
-    /// Two threads at camera rate ask for a small one.
+    /// Camera rate asks for a small one.
     Plain,
+    /// Two threads that sum 8-bit products quickly, or four.
     Quick,
     Gpu,
 }
 
 impl Power {
     pub(crate) fn of(backend: Backend, options: &Options) -> Self {
-        let threads = match options.threads {
-            0 => cores(),
-            threads => threads as usize,
-        };
+        let threads = cpu_threads(options.threads as usize);
         let quick = options.precision == Precision::Auto && has_quick_int8() && threads >= 2;
         match backend {
             Backend::TensorRt | Backend::TensorRtRtx | Backend::Cuda => Self::Gpu,
@@ -216,6 +214,14 @@ fn has_bf16() -> bool {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Threads that a number asked for stands for: 0 is one for every core.
+fn cpu_threads(asked: usize) -> usize {
+    match asked {
+        0 => cores(),
+        threads => threads,
+    }
 }
 
 /// ONNX Runtime allows one environment per process. It is never dropped: plugin providers that were registered with it
@@ -391,7 +397,11 @@ impl Engine {
                 format!("{}, device {}", self.backend.name(), self.device)
             }
             _ => {
-                format!("{}, {} threads", self.backend.name(), self.cpu_threads())
+                format!(
+                    "{}, {} threads",
+                    self.backend.name(),
+                    cpu_threads(self.threads)
+                )
             }
         }
     }
@@ -475,13 +485,6 @@ impl Engine {
             .with_flush_to_zero()?)
     }
 
-    fn cpu_threads(&self) -> usize {
-        match self.threads {
-            0 => cores(),
-            threads => threads,
-        }
-    }
-
     fn provider(
         &self,
         builder: SessionBuilder,
@@ -518,7 +521,7 @@ impl Engine {
                 };
                 let config = format!(
                     r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{precision}","INFERENCE_NUM_THREADS":"{}"}}}}"#,
-                    self.cpu_threads()
+                    cpu_threads(self.threads)
                 );
                 // An option of a device begins with its provider's name; others are passed over without a word.
                 let devices = self.environment.devices().filter(is_openvino_cpu);

@@ -49,8 +49,8 @@ pub struct WorkingSizes {
     pub max: [u32; 2],
     /// Recommended: its area is kept, with the aspect ratio of the frame.
     pub default: [u32; 2],
-    /// Recommended where there is more to compute with: on processors that have instructions for sums of 8-bit products
-    /// (VNNI, AMX, on ARM dot products), and on those with four threads or more. As `default` if absent.
+    /// Recommended where there is more to compute with: with two threads on processors that have instructions for sums of
+    /// 8-bit products (VNNI, AMX, on ARM dot products) and may use them, with four on others. As `default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quick: Option<[u32; 2]>,
     /// Recommended on a GPU. As `quick` if absent.

@@ -40,7 +40,7 @@ class LiteConfig:
     @property
     def key_row(self) -> int:
         # Three coordinates for the place, and again a multiple of 8.
-        return row_width(self.key) + 8
+        return self.place_index + 8
 
     @property
     def valid(self) -> int:
@@ -171,8 +171,9 @@ class Lite(nn.Module):
         stored, sought = key_rows(key, shrinkage), query_rows(key, torch.sigmoid(self.selection(f16)))
         y, x = places(key, tokens)
         one, none = torch.ones_like(y), torch.zeros_like(y)
-        stored = torch.cat([stored, 2 * y, 2 * x, -y * y - x * x, *[none] * 5], 2)
-        return stored, torch.cat([sought, *(self.config.place * v for v in (y, x, one)), *[none] * 5], 2)
+        rest = [none] * (self.config.key_row - self.config.place_index - 3)
+        stored = torch.cat([stored, 2 * y, 2 * x, -y * y - x * x, *rest], 2)
+        return stored, torch.cat([sought, *(self.config.place * v for v in (y, x, one)), *rest], 2)
 
     def decode(self, features: Features, read: Tensor, last_value: Tensor, last_alpha: Tensor, prior: Tensor) -> Tensor:
         """Alpha before it is clamped, `[B, 1, H, W]`."""
