@@ -146,7 +146,7 @@ def test_of_what_looks_alike_the_nearer_counts_more(larger):
     net = scrambled_lite()
     height, width = 5, 7
     with torch.no_grad():
-        tokens = larger and larger * height * width
+        tokens = larger and torch.tensor([larger * height * width])
         stored, sought = net.rows(torch.rand(1, net.config.c16, 1, 1).expand(-1, -1, height, width), tokens)
         weights = affinity(sought, stored)[0]
     y, x = np.divmod(np.arange(height * width), width)
@@ -213,7 +213,7 @@ def small_material() -> data.Material:
 def test_clips_depend_on_seed_and_index_alone():
     material = small_material()
     a, b = data.make_clip(5, 3, material), data.make_clip(5, 3, material)
-    assert a.shape == (data.FRAMES, data.HEIGHT, data.WIDTH, 4) and np.array_equal(a, b)
+    assert a.shape == (data.FRAMES, 256, 448, 4) and np.array_equal(a, b)
     assert not np.array_equal(a, data.make_clip(5, 4, material))
     assert not np.array_equal(a, data.make_clip(6, 3, material))
 
@@ -221,7 +221,7 @@ def test_clips_depend_on_seed_and_index_alone():
 def test_samples_are_close_in_time_and_leap_once(tmp_path):
     # Every pixel of a frame is its number; the alpha is half subject, so that no crop is refused.
     count = data.FRAMES
-    frames = np.zeros((2, count, data.HEIGHT, data.WIDTH, 4), np.uint8)
+    frames = np.zeros((2, count, *data.USUAL[::-1], 4), np.uint8)
     frames[..., :3] = np.arange(count, dtype=np.uint8)[None, :, None, None, None]
     frames[..., ::2, 3] = 255
     for name, array in (("frames.u8", frames), ("prior.u8", frames[..., :: data.STRIDE, :: data.STRIDE, 0])):
@@ -234,6 +234,7 @@ def test_samples_are_close_in_time_and_leap_once(tmp_path):
             times = batch.frames[0, :, 0, 0, 0].astype(int)
             steps = np.abs(np.diff(times))
             assert batch.frames.shape == (1, 4, 3, 64, 64) and batch.prior.shape == (1, 4, 1, 4, 4)
+            assert batch.tokens == [28 * 16]
             assert len(set(steps[1:])) == 1 and 1 <= steps[1] <= 3 and len(set(np.sign(np.diff(times)))) == 1
             gaps.add(int(steps[0] - steps[1]))
         assert (max(gaps) > 5) if ahead else (gaps == {0})
@@ -260,12 +261,80 @@ class Half:
 
     @staticmethod
     def person(rgb: np.ndarray) -> np.ndarray:
-        assert rgb.shape == (data.HEIGHT, data.WIDTH, 3) and rgb.dtype == np.uint8
+        assert rgb.shape == (36, 64, 3) and rgb.dtype == np.uint8
         return np.full((36, 64), 0.5, np.float32)
+
+    size = (64, 36)
+
+
+def test_sizes_are_read_and_refused():
+    assert data.Size.parse("640x368") == (640, 368) and data.Size(640, 368).tokens == 40 * 23
+    for wrong in ("640", "640x360", "ax16", "32x64", "640x368x3"):
+        with pytest.raises(ValueError, match=f"'{wrong}'"):
+            data.Size.parse(wrong)
+
+
+def test_clips_of_another_size_show_the_same_at_that_size():
+    # Wide enough for the larger frames, so that backgrounds are not what differs.
+    material, large = small_material(), data.Size(896, 512)
+    shared = 0
+    for index in range(6):
+        usual, twice = (data.make_layers(8, index, material, size=size)[1][0, ..., 3] for size in (data.USUAL, large))
+        assert twice.shape == (512, 896)
+        half = cv2.resize(twice, data.USUAL, interpolation=cv2.INTER_AREA)
+        shared += np.abs(half.astype(int) - usual).mean() < 6
+    # Where the first attempt fails at one size alone, another clip is drawn.
+    assert shared >= 5
+
+
+def test_a_folder_is_of_one_size(tmp_path):
+    small = data.Size(128, 64)
+    data.write_layers(tmp_path, small_material(), 4, 0, 1, size=small)
+    assert data.size_of(tmp_path) == small and samples.Layers.read(tmp_path).size == small
+    with pytest.raises(ValueError, match="128×64, not 448×256"):
+        data.write_layers(tmp_path, small_material(), 4, 1, 1)
+
+
+def test_targets_meet_scenes_of_their_own_size_alone(tmp_path):
+    for name, size in (("small", data.Size(128, 64)), ("large", data.Size(192, 128))):
+        data.write_layers(tmp_path / name, small_material(), 4, 0, 2, size=size)
+    loader = samples.Loader([tmp_path / "small", tmp_path / "large"], 3, 1.0, Half())
+    areas = {float(loader.batch(1, 3, 64, 64).tokens[0]) for _ in range(20)}
+    # Of a crop at some zoom the whole frame is larger or smaller by the square of that.
+    assert any(area < 60 for area in areas) and any(area > 80 for area in areas)
+
+
+def test_a_seed_is_what_the_segmentation_sees_of_the_target():
+    alpha = np.zeros((40, 40), np.uint8)
+    alpha[10:30, 10:30] = 255
+    person = np.zeros((40, 40), np.float32)
+    person[10:30, 10:26] = 0.9  # 80 % of it
+    person[10:30, 33:35] = 0.7  # beside it
+    person[10:30, 38:] = 1  # somebody else
+    seed = samples.seed_of(person, alpha)
+    assert (seed[10:30, 10:26] == 230).all() and (seed[10:30, 33:35] == 178).all() and not seed[:, 35:].any()
+    person[10:30, 22:26] = 0  # 60 %
+    assert samples.seed_of(person, alpha) is None
+    assert samples.seed_of(person * 0, alpha * 0) is None
+
+
+def test_a_closer_look_is_at_somebody_with_room_around():
+    seen = np.zeros((100, 200), np.float32)
+    seen[40:60, 100:140] = 1
+    parts = []
+
+    def look(part):
+        parts.append(part)
+        return np.full((36, 64), 0.5, np.float32)
+
+    out = samples.closer(seen, look)
+    assert parts == [(slice(34, 66), slice(88, 152))]
+    np.testing.assert_allclose([out[50, 120], out[35, 90], out[10, 10]], [0.6, 0.4, 0], atol=1e-6)
+    assert samples.closer(seen * 0, look) is not None and len(parts) == 1
 
 
 def test_layers_are_written_and_sampled(tmp_path):
-    shape = (data.FRAMES, data.HEIGHT, data.WIDTH)
+    shape = (data.FRAMES, *data.USUAL[::-1])
     for start in range(3):
         data.write_layers(tmp_path, small_material(), 4, start, 1)
     layers = samples.Layers.read(tmp_path)
@@ -291,12 +360,12 @@ def as_they_are(monkeypatch) -> tuple[int, int]:
     monkeypatch.setattr(samples, "tone", lambda rng, strength: as_it_is.copy())
     monkeypatch.setattr(samples, "_towards", lambda *_: as_it_is.copy())
     monkeypatch.setattr(samples.Mixer, "_crop", staticmethod(lambda *_: (0, 0, 1.0)))
-    return data.HEIGHT, data.WIDTH
+    return data.USUAL[::-1]
 
 
 def test_a_target_stands_before_its_own_scene_or_another(as_they_are):
     # Scenes of one brightness each, seen as they are.
-    target = np.zeros((2, data.FRAMES, data.HEIGHT, data.WIDTH, 4), np.uint8)
+    target = np.zeros((2, data.FRAMES, *data.USUAL[::-1], 4), np.uint8)
     target[..., 60:200, 100:300, :] = 255
     scene = np.zeros((*target.shape[:-1], 3), np.uint8)
     scene[1] = 200
@@ -305,14 +374,14 @@ def test_a_target_stands_before_its_own_scene_or_another(as_they_are):
     for own, ground in ((1.0, 0), (0.0, 200)):
         for _ in range(5):
             mixer = samples.Mixer(None, own, company=0)
-            frames, _ = mixer.sample(rng, (layers, 0), (layers, 1), (layers, 1), 2, as_they_are, False, False)
+            frames = mixer.sample(rng, (layers, 0), (layers, 1), (layers, 1), 2, as_they_are, False, False).frames
             assert set(np.unique(frames[frames[..., 3] == 0][:, :3])) == {ground}
             assert set(np.unique(frames[frames[..., 3] == 255][:, :3])) == {255}
 
 
 def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_are):
     # A target of 255 and somebody of 100 before a scene of 0; both 60 wide.
-    target = np.zeros((2, data.FRAMES, data.HEIGHT, data.WIDTH, 4), np.uint8)
+    target = np.zeros((2, data.FRAMES, *data.USUAL[::-1], 4), np.uint8)
     target[0, :, 60:200, 200:260] = 255
     target[1, :, 60:200, 20:80] = [100, 100, 100, 255]
     layers = samples.Layers(np.zeros((*target.shape[:-1], 3), np.uint8), target, np.zeros_like(target), np.zeros(2, np.uint8))
@@ -320,7 +389,7 @@ def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_ar
     places = set()
     for _ in range(20):
         mixer = samples.Mixer(None, own=1.0, company=1.0)
-        frames, _ = mixer.sample(rng, (layers, 0), (layers, 0), (layers, 1), 2, as_they_are, False, False)
+        frames = mixer.sample(rng, (layers, 0), (layers, 0), (layers, 1), 2, as_they_are, False, False).frames
         row = frames[0, 130]
         here, there = (np.flatnonzero((row[:, :3] == colour).all(1)) for colour in (255, 100))
         # From two thirds covered to a gap of a twentieth of the width.

@@ -61,7 +61,7 @@ def test_the_shipped_integers_belong_to_the_shipped_weights():
 
 def test_frames_of_clips_are_fed_as_the_engine_feeds_them(tmp_path):
     rng = np.random.default_rng(4)
-    frames = rng.integers(0, 256, (2, data.FRAMES, data.HEIGHT, data.WIDTH, 4), np.uint8)
+    frames = rng.integers(0, 256, (2, data.FRAMES, *data.USUAL[::-1], 4), np.uint8)
     for name, array in (("frames.u8", frames), ("prior.u8", frames[..., :: data.STRIDE, :: data.STRIDE, 0])):
         (tmp_path / name).write_bytes(np.ascontiguousarray(array).tobytes())
     (tmp_path / "done").write_text("2")

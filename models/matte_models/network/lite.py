@@ -102,12 +102,12 @@ def unshuffle_alpha(alpha: Tensor) -> Tensor:
     return F.conv2d(alpha, torch.eye(16, dtype=alpha.dtype, device=alpha.device).reshape(16, 1, 4, 4), stride=4)
 
 
-def places(like: Tensor, tokens: int | None = None) -> tuple[Tensor, Tensor]:
+def places(like: Tensor, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Row and column of every token of a map `[B, *, h, w]`, from the middle, as `[B, hw, 1]`; 1 is the root of `tokens`,
-    which is the area of the map if nothing else is said."""
+    `[B]`, which is the area of the map if nothing else is said."""
     h, w = like.shape[-2:]
     one = torch.ones_like(like[:, :1])
-    side = one.sum((2, 3), keepdim=True) if tokens is None else torch.full_like(one[..., :1, :1], tokens)
+    side = one.sum((2, 3), keepdim=True) if tokens is None else tokens.to(one).reshape(-1, 1, 1, 1)
     y = torch.arange(h, dtype=like.dtype, device=like.device).reshape(-1, 1) - 0.5 * (h - 1)
     x = torch.arange(w, dtype=like.dtype, device=like.device) - 0.5 * (w - 1)
     y, x = (one * v / side.sqrt() for v in (y, x))
@@ -158,13 +158,13 @@ class Lite(nn.Module):
         f8 = self.enc8(self.down8(f4))
         return Features(f4, f8, self.enc16(self.down16(f8)))
 
-    def rows(self, f16: Tensor, tokens: int | None = None) -> tuple[Tensor, Tensor]:
+    def rows(self, f16: Tensor, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rows to store and rows to look up, both `[B, hw, K]`.
 
         Behind what the keys give they hold the place, so that of two things that look alike the nearer one counts more:
         the similarity gets `-place · |p_m - p_k|²`, less what all rows of the bank have in common for a query. Rows to
         store hold the place alone, `[2y, 2x, -y² - x²]`, so that it can be changed when the frame is seen through another
-        window. Of a crop `tokens` is the area that the whole frame has.
+        window. Of crops `tokens`, `[B]`, is the area that the whole frame has.
         """
         key = self.key(f16)
         shrinkage = self.shrinkage(f16).square() + 1

@@ -6,17 +6,18 @@ same on every machine with the same material and the same OpenCV.
 
 A data folder holds, for `n` clips of `FRAMES` frames:
 
-    frames.u8   n × FRAMES × HEIGHT × WIDTH × 4   RGB and alpha
-    prior.u8    n × FRAMES × HEIGHT/16 × WIDTH/16 person segmentation, 16×16 means × 255
+    size                                          width and height of a frame; 448 and 256 where there is no such file
+    frames.u8   n × FRAMES × height × width × 4   RGB and alpha
+    prior.u8    n × FRAMES × height/16 × width/16 person segmentation, 16×16 means × 255
     done        how many clips are complete (a number); a reader may start while a writer still appends
 
 or, with `--layers`, what the pictures are put together from, so that targets and scenes can be paired anew (`samples.py`):
 
-    scene.u8    n × FRAMES × HEIGHT × WIDTH × 3   RGB of what is behind the target
-    target.u8   n × FRAMES × HEIGHT × WIDTH × 4   the target, premultiplied RGBA
-    front.u8    n × FRAMES × HEIGHT × WIDTH × 4   what is before the target, premultiplied RGBA
+    scene.u8    n × FRAMES × height × width × 3   RGB of what is behind the target
+    target.u8   n × FRAMES × height × width × 4   the target, premultiplied RGBA
+    front.u8    n × FRAMES × height × width × 4   what is before the target, premultiplied RGBA
     kinds.u8    n                                 1 where there is something before the target
-    done        as above
+    size, done  as above
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-WIDTH, HEIGHT, FRAMES = 448, 256, 24
+FRAMES = 24
 STRIDE = 16
 # The person segmentation of the hint `prior`, below the folder of the material.
 SEGMENTER = "models/selfie_segmentation_landscape.onnx"
@@ -42,7 +45,41 @@ HELD_OUT = {"person_05", "person_08", "animal_03", "gfm_05", "bg_05", "bg_26"}
 # Not used at all: a halo is baked into the alpha.
 BROKEN = {"layer_01"}
 
-_GRID_X, _GRID_Y = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
+
+class Size(NamedTuple):
+    """Of a clip's frames, in pixels: multiples of 16."""
+
+    width: int
+    height: int
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Of `640x368`."""
+        try:
+            size = cls(*map(int, text.split("x")))
+        except (TypeError, ValueError):
+            raise ValueError(f"size {text!r}: it must be like 640x368") from None
+        if min(size) < 64 or size.width % STRIDE or size.height % STRIDE:
+            raise ValueError(f"size {text!r}: both sides must be multiples of {STRIDE}, 64 at least")
+        return size
+
+    @property
+    def unit(self) -> float:
+        """How much longer a way across the frame is than at the usual size."""
+        return self.height / USUAL.height
+
+    @property
+    def tokens(self) -> int:
+        return self.width * self.height // STRIDE**2
+
+
+USUAL = Size(448, 256)
+
+
+@cache
+def _grid(size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Of every pixel its column and its row."""
+    return tuple(np.meshgrid(np.arange(size.width, dtype=np.float32), np.arange(size.height, dtype=np.float32)))
 
 
 # --- material -------------------------------------------------------------------------------------------------------
@@ -93,10 +130,11 @@ def _read_rgba(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 
-def load_material(root: Path, held_out: bool, rendered: Path | None = None) -> Material:
+def load_material(root: Path, held_out: bool, rendered: Path | None = None, size: Size = USUAL) -> Material:
     """Reads `cutouts/`, `dancer/` and `backgrounds/` below `root`; either the training part or the held-out one.
 
-    Of the synthetic people in the folder `rendered` every twentieth is held out.
+    Of the synthetic people in the folder `rendered` every twentieth is held out. Backgrounds are as wide as frames of `size`
+    ask for.
     """
     material = Material()
     if rendered is not None:
@@ -112,7 +150,7 @@ def load_material(root: Path, held_out: bool, rendered: Path | None = None) -> M
     for path in sorted((root / "backgrounds").glob("*.jpg")):
         if wanted(path):
             image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-            factor = 800 / image.shape[1]
+            factor = 800 * size.width / USUAL.width / image.shape[1]
             material.backgrounds.append(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
     if not held_out:
         material.dancer = _load_runs(sorted((root / "dancer").glob("*.png")))
@@ -161,15 +199,16 @@ class Path1D:
 class Wobble:
     """A smooth displacement field that changes over time, on a coarse grid."""
 
-    def __init__(self, rng: np.random.Generator, amplitude: float):
+    def __init__(self, rng: np.random.Generator, amplitude: float, size: Size):
         shape = (5, 7, 2)
+        self.size = size
         self.amplitude = rng.normal(0, amplitude, shape)
         self.frequency = rng.uniform(0.1, 0.8, shape)
         self.phase = rng.uniform(0, 2 * np.pi, shape)
 
     def __call__(self, t: float) -> np.ndarray:
         coarse = (self.amplitude * np.sin(self.frequency * t + self.phase)).astype(np.float32)
-        return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(coarse, self.size, interpolation=cv2.INTER_CUBIC)
 
 
 # --- sources of layers: a premultiplied RGBA picture at a time ---------------------------------------------------------
@@ -350,14 +389,15 @@ class Layer:
     """A source placed in the frame, moving and wobbling, with its own light."""
 
     def __init__(self, rng: np.random.Generator, source, height: float, centre_x: float, bottom: float, motion: float,
-                 tint: np.ndarray, lift: np.ndarray, target: bool):
-        self.source, self.target = source, target
+                 tint: np.ndarray, lift: np.ndarray, target: bool, size: Size):
+        self.source, self.target, self.size = source, target, size
+        unit = size.unit
         self.scale = height / source.size[1]
         self.flip = -1.0 if rng.random() < 0.5 else 1.0
         self.anchor = np.array([centre_x, bottom - height / 2])
-        self.x, self.y = Path1D(rng, 1.2 * motion, 5 * motion), Path1D(rng, 0.6 * motion, 2.5 * motion)
+        self.x, self.y = (Path1D(rng, a * unit * motion, b * unit * motion) for a, b in ((1.2, 5), (0.6, 2.5)))
         self.turn, self.zoom = Path1D(rng, 0.004 * motion, 0.03 * motion), Path1D(rng, 0.003 * motion, 0.02 * motion)
-        self.wobble = Wobble(rng, 2.2 * motion * min(1.0, height / 200))
+        self.wobble = Wobble(rng, 2.2 * motion * min(unit, height / 200), size)
         self.tint, self.lift = tint, lift
 
     def render(self, t: float) -> np.ndarray:
@@ -368,8 +408,9 @@ class Layer:
         centre = self.anchor + [self.x(t), self.y(t)]
         c, s = np.cos(angle) / scale * to_level, np.sin(angle) / scale * to_level
         field_ = self.wobble(t)
-        dx = _GRID_X - np.float32(centre[0]) + field_[..., 0]
-        dy = _GRID_Y - np.float32(centre[1]) + field_[..., 1]
+        columns, rows = _grid(self.size)
+        dx = columns - np.float32(centre[0]) + field_[..., 0]
+        dy = rows - np.float32(centre[1]) + field_[..., 1]
         map_x = np.float32(self.flip) * (np.float32(c) * dx + np.float32(s) * dy) + np.float32(image.shape[1] / 2)
         map_y = np.float32(c) * dy - np.float32(s) * dx + np.float32(image.shape[0] / 2)
         return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
@@ -385,8 +426,8 @@ class Layer:
 class Clip:
     """One clip, frame by frame."""
 
-    def __init__(self, rng: np.random.Generator, material: Material, hard: float = 0.0):
-        self.rng = rng
+    def __init__(self, rng: np.random.Generator, material: Material, hard: float = 0.0, size: Size = USUAL):
+        self.rng, self.size = rng, size
         # A generator of its own: clips that are not hard are the same whatever the share.
         extra = rng.spawn(1)[0]
         self.hard = extra if extra.random() < hard else None
@@ -394,18 +435,19 @@ class Clip:
         if rng.random() < 0.5:
             background = background[:, ::-1]
         if rng.random() < 0.2:
-            background = cv2.GaussianBlur(background, (0, 0), rng.uniform(1, 6))
+            background = cv2.GaussianBlur(background, (0, 0), rng.uniform(1, 6) * size.width / USUAL.width)
         self.background = np.ascontiguousarray(background)
         if rng.random() < 0.35:
             self._furnish(material)
         h, w = background.shape[:2]
-        fit = max(WIDTH / w, HEIGHT / h)
+        fit = max(size.width / w, size.height / h)
         self.bg_scale = rng.uniform(1.12, 2.0) * fit
         still = rng.random() < 0.35
         camera = 0.0 if still else rng.uniform(0.3, 1.6)
-        margin = np.array([w - WIDTH / self.bg_scale, h - HEIGHT / self.bg_scale]) / 2 * 0.7
+        sway = camera * size.unit
+        margin = (np.array([w, h]) - np.array(size) / self.bg_scale) / 2 * 0.7
         self.bg_centre = np.array([w / 2, h / 2]) + rng.uniform(-1, 1, 2) * margin
-        self.bg_x, self.bg_y = Path1D(rng, 0.8 * camera, 1.5 * camera), Path1D(rng, 0.4 * camera, 1.0 * camera)
+        self.bg_x, self.bg_y = Path1D(rng, 0.8 * sway, 1.5 * sway), Path1D(rng, 0.4 * sway, 1.0 * sway)
         self.bg_turn = Path1D(rng, 0.001 * camera, 0.006 * camera)
         self.bg_tint = np.exp(rng.normal(0, 0.12, 3)) * np.exp(rng.normal(0, 0.2))
         self.layers: list[Layer] = []
@@ -470,9 +512,9 @@ class Clip:
             distractor = self._place(somebody(), material, False, None)
             layers.insert(0 if rng.random() < 0.6 else len(layers), distractor)
             if rng.random() < 0.25:
-                layers.insert(0, self._place(somebody(), material, False, rng.uniform(0.3, 0.7) * HEIGHT))
+                layers.insert(0, self._place(somebody(), material, False, rng.uniform(0.3, 0.7) * self.size.height))
         if rng.random() < 0.12:
-            occluder = self._place("other", material, False, rng.uniform(0.15, 0.5) * HEIGHT)
+            occluder = self._place("other", material, False, rng.uniform(0.15, 0.5) * self.size.height)
             layers.append(occluder)
         self.layers = layers
 
@@ -487,20 +529,20 @@ class Clip:
         else:
             pool = material.people if kind == "person" else material.others
             source = Still(pool[rng.integers(len(pool))])
-        framing = rng.random()
+        framing, tall = rng.random(), self.size.height
         if height is not None:
-            bottom = rng.uniform(0.6, 1.2) * HEIGHT
+            bottom = rng.uniform(0.6, 1.2) * tall
         elif source.bottom_open and framing < 0.85:
-            height = rng.uniform(0.55, 1.5) * HEIGHT
-            bottom = HEIGHT * rng.uniform(1.02, 1.1) + max(0.0, height - HEIGHT) * rng.uniform(0.5, 1.0)
+            height = rng.uniform(0.55, 1.5) * tall
+            bottom = tall * rng.uniform(1.02, 1.1) + max(0.0, height - tall) * rng.uniform(0.5, 1.0)
         elif framing < 0.6:
-            height = rng.uniform(0.5, 1.0) * HEIGHT
-            bottom = rng.uniform(0.85, 1.05) * HEIGHT
+            height = rng.uniform(0.5, 1.0) * tall
+            bottom = rng.uniform(0.85, 1.05) * tall
         else:
-            height = rng.uniform(1.0, 2.0) * HEIGHT
-            bottom = HEIGHT + (height - HEIGHT) * rng.uniform(0.1, 1.0)
+            height = rng.uniform(1.0, 2.0) * tall
+            bottom = tall + (height - tall) * rng.uniform(0.1, 1.0)
         reach = 0.5 if rng.random() < 0.15 else 0.32
-        centre_x = WIDTH * (0.5 + rng.uniform(-reach, reach))
+        centre_x = self.size.width * (0.5 + rng.uniform(-reach, reach))
         tint = np.exp(rng.normal(0, 0.12, 3)) * np.exp(rng.normal(0, 0.22))
         lift = np.full(3, rng.normal(0, 6))
         if target and rng.random() < 0.12:
@@ -510,7 +552,7 @@ class Clip:
             near = self.background.mean((0, 1)) * self.bg_tint
             tint = np.clip(near / np.maximum(mean, 20), 0.4, 2.0)
         motion = float(rng.choice([0.25, 0.7, 1.5, 3.0], p=[0.3, 0.35, 0.25, 0.1]))
-        return Layer(rng, source, height, centre_x, bottom, motion, tint, lift, target)
+        return Layer(rng, source, height, centre_x, bottom, motion, tint, lift, target, self.size)
 
     def _crowd(self, material: Material) -> None:
         """Somebody else close to the target, most of the time: the two touch, and one passes before the other."""
@@ -552,15 +594,15 @@ class Clip:
         s, angle = 1 / self.bg_scale, self.bg_turn(t)
         c, n = np.cos(angle) * s, np.sin(angle) * s
         centre = self.bg_centre + [self.bg_x(t) * s, self.bg_y(t) * s]
-        matrix = np.array([[c, -n, centre[0] - c * WIDTH / 2 + n * HEIGHT / 2],
-                           [n, c, centre[1] - n * WIDTH / 2 - c * HEIGHT / 2]])
-        image = cv2.warpAffine(self.background, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        matrix = np.array([[c, -n, centre[0] - c * self.size.width / 2 + n * self.size.height / 2],
+                           [n, c, centre[1] - n * self.size.width / 2 - c * self.size.height / 2]])
+        image = cv2.warpAffine(self.background, matrix, self.size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                borderMode=cv2.BORDER_REFLECT)
         return np.clip(image * self.bg_tint.astype(np.float32), 0, 255)
 
     def _moment(self, t: float) -> tuple[np.ndarray, np.ndarray]:
         picture = self._background(t)
-        alpha = np.zeros((HEIGHT, WIDTH, 1), np.float32)
+        alpha = np.zeros((*self.size[::-1], 1), np.float32)
         for layer in self.layers:
             colour, cover = layer.lit(t)
             rest = 1 - cover
@@ -581,11 +623,12 @@ class Clip:
     def parts(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A frame before the camera, u8: RGB of what is behind the target, and premultiplied RGBA of the target and of what
         is before it. Between several targets there is nothing else (`_cast`, `_crowd`)."""
-        sums = [np.zeros((HEIGHT, WIDTH, n), np.float32) for n in (3, 4, 4)]
+        height, width = self.size[::-1]
+        sums = [np.zeros((height, width, n), np.float32) for n in (3, 4, 4)]
         times = self._times(index)
         for t in times:
-            stacks = [np.dstack([self._background(t), np.ones((HEIGHT, WIDTH, 1), np.float32)])]
-            stacks += [np.zeros((HEIGHT, WIDTH, 4), np.float32) for _ in range(2)]
+            stacks = [np.dstack([self._background(t), np.ones((height, width, 1), np.float32)])]
+            stacks += [np.zeros((height, width, 4), np.float32) for _ in range(2)]
             place = 0
             for layer in self.layers:
                 place = 1 if layer.target else 2 if place else 0
@@ -618,11 +661,8 @@ class Camera:
             picture = cv2.GaussianBlur(picture, (0, 0), self.blur)
         if self.soft:
             small = cv2.resize(picture, None, fx=self.soft, fy=self.soft, interpolation=cv2.INTER_AREA)
-            picture = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
-        # With NumPy's own scalars all of it would be float64.
-        picture = ((picture - 128) * float(self.contrast) + float(128 + self.level)) * float(np.exp(self.gain(index)))
-        if self.grey:
-            picture = np.repeat(picture.mean(2, keepdims=True), 3, 2)
+            picture = cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        picture = self.exposed(picture, index)
         if self.noise:
             picture = picture + float(self.noise) * rng.standard_normal(picture.shape, np.float32)
         rgb = np.clip(picture, 0, 255).astype(np.uint8)
@@ -631,30 +671,37 @@ class Camera:
             rgb = cv2.imdecode(data, cv2.IMREAD_COLOR)
         return rgb
 
+    def exposed(self, picture: np.ndarray, index: int) -> np.ndarray:
+        """Its exposure of frame `index` alone."""
+        # With NumPy's own scalars all of it would be float64.
+        picture = ((picture - 128) * float(self.contrast) + float(128 + self.level)) * float(np.exp(self.gain(index)))
+        return np.repeat(picture.mean(2, keepdims=True), 3, 2) if self.grey else picture
 
-def _drawn(seed: int, index: int, material: Material, hard: float, draw: Callable[[Clip, int], tuple],
+
+def _drawn(seed: int, index: int, material: Material, hard: float, size: Size, draw: Callable[[Clip, int], tuple],
            alpha: Callable[[tuple], np.ndarray]) -> list[tuple]:
     """The frames of clip `index` of the stream `seed`, as `draw` makes them. Drawn again where the target is not seen.
 
     A share `hard` of the clips has ground of the target's colour behind a part of it, most of them also a neighbour.
     """
     for attempt in range(20):
-        clip = Clip(np.random.default_rng([seed, index, attempt]), material, hard)
+        clip = Clip(np.random.default_rng([seed, index, attempt]), material, hard, size)
         first = draw(clip, 0)
         if 0.015 < alpha(first).mean() / 255 < 0.8:
             return [first] + [draw(clip, i) for i in range(1, FRAMES)]
     raise RuntimeError(f"clip {index}: no attempt showed the target")
 
 
-def make_clip(seed: int, index: int, material: Material, hard: float = 0.0) -> np.ndarray:
-    """A clip: FRAMES × HEIGHT × WIDTH × 4, u8."""
-    frames = _drawn(seed, index, material, hard, Clip.frame, lambda frame: frame[1])
+def make_clip(seed: int, index: int, material: Material, hard: float = 0.0, size: Size = USUAL) -> np.ndarray:
+    """A clip: FRAMES × height × width × 4, u8."""
+    frames = _drawn(seed, index, material, hard, size, Clip.frame, lambda frame: frame[1])
     return np.stack([np.dstack(frame) for frame in frames])
 
 
-def make_layers(seed: int, index: int, material: Material, hard: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The layers of a clip: FRAMES × HEIGHT × WIDTH × 3, 4 and 4, u8."""
-    frames = _drawn(seed, index, material, hard, Clip.parts, lambda parts: parts[1][..., 3])
+def make_layers(seed: int, index: int, material: Material, hard: float = 0.0,
+                size: Size = USUAL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The layers of a clip: FRAMES × height × width × 3, 4 and 4, u8."""
+    frames = _drawn(seed, index, material, hard, size, Clip.parts, lambda parts: parts[1][..., 3])
     return tuple(np.stack(planes) for planes in zip(*frames))
 
 
@@ -669,11 +716,11 @@ class Segmenter:
         options.log_severity_level = 3
         self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0]
+        self.size = tuple(self.input.shape[2:0:-1])  # width and height of what it looks at
 
     def person(self, rgb: np.ndarray) -> np.ndarray:
-        height, width = self.input.shape[1:3]
-        small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)[None] / 255
-        return self.session.run(None, {self.input.name: small})[0].reshape(height, width)
+        small = cv2.resize(rgb, self.size, interpolation=cv2.INTER_AREA).astype(np.float32)[None] / 255
+        return self.session.run(None, {self.input.name: small})[0].reshape(self.size[::-1])
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         grid = (rgb.shape[1] // STRIDE, rgb.shape[0] // STRIDE)
@@ -689,15 +736,29 @@ def _complete(out: Path, count: int) -> None:
     os.replace(out / "done.tmp", out / "done")
 
 
-def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int, start: int, count: int,
-                 hard: float = 0.0) -> None:
-    """Appends clips `start … start+count` to the folder."""
+def _begin(out: Path, start: int, size: Size) -> None:
+    """Makes the folder, or refuses to append to one of another size."""
     out.mkdir(parents=True, exist_ok=True)
+    if start and size_of(out) != size:
+        raise ValueError(f"{out}: its frames are {'×'.join(map(str, size_of(out)))}, not {size.width}×{size.height}")
+    (out / "size").write_text(f"{size.width}x{size.height}")
+
+
+def size_of(folder: Path) -> Size:
+    """The size of a folder's frames."""
+    file = folder / "size"
+    return Size.parse(file.read_text()) if file.is_file() else USUAL
+
+
+def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int, start: int, count: int,
+                 hard: float = 0.0, size: Size = USUAL) -> None:
+    """Appends clips `start … start+count` to the folder."""
+    _begin(out, start, size)
     with open(out / "frames.u8", "r+b" if start else "wb") as frames, open(out / "prior.u8", "r+b" if start else "wb") as prior:
-        frames.seek(start * FRAMES * HEIGHT * WIDTH * 4)
-        prior.seek(start * FRAMES * (HEIGHT // STRIDE) * (WIDTH // STRIDE))
+        frames.seek(start * FRAMES * size.height * size.width * 4)
+        prior.seek(start * FRAMES * size.tokens)
         for index in range(start, start + count):
-            clip = make_clip(seed, index, material, hard)
+            clip = make_clip(seed, index, material, hard, size)
             person = np.stack([segmenter(np.ascontiguousarray(f[..., :3])) for f in clip])
             frames.write(clip.tobytes())
             prior.write(np.rint(person * 255).astype(np.uint8).tobytes())
@@ -705,15 +766,16 @@ def write_folder(out: Path, material: Material, segmenter: Segmenter, seed: int,
             _complete(out, index + 1)
 
 
-def write_layers(out: Path, material: Material, seed: int, start: int, count: int, hard: float = 0.0) -> None:
+def write_layers(out: Path, material: Material, seed: int, start: int, count: int, hard: float = 0.0,
+                 size: Size = USUAL) -> None:
     """Appends clips `start … start+count` to the folder."""
-    out.mkdir(parents=True, exist_ok=True)
+    _begin(out, start, size)
     for index in range(start, start + count):
-        layers = make_layers(seed, index, material, hard)
+        layers = make_layers(seed, index, material, hard, size)
         for (name, depth), planes in zip(LAYERS.items(), layers):
             with open(out / name, "r+b" if index else "wb") as file:
                 if name == "front.u8" and not planes.any():
-                    file.truncate((index + 1) * FRAMES * HEIGHT * WIDTH * depth)
+                    file.truncate((index + 1) * FRAMES * size.height * size.width * depth)
                     continue
                 file.seek(index * planes.nbytes)
                 file.write(planes.tobytes())
@@ -725,10 +787,9 @@ def write_layers(out: Path, material: Material, seed: int, start: int, count: in
 
 def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Frames and priors of the complete clips, mapped from disk."""
-    count = int((folder / "done").read_text())
-    frames = np.memmap(folder / "frames.u8", np.uint8, "r", shape=(count, FRAMES, HEIGHT, WIDTH, 4))
-    prior = np.memmap(folder / "prior.u8", np.uint8, "r",
-                      shape=(count, FRAMES, HEIGHT // STRIDE, WIDTH // STRIDE))
+    count, (width, height) = int((folder / "done").read_text()), size_of(folder)
+    frames = np.memmap(folder / "frames.u8", np.uint8, "r", shape=(count, FRAMES, height, width, 4))
+    prior = np.memmap(folder / "prior.u8", np.uint8, "r", shape=(count, FRAMES, height // STRIDE, width // STRIDE))
     return frames, prior
 
 
@@ -743,18 +804,19 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--hard", type=float, default=0.0,
                         help="share of clips with ground of the target's colour, most of them with somebody close beside it")
+    parser.add_argument("--size", type=Size.parse, default=USUAL, help="width and height of the frames, like 640x368")
     parser.add_argument("--held-out", action="store_true", help="use the held-out material instead")
     parser.add_argument("--layers", action="store_true", help="keep targets and scenes apart")
     args = parser.parse_args()
     if args.shared is None:
         parser.error("--shared or MATTE_SHARED is needed")
     cv2.setNumThreads(1)
-    material = load_material(Path(args.shared) / "train", args.held_out, args.people)
+    material = load_material(Path(args.shared) / "train", args.held_out, args.people, args.size)
     if args.layers:
-        write_layers(args.out, material, args.seed, args.start, args.count, args.hard)
+        write_layers(args.out, material, args.seed, args.start, args.count, args.hard, args.size)
         return
     segmenter = Segmenter(Path(args.shared) / SEGMENTER)
-    write_folder(args.out, material, segmenter, args.seed, args.start, args.count, args.hard)
+    write_folder(args.out, material, segmenter, args.seed, args.start, args.count, args.hard, args.size)
 
 
 if __name__ == "__main__":

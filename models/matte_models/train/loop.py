@@ -24,7 +24,7 @@ from torch import Tensor
 from ..export_lite import weights_of
 from ..network.blocks import down
 from ..network.lite import Features, Lite, fold, load_lite, read
-from .data import HEIGHT, SEGMENTER, STRIDE, WIDTH, Segmenter, read_folder
+from .data import SEGMENTER, STRIDE, Segmenter, read_folder
 from .losses import laplacian, pull, temporal
 from .samples import Loader
 
@@ -36,13 +36,13 @@ def to_image(frames: Tensor) -> Tensor:
 
 def run_clip(net: Lite, frames: Tensor, mask: Tensor, prior: Tensor, interval: int, slots: int = 4,
              faults: random.Random | None = None, later: Tensor | None = None,
-             tokens: int | None = None) -> Tensor:
+             tokens: Tensor | None = None) -> Tensor:
     """Unclamped alphas `[B, T, 1, H, W]` of a batch of clips. `slots` temporary frames, one stored every `interval`.
 
     With `faults`, what is fed back after the first frame is damaged now and then: parts of the alpha lost or added. The
     truth is not, so the network learns to find the subject again through the bank.
 
-    Of crops `tokens` is the area of the whole frame, in tokens.
+    Of crops `tokens`, `[B]`, is the area of the whole frame, in tokens.
 
     With `later`, the true alpha `[B, 1, H, W]` of the second frame, that frame is not predicted: its alpha is given (and
     damaged), as if everything between the first frame and it had been followed. The result then has no second frame.
@@ -168,6 +168,8 @@ def main() -> None:
     parser.add_argument("--fold", action="store_true", help="fold BatchNorm into the convolutions and go on without it")
     parser.add_argument("--ahead", type=float, default=0.5, help="share of batches that leap ahead after the first frame")
     parser.add_argument("--prior-rate", type=float, default=0.5, help="share of samples that have the hint `prior`")
+    parser.add_argument("--seed-rate", type=float, default=0.3,
+                        help="share of the samples with a hint in which the segmentation gives the first mask, where it can")
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--height", type=int, default=192)
@@ -211,7 +213,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
             optimiser.load_state_dict(state["optimiser"])
     first, last = step, step + args.steps
     segmenter = Segmenter(Path(args.shared) / SEGMENTER) if args.shared else None
-    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank, args.prior_rate, segmenter)
+    loader = Loader(args.folders, 1000 * args.seed + 10 * step + rank, args.prior_rate, segmenter, args.seed_rate)
     pick = random.Random(1000 * args.seed + 10 * step + rank)
     net.train()
     average.eval()
@@ -227,13 +229,13 @@ def train(rank: int, args: argparse.Namespace) -> None:
         # All workers leap together, so that none waits for another.
         ahead = random.Random(f"{args.seed} {step}").random() < args.ahead
         batch = loader.batch(args.clips, args.frames, args.height, args.width, ahead)
-        frames, alpha, mask, prior = (torch.from_numpy(x) for x in
-                                      (batch.frames, batch.alpha, batch.mask, batch.prior))
+        frames, alpha, mask, prior, tokens = (torch.from_numpy(x) for x in
+                                              (batch.frames, batch.alpha, batch.mask, batch.prior, batch.tokens))
         later = alpha[:, 1] if ahead else None
         # Convolutions and products in bfloat16, on processors that have it: half the time, the same direction.
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
             raw = run_clip(net, frames, mask, prior, pick.choice([1, 2, 3, 5]), faults=pick, later=later,
-                           tokens=HEIGHT * WIDTH // STRIDE**2)
+                           tokens=tokens)
         raw = raw.float()
         if ahead:
             alpha = torch.cat([alpha[:, :1], alpha[:, 2:]], 1)

@@ -1,5 +1,9 @@
 """Samples of clips for training: random crops with a first mask that has faults, and the hint `prior`.
 
+A first mask is the truth, as people and tools draw it, or what the person segmentation saw, in all its doubt, as long as it
+saw the target and little else: the faults that an automatic seed has are its own (a dark window beside a dark shoulder joins,
+a forearm is missing), and cannot be drawn.
+
 Drawing a clip takes a second, and there are few people; what a network learns by heart is who stands where before what. So
 from a folder of layers every sample takes the target of one clip and, mostly, the scene of another, each in its own light,
 flipped and run backwards on its own, then a camera for both, and a crop at some zoom: `n` clips give `n²` pairs. Now and then
@@ -9,13 +13,15 @@ pictures gives crops of these.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from .data import FRAMES, HEIGHT, LAYERS, STRIDE, WIDTH, Camera, Segmenter, read_folder
+from .data import FRAMES, LAYERS, STRIDE, Camera, USUAL, Segmenter, Size, read_folder, size_of
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -41,12 +47,28 @@ def corrupt_mask(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
     return ((soft > rng.uniform(90, 165)) * 255).astype(np.uint8)
 
 
+def seed_of(person: np.ndarray, alpha: np.ndarray) -> np.ndarray | None:
+    """The first mask that a segmentation `person`, 0 to 1, gives, u8; `None` where it agrees with alpha, u8, too little.
+
+    Far from the target it is empty: whom an automatic seed takes for one of several people is not this network's to mend.
+    """
+    true = (alpha >= 128).astype(np.uint8)
+    reach = 2 * (alpha.shape[0] // 8) + 1
+    seed = np.where(cv2.dilate(true, np.ones((reach, reach), np.uint8)) > 0, person, 0)
+    seen = seed >= 0.5
+    both, either = np.count_nonzero(seen & (true > 0)), np.count_nonzero(seen | (true > 0))
+    if not both or both < 0.6 * either or both < 0.75 * np.count_nonzero(true):
+        return None
+    return np.rint(seed * 255).astype(np.uint8)
+
+
 @dataclass
 class Batch:
     frames: np.ndarray  # B × T × 3 × S × S, u8
     alpha: np.ndarray   # B × T × 1 × S × S, float32 in [0, 1]
     mask: np.ndarray    # B × 1 × S × S, float32, the given mask of the first frame
     prior: np.ndarray   # B × T × 1 × S/16 × S/16, float32; −1 where it is absent
+    tokens: np.ndarray  # B, float32: the area of the whole frame that a crop is of, in tokens, at the crop's zoom
 
 
 @dataclass
@@ -60,13 +82,17 @@ class Layers:
 
     @classmethod
     def read(cls, folder: Path) -> Layers:
-        count = int((folder / "done").read_text())
-        planes = [np.memmap(folder / name, np.uint8, "r", shape=(count, FRAMES, HEIGHT, WIDTH, depth))
+        count, (width, height) = int((folder / "done").read_text()), size_of(folder)
+        planes = [np.memmap(folder / name, np.uint8, "r", shape=(count, FRAMES, height, width, depth))
                   for name, depth in LAYERS.items()]
         return cls(*planes, np.fromfile(folder / "kinds.u8", np.uint8, count))
 
     def __len__(self) -> int:
         return len(self.scene)
+
+    @property
+    def size(self) -> Size:
+        return Size(self.scene.shape[3], self.scene.shape[2])
 
 
 Source = tuple[Layers, int]
@@ -122,6 +148,26 @@ def compose(body: np.ndarray, ground: np.ndarray, light: np.ndarray, ambient: np
     return picture, alpha
 
 
+Part = tuple[slice, slice]
+"""Rows and columns of a frame."""
+# Pixels beyond a crop that a camera's blur reaches.
+BORDER = 8
+
+
+def closer(seen: np.ndarray, look: Callable[[Part], np.ndarray]) -> np.ndarray:
+    """The seed that the engine makes, but for its look through a mirror: of a look at the whole frame, `seen`, and one at where
+    it has found somebody, with room around."""
+    ys, xs = (np.flatnonzero((seen >= 0.5).any(axis)) for axis in (1, 0))
+    if not len(ys):
+        return seen
+    rows, columns = (slice(max(0, at[0] - room), at[-1] + 1 + room)
+                     for at, room in ((at, int(0.3 * (at[-1] + 1 - at[0]))) for at in (ys, xs)))
+    out = np.zeros_like(seen)
+    there = out[rows, columns]
+    there[:] = cv2.resize(look((rows, columns)), there.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return 0.8 * out + 0.2 * seen
+
+
 class Moments:
     """Which frames of a clip a sample shows: their numbers, and whether they are flipped."""
 
@@ -154,6 +200,14 @@ def _teaches(rng: np.random.Generator, alpha: np.ndarray) -> bool:
     return 0.04 < alpha.mean() / 255 < 0.93 or rng.random() < 0.04
 
 
+@dataclass
+class Sample:
+    frames: np.ndarray         # T × height × width × 4, u8: RGB and alpha
+    prior: np.ndarray          # T × height/16 × width/16, float32; −1 where it is absent
+    tokens: float              # as in `Batch`
+    person: np.ndarray | None  # height × width, float32, 0 to 1: what the segmentation sees in the first frame
+
+
 class Mixer:
     """Draws samples from folders of layers."""
 
@@ -161,11 +215,13 @@ class Mixer:
         self.segmenter, self.own, self.company = segmenter, own, company
 
     def sample(self, rng: np.random.Generator, target: Source, scene: Source, other: Source, length: int,
-               size: tuple[int, int], ahead: bool, hint: bool) -> tuple[np.ndarray, np.ndarray]:
-        """RGBA `length × height × width × 4`, u8, and prior at a sixteenth of it, float32, −1 where it is absent.
+               size: tuple[int, int], ahead: bool, hint: bool) -> Sample:
+        """A sample of height and width `size`. Only with `hint` it has a prior, and what the segmentation sees.
 
-        The target of `other` stands close to that of `target` in a share `company` of the samples.
+        The target of `other` stands close to that of `target` in a share `company` of the samples. The clips of all three
+        are of one size.
         """
+        whole = target[0].size
         moments = Moments(rng, length, ahead)
         bodies = moments.of(target[0].target[target[1]])
         own = rng.random() < self.own
@@ -175,7 +231,7 @@ class Mixer:
         grounds = places.of(scene[0].scene[scene[1]])
         fronts = places.of(scene[0].front[scene[1]]) if scene[0].kinds[scene[1]] else None
         if not own:
-            bodies = self._moved(bodies, rng.normal(0, 70))
+            bodies = self._moved(bodies, rng.normal(0, 70 * whole.unit))
         light, ambient = tone(rng, 0.7), tone(rng, 0.5)
         likeness = rng.random()
         if likeness < 0.3:
@@ -190,20 +246,40 @@ class Mixer:
                 place.insert(0, lit(layer, shade))
         camera = Camera(rng)
         y, x, zoom = self._crop(rng, bodies[0][..., 3], size)
+        # No more than the crop is put together, with a border for the camera's blur.
         cut = np.s_[y : y + round(size[0] / zoom), x : x + round(size[1] / zoom)]
+        top, left = min(y, BORDER), min(x, BORDER)
+        around = np.s_[y - top : cut[0].stop + BORDER, x - left : cut[1].stop + BORDER]
+        inner = np.s_[top : top + cut[0].stop - y, left : left + cut[1].stop - x]
+
+        def composed(i: int, of: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            layers = ([of(layer) for layer in place] for place in (behind[i], before[i]))
+            return compose(of(bodies[i]), of(grounds[i]), light, ambient, *layers)
+
+        def look(i: int, part: Part) -> np.ndarray:
+            """What the segmentation sees in a part of frame `i`, at its own size."""
+            small = partial(cv2.resize, dsize=self.segmenter.size, interpolation=cv2.INTER_AREA)
+            picture, _ = composed(i, lambda layer: small(np.ascontiguousarray(layer[part])))
+            return self.segmenter.person(np.clip(camera.exposed(picture, int(moments.times[i])), 0, 255).astype(np.uint8))
+
         grid = (size[1] // STRIDE, size[0] // STRIDE)
         frames = np.empty((length, *size, 4), np.uint8)
         prior = np.full((length, *grid[::-1]), -1, np.float32)
+        person = None
         for i in range(length):
-            picture, alpha = compose(bodies[i], grounds[i], light, ambient, behind[i], before[i])
+            picture, alpha = composed(i, lambda layer: layer[around])
             rgb = camera(picture, int(moments.times[i]), rng)
             interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
-            frames[i, ..., :3] = cv2.resize(rgb[cut], size[::-1], interpolation=interpolation)
-            frames[i, ..., 3] = np.rint(cv2.resize(alpha[cut], size[::-1], interpolation=interpolation))
+            frames[i, ..., :3] = cv2.resize(rgb[inner], size[::-1], interpolation=interpolation)
+            frames[i, ..., 3] = np.rint(cv2.resize(alpha[inner], size[::-1], interpolation=interpolation))
             if hint and self.segmenter is not None:
-                person = cv2.resize(self.segmenter.person(rgb), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
-                prior[i] = cv2.resize(person[cut], grid, interpolation=cv2.INTER_AREA)
-        return frames, prior
+                seen = cv2.resize(look(i, np.s_[:, :]), whole, interpolation=cv2.INTER_LINEAR)
+                prior[i] = cv2.resize(seen[cut], grid, interpolation=cv2.INTER_AREA)
+                if i == 0:
+                    if rng.random() < 0.6:
+                        seen = closer(seen, partial(look, i))
+                    person = cv2.resize(seen[cut], size[::-1], interpolation=cv2.INTER_LINEAR)
+        return Sample(frames, prior, whole.tokens * zoom**2, person)
 
     @staticmethod
     def _moved(bodies: list[np.ndarray], by: float) -> list[np.ndarray]:
@@ -213,7 +289,7 @@ class Mixer:
         columns = np.flatnonzero(np.any([body[..., 3].any(0) for body in bodies], 0))
         if not len(columns):
             return bodies
-        by = int(np.clip(by, -columns[0], WIDTH - 1 - columns[-1]))
+        by = int(np.clip(by, -columns[0], bodies[0].shape[1] - 1 - columns[-1]))
         return [shifted(body, by) for body in bodies]
 
     @classmethod
@@ -242,18 +318,24 @@ class Mixer:
             return tone(rng, 0.5)
         spot = int(rng.integers(len(ys)))
         y, x = int(ys[spot]), int(xs[spot])
-        near, around = (np.s_[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1] for r in (3, 30))
+        near, around = (np.s_[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1] for r in (3, round(30 * body.shape[0] / USUAL.height)))
         colour = light @ np.append(body[near][solid[near] > 0][:, :3].mean(0), 1)
         return _towards(rng, colour, ground[around].mean((0, 1)), 0.06)
 
     @staticmethod
     def _crop(rng: np.random.Generator, alpha: np.ndarray, size: tuple[int, int]) -> tuple[int, int, float]:
-        """A place and a zoom."""
-        least = max(size[0] / HEIGHT, size[1] / WIDTH)
+        """A place and a zoom; mostly with a point of the target in it."""
+        height, width = alpha.shape
+        ys, xs = np.nonzero(alpha >= 128)
+        least = max(size[0] / height, size[1] / width)
         for _ in range(10):
             zoom = max(least, float(np.exp(rng.normal(0, 0.22)))) if rng.random() < 0.6 else max(least, 1.0)
             h, w = round(size[0] / zoom), round(size[1] / zoom)
-            y, x = int(rng.integers(0, HEIGHT - h + 1)), int(rng.integers(0, WIDTH - w + 1))
+            y, x = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+            if len(ys) and rng.random() < 0.8:
+                point = int(rng.integers(len(ys)))
+                y, x = (int(rng.integers(max(0, at - side + 1), min(at, whole - side) + 1))
+                        for at, side, whole in ((ys[point], h, height), (xs[point], w, width)))
             if _teaches(rng, alpha[y : y + h, x : x + w]):
                 break
         return y, x, zoom
@@ -266,8 +348,9 @@ class Loader:
     others follow it closely. `segmenter` makes the hint for samples from layers; without it they have none.
     """
 
-    def __init__(self, folders: list[Path], seed: int, prior_rate: float = 0.5, segmenter: Segmenter | None = None):
-        self.folders, self.prior_rate = folders, prior_rate
+    def __init__(self, folders: list[Path], seed: int, prior_rate: float = 0.5, segmenter: Segmenter | None = None,
+                 seed_rate: float = 0.3):
+        self.folders, self.prior_rate, self.seed_rate = folders, prior_rate, seed_rate
         self.mixer = Mixer(segmenter)
         self.rng = np.random.default_rng([seed, 7])
         self.refresh()
@@ -277,6 +360,7 @@ class Loader:
         self.parts = [Layers.read(f) if (f / "scene.u8").is_file() else read_folder(f) for f in self.folders]
         self.counts = np.array([len(part) if isinstance(part, Layers) else len(part[0]) for part in self.parts])
         self.layers = np.array([isinstance(part, Layers) for part in self.parts])
+        self.sizes = [size_of(f) for f in self.folders]
 
     def batch(self, clips: int, length: int, height: int, width: int, ahead: bool = False) -> Batch:
         parts = [self._sample(length, (height, width), ahead) for _ in range(clips)]
@@ -293,27 +377,34 @@ class Loader:
         part, clip = self._pick(self.counts > 0)
         hint = rng.random() < self.prior_rate
         if self.layers[part]:
-            scene, other = ((self.parts[p], c) for p, c in (self._pick(self.layers) for _ in range(2)))
-            data, prior = self.mixer.sample(rng, (self.parts[part], clip), scene, other, length, size, ahead, hint)
+            alike = self.layers & np.array([s == self.sizes[part] for s in self.sizes])
+            scene, other = ((self.parts[p], c) for p, c in (self._pick(alike) for _ in range(2)))
+            drawn = self.mixer.sample(rng, (self.parts[part], clip), scene, other, length, size, ahead, hint)
         else:
-            data, prior = self._crop(*(array[clip] for array in self.parts[part]), length, size, ahead)
+            drawn = self._crop(*(array[clip] for array in self.parts[part]), length, size, ahead)
             if not hint:
-                prior[:] = -1
-        mask = corrupt_mask(rng, np.ascontiguousarray(data[0, ..., 3])).astype(np.float32) / 255
-        frames = data[..., :3].transpose(0, 3, 1, 2)
-        alpha = data[..., 3].astype(np.float32)[:, None] / 255
-        return np.ascontiguousarray(frames), alpha, mask[None], np.ascontiguousarray(prior)[:, None]
+                drawn.prior[:] = -1
+        first, mask = np.ascontiguousarray(drawn.frames[0, ..., 3]), None
+        if drawn.person is not None and rng.random() < self.seed_rate:
+            mask = seed_of(drawn.person, first)
+        if mask is None:
+            mask = corrupt_mask(rng, first)
+        frames = drawn.frames[..., :3].transpose(0, 3, 1, 2)
+        alpha = drawn.frames[..., 3].astype(np.float32)[:, None] / 255
+        return (np.ascontiguousarray(frames), alpha, mask.astype(np.float32)[None] / 255,
+                np.ascontiguousarray(drawn.prior)[:, None], np.float32(drawn.tokens))
 
-    def _crop(self, frames: np.ndarray, priors: np.ndarray, length: int, size: tuple[int, int], ahead: bool):
+    def _crop(self, frames: np.ndarray, priors: np.ndarray, length: int, size: tuple[int, int], ahead: bool) -> Sample:
         """Of a clip of pictures, on the grid of the hint."""
         rng = self.rng
         height, width = size
+        whole = Size(frames.shape[2], frames.shape[1])
         for _ in range(10):
             moments = Moments(rng, length, ahead)
-            x = STRIDE * int(rng.integers(0, (WIDTH - width) // STRIDE + 1))
-            y = STRIDE * int(rng.integers(0, (HEIGHT - height) // STRIDE + 1))
+            x = STRIDE * int(rng.integers(0, (whole.width - width) // STRIDE + 1))
+            y = STRIDE * int(rng.integers(0, (whole.height - height) // STRIDE + 1))
             if _teaches(rng, frames[moments.times[0], y : y + height, x : x + width, 3]):
                 break
         grid = np.s_[:, y // STRIDE : (y + height) // STRIDE, x // STRIDE : (x + width) // STRIDE]
         data = np.stack(moments.of(frames))[:, y : y + height, x : x + width]
-        return data, np.stack(moments.of(priors))[grid].astype(np.float32) / 255
+        return Sample(data, np.stack(moments.of(priors))[grid].astype(np.float32) / 255, whole.tokens, None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .clip import Clip, Studio, load, save
+from .clip import TALLEST, Clip, Studio, load, save
 
 
 def sheet(clips: list[Clip], path: Path, columns: int = 6, picks: tuple[int, ...] = (0, 12)) -> None:
@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("--makehuman", type=Path, required=True, help="the folder that makehuman-cc0.tar.xz unpacks to")
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--start", type=int, default=0, help="number of the first clip, which is also its seed")
+    parser.add_argument("--tallest", type=int, default=TALLEST,
+                        help=f"the most rows of a picture; the least are 0.6 of that (default: {TALLEST})")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the clips (PNG)")
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -55,7 +57,7 @@ def main() -> None:
                 shown.append(load(path))
             continue
         since = time.time()
-        clip = studio.clip(seed)
+        clip = studio.clip(seed, tallest=args.tallest)
         save(clip, path)
         height, width = clip.frames.shape[1:3]
         print(
