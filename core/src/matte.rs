@@ -7,7 +7,7 @@ use crate::frame::{Frame, check_equal};
 use crate::pixel::guided::position;
 use crate::stages::preprocess::Geometry;
 
-/// Gives every matte a number of its own.
+/// Gives every matte, and every target, a number of its own.
 pub(crate) fn next_number() -> u64 {
     static MATTES: AtomicU64 = AtomicU64::new(1);
     MATTES.fetch_add(1, Ordering::Relaxed)
@@ -31,6 +31,8 @@ pub struct Matte {
     pub(crate) lacks_picture: bool,
     /// Differs from matte to matte, so that a renderer knows a new one.
     pub(crate) number: u64,
+    /// Differs from target to target, and from one set of targets to another; 0 for mattes that were made elsewhere.
+    pub(crate) target: u64,
 }
 
 impl Clone for Matte {
@@ -48,6 +50,7 @@ impl Clone for Matte {
         self.is_partial = source.is_partial;
         self.lacks_picture = source.lacks_picture;
         self.number = source.number;
+        self.target = source.target;
     }
 }
 
@@ -122,6 +125,7 @@ impl Matte {
             is_partial: false,
             lacks_picture: false,
             number: next_number(),
+            target: 0,
         })
     }
 
@@ -205,12 +209,15 @@ impl Matte {
             }
             self.alpha = alpha;
             self.picture.resize(larger.size.0 * larger.size.1 * 3, 0);
+            self.lacks_picture |= larger != own;
             self.geometry = Some(larger);
         }
         // Each picture shows its own window only.
         self.lacks_picture |= other.lacks_picture || self.is_partial || other.is_partial;
         self.is_partial |= other.is_partial;
         self.number = other.number;
+        // The order counts, but it is that of the targets, which stays.
+        self.target = self.target.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ other.target;
     }
 
     /// The geometry, if it fits a frame and an output.
@@ -244,6 +251,8 @@ mod tests {
                 assert!((sum.alpha()[i] - wanted).abs() < 1e-6, "{i}");
             }
             assert_eq!(sum.picture.len(), 96);
+            // The picture of the smaller one is not of this size.
+            assert_eq!(sum.lacks_picture, first.size() == (4, 2));
         }
         let mut other = large;
         let elsewhere = Matte::from_alpha((80, 20), (4, 2), &alpha(8, &[0]), &[9; 24]).unwrap();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Mask, OutputMut, PixelFormat, check_equal};
-use crate::matte::Matte;
+use crate::matte::{Matte, next_number};
 use crate::memory::{Bank, BankShape, Policy as MemoryPolicy, ReferenceId, State};
 use crate::options::{Options, Policy, Region, SeedMode};
 use crate::pixel::scale::Scaler;
@@ -395,6 +395,7 @@ impl Network {
 
     /// Empties the matte beyond a part of the frame.
     fn clear_outside(&mut self, part: &Bounds, geometry: &Geometry) -> Result<()> {
+        self.alpha.read::<f32>()?;
         self.alpha.write(|alpha: &mut [f32]| {
             for (y, range) in geometry.inner_rows().enumerate() {
                 for (x, a) in alpha[range].iter_mut().enumerate() {
@@ -507,6 +508,10 @@ pub struct Matter {
     found: Option<Bounds>,
     /// The last matte, padded, as the window shows it that is seen from now on.
     carried: Option<Vec<f32>>,
+    /// Whether the tensor `frame` shows what was seen through another window than the matte.
+    lacks_picture: bool,
+    /// Number of the target, for what is kept of its mattes elsewhere.
+    target: u64,
     /// Where the target was known to end before the window changed: all else is background.
     seen_before: Option<Bounds>,
     segmenter: Option<Segmenter>,
@@ -758,6 +763,8 @@ impl Matter {
             follower: Follower::default(),
             found: None,
             carried: None,
+            lacks_picture: false,
+            target: 0,
             seen_before: None,
             segmenter,
             scaler: Scaler::new(),
@@ -803,8 +810,7 @@ impl Matter {
             (self.network, self.other) =
                 Self::networks(&self.engine, &self.models, &self.options, &geometry)?;
             self.forget();
-            self.queued_seed
-                .take_if(|seed| matches!(seed, QueuedSeed::Found(_)));
+            self.drop_found_mask();
         }
         (self.whole, self.geometry) = (geometry, geometry);
         Ok(())
@@ -843,6 +849,7 @@ impl Matter {
             self.carried = Some(alpha);
         }
         self.network.forget_prior()?;
+        self.lacks_picture = true;
         self.geometry = window;
         self.fader.stop();
         self.watch.forget_picture();
@@ -908,8 +915,9 @@ impl Matter {
         Some((geometry.size.0 as u32, geometry.size.1 as u32))
     }
 
-    /// Changes options. What the graphs were opened with (working size, threads, device, cache, number of memory frames
-    /// and references) opens them anew and loses the memory; all else takes effect with the next frame.
+    /// Changes options. What the graphs were opened with (working size, region, precision, threads, device, cache and
+    /// profile folders, number of memory frames and references) opens them anew and loses the memory; all else takes
+    /// effect with the next frame.
     ///
     /// # Errors
     /// As [`Matter::open`]; the engine stays as it was.
@@ -945,11 +953,20 @@ impl Matter {
         }
         (self.network, self.other) = (network, other);
         self.engine = engine;
+        if geometry.size != self.whole.size {
+            self.drop_found_mask();
+        }
         (self.whole, self.geometry) = (geometry, geometry);
         self.renderer.set_options(&options)?;
         self.options = options;
         self.forget();
         Ok(())
+    }
+
+    /// A mask that was found on a frame is of the working size of then.
+    fn drop_found_mask(&mut self) {
+        self.queued_seed
+            .take_if(|seed| matches!(seed, QueuedSeed::Found(_)));
     }
 
     fn forget(&mut self) {
@@ -1072,6 +1089,7 @@ impl Matter {
 
     fn begin_seed_prepared(&mut self, mask: &[u8]) -> Result<()> {
         self.forget();
+        self.target = next_number();
         self.network.clear()?;
         self.mask_step(mask, false)?;
         self.seeded = true;
@@ -1126,12 +1144,14 @@ impl Matter {
     pub fn correct(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<()> {
         let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
+        self.look_at(frame)?;
         self.mask_step(&mask, true)?;
         self.note_bounds()
     }
 
     /// Stores a frame with its mask for good: another view of the target, other clothes, other light. It may come from
-    /// another place or time; what is carried from frame to frame is left alone.
+    /// another place or time; what is carried from frame to frame, the matte of the last frame included, is left alone.
+    /// With [`Region::Target`] the next frames are seen as a whole.
     ///
     /// # Errors
     /// As [`Matter::correct`], and [`Error::ReferencesFull`].
@@ -1139,7 +1159,19 @@ impl Matter {
         let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
         let (slot, id) = self.network.bank.next_reference()?;
-        let stored = self.store_reference(&mask, slot);
+        let alpha = self.network.alpha.read::<f32>()?.to_vec();
+        let (picture, lacks_picture) = (
+            self.network.frame.host_view::<u8>().to_vec(),
+            self.lacks_picture,
+        );
+        let stored = self.store_reference(frame, &mask, slot);
+        let network = &mut self.network;
+        let restored = network.alpha.write_f32(&alpha).and_then(|()| {
+            let last = |bytes: &mut [u8]| bytes.copy_from_slice(&picture);
+            network.frame.write(last)
+        });
+        self.lacks_picture = lacks_picture;
+        let stored = stored.and(restored);
         if stored.is_err() {
             // The name must not stay taken by an empty slot; the first error is the one to report.
             let _ = self.network.bank.remove_reference(id);
@@ -1147,7 +1179,8 @@ impl Matter {
         stored.map(|()| id)
     }
 
-    fn store_reference(&mut self, mask: &[u8], slot: usize) -> Result<()> {
+    fn store_reference(&mut self, frame: &Frame<'_>, mask: &[u8], slot: usize) -> Result<()> {
+        self.look_at(frame)?;
         let network = &mut self.network;
         // The reference may come from another place or time, and so does its hint.
         network.prior_age = None;
@@ -1180,7 +1213,8 @@ impl Matter {
         self.network.bank.remove_reference(id)
     }
 
-    /// Gets ready to store a frame with a mask beside what is known; gives the mask at the working size.
+    /// Checks a frame and a mask that are to be stored beside what is known, and brings that up to date; gives the mask at
+    /// the working size.
     fn prepare_addition(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<Vec<u8>> {
         self.check_size("frame", frame.size())?;
         if !self.seeded {
@@ -1189,12 +1223,12 @@ impl Matter {
         let _guard = FlushDenormals::new();
         let mask = self.whole_mask(mask)?;
         self.remember()?;
-        self.look_at(frame)?;
         Ok(mask)
     }
 
     /// Brings a frame before the network.
     fn scale(&mut self, frame: &Frame<'_>) -> Result<()> {
+        self.lacks_picture = false;
         preprocess(
             &mut self.scaler,
             frame,
@@ -1296,26 +1330,44 @@ impl Matter {
         let alpha = network.alpha.read::<f32>()?;
         let picture = network.frame.host_view::<u8>();
         matte.fill(&self.geometry, (alpha, picture));
+        matte.target = self.target;
+        matte.lacks_picture = self.lacks_picture;
         self.fader.mix(matte);
         Ok(())
     }
 
     /// The alpha of a frame at the working size, in the tensor `alpha`; `None` without a target.
     fn step(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
-        let report = self.step_through(frame);
+        let report = self.step_with_queued(frame);
         if report.as_ref().is_ok_and(FrameReport::has_matte) {
             self.note_bounds()?;
         }
         report
     }
 
-    fn step_through(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
+    /// As [`step_through`](Self::step_through) with the mask that waits. One that is refused is dropped; where something
+    /// else fails it waits for the next frame.
+    fn step_with_queued(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
+        let queued = self.queued_seed.take();
+        let report = self.step_through(frame, queued.as_ref());
+        match report {
+            Ok(_) | Err(Error::MaskAspect { .. } | Error::MaskEmpty { .. }) => {}
+            Err(_) => self.queued_seed = queued,
+        }
+        report
+    }
+
+    fn step_through(
+        &mut self,
+        frame: &Frame<'_>,
+        queued: Option<&QueuedSeed>,
+    ) -> Result<FrameReport> {
         self.remember()?;
         let _guard = FlushDenormals::new();
-        let queued = match self.queued_seed.take() {
-            Some(QueuedSeed::Found(mask)) => Some(mask),
+        let queued = match queued {
+            Some(QueuedSeed::Found(mask)) => Some(mask.clone()),
             Some(QueuedSeed::Given(width, height, data)) => {
-                let view = Mask::new(width, height, &data, width as usize)?;
+                let view = Mask::new(*width, *height, data, *width as usize)?;
                 Some(self.whole_mask(&view)?)
             }
             None => None,
@@ -1366,14 +1418,14 @@ impl Matter {
             return self.name_anew(&mask, true, 0.0, report);
         }
         self.prepare_prior(frame, self.network.prior_lasts)?;
+        let start = Instant::now();
+        if let Some(alpha) = self.carried.take() {
+            self.network.adopt(&alpha, &mut self.stats)?;
+        }
         if self.warming > 0 {
             self.warming -= 1;
             self.first_frame_step()?;
         } else {
-            let start = Instant::now();
-            if let Some(alpha) = self.carried.take() {
-                self.network.adopt(&alpha, &mut self.stats)?;
-            }
             self.network.run_matte(Read::Bank)?;
             self.stats.record(Stage::Matte, start);
             let step = self.policy.advance();
@@ -1429,7 +1481,6 @@ impl Matter {
             return Ok(report);
         };
         let alpha = self.network.alpha.read::<f32>()?;
-        let picture = self.network.frame.host_view::<u8>();
         let geometry = self.geometry;
         let found: Vec<f32> = mask.iter().map(|m| f32::from(*m) / 255.0).collect();
         let shown: Vec<f32> = geometry
@@ -1450,6 +1501,22 @@ impl Matter {
             self.watch.in_vain();
             return Ok(report);
         }
+        // Like every target this one is named on the whole frame.
+        let mask = match self.geometry == self.whole {
+            true => mask,
+            false => {
+                let Some(mask) = self.find_person(frame, self.whole)? else {
+                    self.watch.in_vain();
+                    return Ok(report);
+                };
+                self.look_through(self.whole)?;
+                self.look_at(frame)?;
+                mask
+            }
+        };
+        let geometry = self.geometry;
+        let alpha = self.network.alpha.read::<f32>()?;
+        let picture = self.network.frame.host_view::<u8>();
         self.fader
             .begin(|old| old.fill(&geometry, (alpha, picture)));
         self.name_anew(&mask, false, agreement, report)

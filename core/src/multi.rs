@@ -1,7 +1,7 @@
 //! Several targets in one video.
 
 use crate::error::{Error, Result};
-use crate::frame::{Frame, Mask, OutputMut};
+use crate::frame::{Frame, Mask, OutputMut, check_equal};
 use crate::matte::Matte;
 use crate::matter::{FrameReport, MatteState, Matter};
 use crate::options::{Options, Policy, SeedMode};
@@ -191,6 +191,7 @@ impl MultiMatter {
     /// [`Error::FrameSize`] for a frame or output of another size; with [`Policy::Error`] also [`Error::NotSeeded`] and
     /// what the network failed with.
     pub fn process(&mut self, frame: &Frame<'_>, out: &mut OutputMut<'_>) -> Result<()> {
+        check_equal("frame", frame.size(), self.frame_size)?;
         out.check_size(frame.size())?;
         let mut failure = None;
         let mut union = std::mem::take(&mut self.union);

@@ -196,3 +196,49 @@ fn windows_come_with_larger_frames() {
         assert!(agreement(&alpha, centre) > 0.9);
     }
 }
+
+/// A reference of elsewhere right after the seed, as a change of model makes it: the disc is followed from where it is.
+#[test]
+fn a_reference_leaves_matte_and_window_alone() {
+    let (here, there) = ((200.0, 270.0), (760.0, 270.0));
+    for region in [Region::Frame, Region::Target] {
+        let options = Options {
+            max_references: 1,
+            ..Options::default()
+        };
+        let Some(mut matter) = open(region, options) else {
+            return;
+        };
+        seed(&mut matter, here);
+        let shown = step(&mut matter, here);
+        if region == Region::Target {
+            // Through a window by now.
+            step(&mut matter, here);
+        }
+        let (data, mask) = (picture(there), disc(there));
+        let mask = Mask::new(SIZE.0, SIZE.1, &mask, SIZE.0 as usize).unwrap();
+        let before = matter.alpha().unwrap();
+        matter
+            .add_reference(&common::rgb(&data, SIZE), &mask)
+            .unwrap();
+        if region == Region::Frame {
+            assert!(matter.alpha().unwrap() == before);
+        }
+        // What is drawn is still the matte of the last frame, refined by that frame's own edges.
+        let mut again = vec![7; shown.len()];
+        let (width, height) = SIZE;
+        let format = OutputFormat::Gray8;
+        let mut out = OutputMut::new(format, width, height, &mut again, width as usize).unwrap();
+        let last = picture(here);
+        matter.render(&common::rgb(&last, SIZE), &mut out).unwrap();
+        let agrees = agreement(&again, here);
+        assert!(
+            agrees > 0.9,
+            "{region:?}: {agrees} is drawn after a reference"
+        );
+        for _ in 0..3 {
+            let agrees = agreement(&step(&mut matter, here), here);
+            assert!(agrees > 0.9, "{region:?}: {agrees} after a reference");
+        }
+    }
+}

@@ -229,8 +229,8 @@ impl PlaneScaler {
     }
 }
 
-/// Scales with antialiasing. All sizes were checked by the views, so the crate's errors cannot arise; should one of
-/// them do so after all, the destination keeps what it held and the log tells.
+/// Scales with antialiasing. All sizes were checked by the views, and crops lie within them, so the crate's errors cannot
+/// arise; should one of them do so after all, the destination keeps what it held and the log tells.
 fn resize(
     resizer: &mut Resizer,
     source: &[u8],
@@ -240,6 +240,9 @@ fn resize(
     (width, height): (usize, usize),
     out: &mut [u8],
 ) {
+    // A crop that ends at the border of the picture may end beyond it by a rounding, and would be refused for that.
+    let crop_width = crop_width.min(source_width as f64 - left);
+    let crop_height = crop_height.min(source_height as f64 - top);
     // Hamming is as sharp as bicubic when it scales down, but shows steps when it scales up.
     let filter = match (width as f64) < crop_width {
         true => FilterType::Hamming,
@@ -372,6 +375,37 @@ mod tests {
                     frame.format().name()
                 );
             }
+        }
+    }
+
+    /// 170 of 602 rows and 432 of them, of 720, make 720.0000000000001.
+    #[test]
+    fn a_crop_may_end_at_the_border_but_for_a_rounding() {
+        let (w, h) = (40usize, 720usize);
+        let (y, chroma) = (vec![126u8; w * h], vec![128u8; w * h / 2]);
+        let rgb = vec![128u8; w * h * 3];
+        let planes = [&y, &chroma].map(|data| Plane { data, stride: w });
+        let nv12 = Frame::new(
+            PixelFormat::Nv12,
+            w as u32,
+            h as u32,
+            &planes,
+            Colorimetry::default(),
+        )
+        .unwrap();
+        let rgb = Frame::packed(PixelFormat::Rgb, w as u32, h as u32, &rgb, w * 3).unwrap();
+        let scale = 720.0 / 602.0;
+        let crop = [0.0, 170.0 * scale, 40.0, 432.0 * scale];
+        assert!(crop[1] + crop[3] > 720.0);
+        for frame in [nv12, rgb] {
+            let mut out = vec![0; 16 * 16 * 3];
+            Scaler::new().rgb(&frame, Some(crop), (16, 16), &mut out, whole(16));
+            assert!(
+                out.iter().all(|v| v.abs_diff(128) <= 1),
+                "{}: {:?}",
+                frame.format().name(),
+                &out[..3]
+            );
         }
     }
 

@@ -16,8 +16,9 @@ const MOST: f32 = 0.9;
 #[derive(Debug, Default)]
 pub(crate) struct Smoother {
     size: (usize, usize),
-    /// The matte that went in last.
+    /// The matte that went in last, and whose it was.
     number: u64,
+    target: u64,
     alpha: Vec<f32>,
     picture: Vec<f32>,
     /// Change of each pixel, and the largest along the row.
@@ -179,16 +180,23 @@ impl Smoother {
         self.size = (0, 0);
     }
 
-    /// The smoothed alpha of a matte. A matte that has been seen already changes nothing.
-    pub(crate) fn run(&mut self, matte: &Matte, size: (usize, usize), strength: f32) -> &[f32] {
-        if self.size != size {
+    /// The smoothed alpha of a matte, whose frame is `picture` at its size, packed RGB. A matte that has been seen already
+    /// changes nothing; of another target nothing stays.
+    pub(crate) fn run(
+        &mut self,
+        matte: &Matte,
+        picture: &[u8],
+        size: (usize, usize),
+        strength: f32,
+    ) -> &[f32] {
+        if (self.size, self.target) != (size, matte.target) {
             self.size = size;
             self.number = matte.number;
+            self.target = matte.target;
             self.alpha.clear();
             self.alpha.extend_from_slice(&matte.alpha);
             self.picture.clear();
-            self.picture
-                .extend(matte.picture.iter().map(|v| f32::from(*v)));
+            self.picture.extend(picture.iter().map(|v| f32::from(*v)));
             self.change.resize(matte.alpha.len(), 0.0);
             self.widest.resize(matte.alpha.len(), 0.0);
         }
@@ -196,7 +204,7 @@ impl Smoother {
             return &self.alpha;
         }
         self.number = matte.number;
-        let picture = matte.picture.as_chunks::<3>().0;
+        let picture = picture.as_chunks::<3>().0;
         let before = self.picture.as_chunks_mut::<3>().0;
         around(
             picture,
@@ -244,7 +252,8 @@ mod tests {
             let value = if number % 2 == 0 { 0.3 } else { 0.7 };
             let noisy =
                 |x: usize, y: usize| 100 + ((x * 7 + y * 13 + number as usize * 5) % 3) as u8;
-            let alpha = smoother.run(&matte(number, noisy, |_, _| value), (48, 32), 1.0);
+            let new = matte(number, noisy, |_, _| value);
+            let alpha = smoother.run(&new, &new.picture, (48, 32), 1.0);
             if number > 40 {
                 swing = (swing.0.min(alpha[500]), swing.1.max(alpha[500]));
             }
@@ -260,7 +269,7 @@ mod tests {
             let picture = |x: usize, _: usize| if x < edge { 200 } else { 60 };
             let wanted = |x: usize, _: usize| if x < edge { 1.0 } else { 0.0 };
             let new = matte(number, picture, wanted);
-            let alpha = smoother.run(&new, (48, 32), 1.0);
+            let alpha = smoother.run(&new, &new.picture, (48, 32), 1.0);
             assert_eq!(alpha, new.alpha, "frame {number}");
         }
     }
@@ -276,7 +285,7 @@ mod tests {
                 |_, _| 50 + number as u8,
                 |_, _| number as f32 / 100.0,
             );
-            last = smoother.run(&new, (48, 32), 1.0)[100];
+            last = smoother.run(&new, &new.picture, (48, 32), 1.0)[100];
             first_alpha = new.alpha[100];
         }
         assert!(first_alpha - last < 0.1, "{last} behind {first_alpha}");
@@ -309,10 +318,36 @@ mod tests {
     #[test]
     fn the_same_matte_counts_once() {
         let mut smoother = Smoother::default();
-        smoother.run(&matte(1, |_, _| 9, |_, _| 1.0), (48, 32), 0.5);
+        let first = matte(1, |_, _| 9, |_, _| 1.0);
+        smoother.run(&first, &first.picture, (48, 32), 0.5);
         let second = matte(2, |_, _| 9, |_, _| 0.0);
-        let once = smoother.run(&second, (48, 32), 0.5).to_vec();
-        assert_eq!(smoother.run(&second, (48, 32), 0.5), once);
+        let once = smoother
+            .run(&second, &second.picture, (48, 32), 0.5)
+            .to_vec();
+        assert_eq!(smoother.run(&second, &second.picture, (48, 32), 0.5), once);
         assert!((once[0] - 0.45).abs() < 1e-6);
+    }
+
+    #[test]
+    fn of_another_target_nothing_stays() {
+        let mut smoother = Smoother::default();
+        let first = matte(1, |_, _| 9, |_, _| 1.0);
+        smoother.run(&first, &first.picture, (48, 32), 1.0);
+        let mut second = matte(2, |_, _| 9, |_, _| 0.0);
+        second.target = 5;
+        let alpha = smoother.run(&second, &second.picture, (48, 32), 1.0);
+        assert!(alpha.iter().all(|a| *a == 0.0));
+    }
+
+    /// As with several targets, whose windows differ.
+    #[test]
+    fn the_picture_is_the_one_that_is_given() {
+        let mut smoother = Smoother::default();
+        let first = matte(1, |_, _| 9, |_, _| 1.0);
+        let (dark, light) = (vec![9; first.picture.len()], vec![200; first.picture.len()]);
+        smoother.run(&first, &dark, (48, 32), 1.0);
+        let second = matte(2, |_, _| 9, |_, _| 0.0);
+        let alpha = smoother.run(&second, &light, (48, 32), 1.0);
+        assert!(alpha.iter().all(|a| *a == 0.0));
     }
 }

@@ -136,6 +136,15 @@ impl Tensor {
         Ok(())
     }
 
+    fn download_staging(&mut self) -> Result<()> {
+        if let Some(staging) = &mut self.staging {
+            let doing = || "copying from the device".to_owned();
+            let _inside = enter_for(doing)?;
+            self.value.copy_into(&mut ***staging).doing(doing)?;
+        }
+        Ok(())
+    }
+
     fn host(&self) -> &DynTensor {
         match &self.staging {
             Some(staging) => staging,
@@ -171,7 +180,8 @@ impl Tensor {
         unsafe { std::slice::from_raw_parts_mut(data, self.len) }
     }
 
-    /// Lets `write` change the elements, then brings them to the device.
+    /// Lets `write` set the elements, then brings them to the device. Of a tensor that lies there it finds what the host
+    /// wrote or read last: to change a part, [`read`](Tensor::read) first.
     pub(crate) fn write<T: Host>(&mut self, write: impl FnOnce(&mut [T])) -> Result<()> {
         write(self.host_slice_mut());
         self.upload_staging()
@@ -179,11 +189,7 @@ impl Tensor {
 
     /// The elements, brought from the device if they lie there.
     pub(crate) fn read<T: Host>(&mut self) -> Result<&[T]> {
-        if let Some(staging) = &mut self.staging {
-            let doing = || "copying from the device".to_owned();
-            let _inside = enter_for(doing)?;
-            self.value.copy_into(&mut ***staging).doing(doing)?;
-        }
+        self.download_staging()?;
         Ok(self.host_slice())
     }
 
@@ -205,8 +211,11 @@ impl Tensor {
         })
     }
 
-    /// Sets the elements of a floating-point tensor: as many as there are on both sides.
+    /// Sets the elements of a floating-point tensor: as many as there are on both sides. The others stay.
     pub(crate) fn write_f32(&mut self, values: &[f32]) -> Result<()> {
+        if values.len() < self.len {
+            self.download_staging()?;
+        }
         match self.element {
             Element::Float16 => self.write(|all: &mut [half::f16]| {
                 for (to, from) in all.iter_mut().zip(values) {

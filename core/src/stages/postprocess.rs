@@ -352,7 +352,7 @@ impl Renderer {
         let mut strips = self.strips(geometry.frame);
         let mut smoother = std::mem::take(&mut self.smoother);
         let alpha = match self.options.temporal_smoothing {
-            s if s > 0.0 => smoother.run(matte, size, s),
+            s if s > 0.0 => smoother.run(matte, picture, size, s),
             _ => {
                 smoother.reset();
                 &matte.alpha
