@@ -373,7 +373,7 @@ def test_a_target_stands_before_its_own_scene_or_another(as_they_are):
     rng = np.random.default_rng(5)
     for own, ground in ((1.0, 0), (0.0, 200)):
         for _ in range(5):
-            mixer = samples.Mixer(None, own, company=0)
+            mixer = samples.Mixer(None, own, company=0, lining=0)
             frames = mixer.sample(rng, (layers, 0), (layers, 1), (layers, 1), 2, as_they_are, False, False).frames
             assert set(np.unique(frames[frames[..., 3] == 0][:, :3])) == {ground}
             assert set(np.unique(frames[frames[..., 3] == 255][:, :3])) == {255}
@@ -388,7 +388,7 @@ def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_ar
     rng = np.random.default_rng(5)
     places = set()
     for _ in range(20):
-        mixer = samples.Mixer(None, own=1.0, company=1.0)
+        mixer = samples.Mixer(None, own=1.0, company=1.0, lining=0)
         frames = mixer.sample(rng, (layers, 0), (layers, 0), (layers, 1), 2, as_they_are, False, False).frames
         row = frames[0, 130]
         here, there = (np.flatnonzero((row[:, :3] == colour).all(1)) for colour in (255, 100))
@@ -397,6 +397,26 @@ def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_ar
         assert np.array_equal(here, np.flatnonzero(row[:, 3] == 255))
         places.add((len(here) < 60, here.mean() < there.mean()))
     assert len(places) > 2  # before it as well as behind it, and on either side
+
+
+def test_a_lining_of_the_colour_of_the_ground_belongs_to_the_target(as_they_are):
+    # A target of 255 before a scene of 40, which moves; its alpha is what it was.
+    target = np.zeros((1, data.FRAMES, *data.USUAL[::-1], 4), np.uint8)
+    for t in range(data.FRAMES):
+        target[0, t, 60:200, 100 + t : 300 + t] = 255
+    layers = samples.Layers(np.full((*target.shape[:-1], 3), 40, np.uint8), target, np.zeros_like(target), np.zeros(1, np.uint8))
+    rng = np.random.default_rng(5)
+    begun = set()
+    for _ in range(20):
+        mixer = samples.Mixer(None, own=1.0, company=0, lining=1.0)
+        frames = mixer.sample(rng, (layers, 0), (layers, 0), (layers, 0), 3, as_they_are, False, False).frames
+        assert {int((frame[..., 3] == 255).sum()) for frame in frames} == {140 * 200}
+        inside = [frame[..., 0][frame[..., 3] == 255] for frame in frames]
+        shown = [bool((pixels < 150).sum() > 20) for pixels in inside]
+        assert shown[-1] and shown == sorted(shown)  # once there, it stays
+        begun.add(shown.index(True))
+        assert (frames[0][frames[0][..., 3] == 0][:, :3] == 40).all()
+    assert begun == {0, 1, 2}
 
 
 def test_light_on_a_target_by_hand():

@@ -13,7 +13,7 @@ pictures gives crops of these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -131,14 +131,17 @@ def lit(body: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 def over(body: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """`body`, premultiplied RGBA, before `picture`."""
-    return body[..., :3] + (1 - body[..., 3:].astype(np.float32) * np.float32(1 / 255)) * picture
+    return body[..., :3] + (1 - body[..., 3:].astype(np.float32) * np.float32(1 / 255)) * picture[..., :3]
 
 
 def compose(body: np.ndarray, ground: np.ndarray, light: np.ndarray, ambient: np.ndarray,
-            behind: list[np.ndarray], before: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            behind: list[np.ndarray], before: list[np.ndarray],
+            worn: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, np.ndarray]:
     """A target, in `light`, on a scene, in `ambient`, with premultiplied layers between the two and before the target,
-    from far to near. RGB and alpha, float32, 0 to 255."""
+    from far to near, and others that the target has on it. RGB and alpha, float32, 0 to 255."""
     body = lit(body, light)
+    for layer in worn:
+        body[..., :3] = over(layer * (body[..., 3:] * np.float32(1 / 255)), body)
     picture = np.clip(cv2.transform(ground.astype(np.float32), ambient), 0, 255)
     for layer in [*behind, body, *before]:
         picture = over(layer, picture)
@@ -211,15 +214,15 @@ class Sample:
 class Mixer:
     """Draws samples from folders of layers."""
 
-    def __init__(self, segmenter: Segmenter | None, own: float = 0.35, company: float = 0.3):
-        self.segmenter, self.own, self.company = segmenter, own, company
+    def __init__(self, segmenter: Segmenter | None, own: float = 0.35, company: float = 0.3, lining: float = 0.2):
+        self.segmenter, self.own, self.company, self.lining = segmenter, own, company, lining
 
     def sample(self, rng: np.random.Generator, target: Source, scene: Source, other: Source, length: int,
                size: tuple[int, int], ahead: bool, hint: bool) -> Sample:
         """A sample of height and width `size`. Only with `hint` it has a prior, and what the segmentation sees.
 
-        The target of `other` stands close to that of `target` in a share `company` of the samples. The clips of all three
-        are of one size.
+        The target of `other` stands close to that of `target` in a share `company` of the samples, and in a share `lining`
+        a part of the target comes to be of the colour of what is behind it. The clips of all three are of one size.
         """
         whole = target[0].size
         moments = Moments(rng, length, ahead)
@@ -244,6 +247,9 @@ class Mixer:
             shade = tone(rng, 0.5)
             for place, layer in zip(before if rng.random() < 0.25 else behind, others):
                 place.insert(0, lit(layer, shade))
+        worn = [[] for _ in bodies]
+        if rng.random() < self.lining:
+            worn = self._lining(rng, bodies, cv2.transform(grounds[0].astype(np.float32), ambient))
         camera = Camera(rng)
         y, x, zoom = self._crop(rng, bodies[0][..., 3], size)
         # No more than the crop is put together, with a border for the camera's blur.
@@ -253,7 +259,7 @@ class Mixer:
         inner = np.s_[top : top + cut[0].stop - y, left : left + cut[1].stop - x]
 
         def composed(i: int, of: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-            layers = ([of(layer) for layer in place] for place in (behind[i], before[i]))
+            layers = ([of(layer) for layer in place] for place in (behind[i], before[i], worn[i]))
             return compose(of(bodies[i]), of(grounds[i]), light, ambient, *layers)
 
         def look(i: int, part: Part) -> np.ndarray:
@@ -321,6 +327,45 @@ class Mixer:
         near, around = (np.s_[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1] for r in (3, round(30 * body.shape[0] / USUAL.height)))
         colour = light @ np.append(body[near][solid[near] > 0][:, :3].mean(0), 1)
         return _towards(rng, colour, ground[around].mean((0, 1)), 0.06)
+
+    @staticmethod
+    def _lining(rng: np.random.Generator, bodies: list[np.ndarray], ground: np.ndarray) -> list[list[np.ndarray]]:
+        """A patch of each frame's target of the colour that the ground has nearby, or of the ground itself from elsewhere, as
+        a jacket opens on a lining as grey as the wall: what is all around it says that it belongs to the target."""
+        none = [[] for _ in bodies]
+        height, width = ground.shape[:2]
+        solid = (bodies[0][..., 3] > 250).astype(np.uint8)
+        size = np.sqrt(solid.sum())
+        inside = cv2.erode(solid, np.ones((2 * int(0.05 * size) + 1,) * 2, np.uint8), borderValue=0)
+        ys, xs = np.nonzero(inside)
+        if not len(ys):
+            return none
+        spot = int(rng.integers(len(ys)))
+        centre = np.array([xs[spot], ys[spot]])
+        axes = np.maximum(2, size * np.exp(rng.uniform(np.log(0.04), np.log(0.3), 2))).astype(int)
+        shape = np.zeros((height, width), np.float32)
+        cv2.ellipse(shape, tuple(map(int, centre)), tuple(map(int, axes)), float(rng.uniform(0, 180)), 0, 360, 1, -1, cv2.LINE_AA)
+        shape = cv2.GaussianBlur(shape, (0, 0), rng.uniform(0.4, 1.5))[..., None]
+        away = rng.normal(0, 0.4 * size, 2).astype(int)
+        if rng.random() < 0.3:
+            colour = np.roll(ground, tuple(away[::-1]), (0, 1))
+        else:
+            x, y = np.clip(centre + away, 0, (width - 1, height - 1))
+            near = ground[max(0, y - 12) : y + 13, max(0, x - 12) : x + 13].mean((0, 1)) * np.exp(rng.normal(0, 0.06, 3))
+            folds = cv2.resize(rng.normal(1, rng.uniform(0, 0.12), (5, 7)).astype(np.float32), (width, height),
+                               interpolation=cv2.INTER_CUBIC)
+            colour = near.astype(np.float32) * folds[..., None]
+        patch = np.dstack([np.clip(colour, 0, 255) * shape, 255 * shape]).astype(np.uint8)
+        begins = int(rng.integers(0, len(bodies)))
+        places = [cv2.moments(body[..., 3]) for body in bodies]
+        out = none
+        for i in range(begins, len(bodies)):
+            here, first = places[i], places[0]
+            if here["m00"] and first["m00"]:
+                by = [here[k] / here["m00"] - first[k] / first["m00"] for k in ("m10", "m01")]
+                moved = np.float32([[1, 0, by[0]], [0, 1, by[1]]])
+                out[i] = [cv2.warpAffine(patch, moved, (width, height))]
+        return out
 
     @staticmethod
     def _crop(rng: np.random.Generator, alpha: np.ndarray, size: tuple[int, int]) -> tuple[int, int, float]:
