@@ -1502,18 +1502,16 @@ impl Matter {
             return Ok(report);
         }
         // Like every target this one is named on the whole frame.
-        let mask = match self.geometry == self.whole {
-            true => mask,
-            false => {
-                let Some(mask) = self.find_person(frame, self.whole)? else {
-                    self.watch.in_vain();
-                    return Ok(report);
-                };
-                self.look_through(self.whole)?;
-                self.look_at(frame)?;
-                mask
-            }
-        };
+        let mut mask = mask;
+        if self.geometry != self.whole {
+            let Some(found) = self.find_person(frame, self.whole)? else {
+                self.watch.in_vain();
+                return Ok(report);
+            };
+            self.look_through(self.whole)?;
+            self.look_at(frame)?;
+            mask = found;
+        }
         let geometry = self.geometry;
         let alpha = self.network.alpha.read::<f32>()?;
         let picture = self.network.frame.host_view::<u8>();

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::*;
 use gst::prelude::*;
 use gst_video::{NavigationEvent, VideoFormat, VideoInfo};
@@ -321,6 +323,136 @@ fn further_targets_are_followed_and_shown_together_or_one_alone() {
     }
 }
 
+/// A target in an element that is not live, and a model of which no more engines come.
+fn held() -> (SlowModel, gst::Element, Ends, VideoInfo) {
+    let info = info(VideoFormat::Rgb, SIZE);
+    let model = SlowModel::quick();
+    let (element, _) = element(&[
+        ("model", model.location()),
+        ("seed", "none"),
+        ("refine", "none"),
+    ]);
+    element.set_state(gst::State::Playing).unwrap();
+    let ends = Ends::new(&element);
+    assert!(ends.start(&info));
+    element.emit_by_name::<bool>("seed-from-sample", &[&mask_sample(SIZE, 255)]);
+    ends.src.push(plain(&info, PICTURE, 0)).unwrap();
+    assert_eq!(first_pixel(&ends.take()[0])[3], 40);
+    model.hold();
+    (model, element, ends, info)
+}
+
+#[test]
+fn a_frame_that_waits_for_another_target_holds_nothing_up() {
+    if !ready() {
+        return;
+    }
+    let (model, element, ends, info) = held();
+    let mask = mask_sample(SIZE, 255);
+    let waiting = |end: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let pushed = scope.spawn(|| ends.src.push(plain(&info, PICTURE, 1)));
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!pushed.is_finished(), "it waits");
+            let start = Instant::now();
+            assert!(element.property::<gst::Structure>("stats").n_fields() > 0);
+            end();
+            let flow = pushed.join().unwrap();
+            assert!(start.elapsed() < Duration::from_secs(20));
+            flow
+        })
+    };
+    let given_up = element.emit_by_name::<u64>("add-target", &[&mask]);
+    let flow = waiting(&|| ends.flush());
+    assert_eq!(flow, Err(gst::FlowError::Flushing));
+
+    // It is no target yet, and will be none.
+    let flow = waiting(&|| assert!(element.emit_by_name::<bool>("remove-target", &[&given_up])));
+    assert_eq!(flow, Ok(gst::FlowSuccess::Ok));
+    assert_eq!(first_pixel(&ends.take()[0])[3], 40);
+    assert!(!element.emit_by_name::<bool>("remove-target", &[&given_up]));
+
+    element.emit_by_name::<u64>("add-target", &[&mask]);
+    let flow = waiting(&|| {
+        element.set_state(gst::State::Ready).unwrap();
+    });
+    assert_eq!(flow, Err(gst::FlowError::Flushing));
+    model.release();
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_frame_that_waits_for_another_target_shows_it() {
+    if !ready() {
+        return;
+    }
+    for mode in ["aligned", "low"] {
+        let (model, element, ends, info) = held();
+        element.set_property_from_str("latency-mode", mode);
+        let second = element.emit_by_name::<u64>("add-target", &[&mask_sample(SIZE, 255)]);
+        std::thread::scope(|scope| {
+            let pushed = scope.spawn(|| ends.src.push(plain(&info, PICTURE, 1)));
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!pushed.is_finished(), "{mode}: it waits");
+            model.release();
+            pushed.join().unwrap().unwrap();
+        });
+        // In the low mode the newest matte may be the one before.
+        let shown = first_pixel(&ends.take()[0])[3];
+        assert!(shown == 80 || mode == "low", "{mode}: {shown}");
+        until(|t| {
+            ends.src.push(plain(&info, PICTURE, 2 + t)).unwrap();
+            (first_pixel(&ends.take()[0])[3] == 80).then_some(())
+        })
+        .expect("both targets");
+        assert_eq!(numbers(&element, "targets"), [second], "{mode}");
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
+fn a_live_picture_goes_on_when_a_target_is_given_up_that_is_being_opened() {
+    if !ready() {
+        return;
+    }
+    for mode in ["aligned", "low"] {
+        let (model, element, ends, info) = held();
+        element.set_property_from_str("latency-mode", mode);
+        element.set_property_from_str("wait-for-model", "never");
+        let bus = filter_bus(&element);
+        let mask = mask_sample(SIZE, 255);
+        let start = Instant::now();
+        let frames = |expected: u8| {
+            until(|t| {
+                ends.src.push(plain(&info, PICTURE, 1 + t)).unwrap();
+                let shown = first_pixel(&ends.take()[0])[3];
+                (t > 20 && shown == expected).then_some(())
+            })
+            .unwrap_or_else(|| panic!("{mode}: no frame of {expected}"));
+        };
+        let is_removed = |id: u64| {
+            move |s: &gst::StructureRef| (s.get("id"), s.get("state")) == (Ok(id), Ok("removed"))
+        };
+        let second = element.emit_by_name::<u64>("add-target", &[&mask]);
+        frames(40);
+        assert!(element.emit_by_name::<bool>("remove-target", &[&second]));
+        frames(40);
+        wait_for(&bus, "matte-target", is_removed(second));
+        assert!(!element.emit_by_name::<bool>("remove-target", &[&second]));
+
+        let third = element.emit_by_name::<u64>("add-target", &[&mask]);
+        frames(40);
+        element.emit_by_name::<()>("reset", &[]);
+        frames(0);
+        wait_for(&bus, "matte-target", is_removed(third));
+        let _ = element.property::<gst::Structure>("stats");
+        element.set_state(gst::State::Ready).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(45), "{mode}");
+        model.release();
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
 #[test]
 fn references_and_further_targets_are_taken_over_by_another_model() {
     if !ready() {
@@ -362,7 +494,7 @@ fn references_and_further_targets_are_taken_over_by_another_model() {
         assert_eq!(renewed.get("id"), Ok(target));
         for _ in 0..20 {
             assert_eq!(push(), 80, "{mode}: by the new engines");
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(numbers(&element, "targets"), [target], "{mode}");
         assert_eq!(references(&element), [first, second], "{mode}");

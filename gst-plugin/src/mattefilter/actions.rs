@@ -4,6 +4,8 @@ use gst_video::prelude::*;
 use gst_video::{VideoConverter, VideoFormat, VideoFrame, VideoInfo};
 use matte_core::{Mask, MaskImage};
 
+use super::engine::Opening;
+
 /// A mask that owns its pixels.
 #[derive(Debug, Clone)]
 pub(super) enum OwnedMask {
@@ -154,11 +156,23 @@ pub(super) enum Action {
     /// It is not remembered any more.
     RemoveReference { id: u64 },
     /// The mask names one more target, beside those that there are.
-    AddTarget { id: u64, mask: OwnedMask },
+    AddTarget {
+        id: u64,
+        mask: OwnedMask,
+        /// Its engine, where that is being opened already.
+        begun: Option<Opening>,
+    },
     /// It is not followed any more.
     RemoveTarget { id: u64 },
     /// Everything is forgotten; the target is named as at the start.
     Reset,
     /// The frames come from elsewhere now: as `Reset`, but a mask that has been used does not fit any more.
     NewSource,
+}
+
+impl Action {
+    /// Whether all that is known about targets is forgotten.
+    pub(super) fn forgets(&self) -> bool {
+        matches!(self, Self::Reset | Self::NewSource)
+    }
 }

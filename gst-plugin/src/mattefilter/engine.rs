@@ -49,8 +49,6 @@ pub(super) struct Orders {
     pub(super) actions: Vec<Action>,
     /// What is shown: one target, or all (0).
     pub(super) show: u64,
-    /// No frame may be lost while an engine for another target is opened.
-    pub(super) waits: bool,
 }
 
 /// How a target was named that was taken over from the engine before.
@@ -82,6 +80,8 @@ pub(super) struct Unit {
     others: Vec<Other>,
     /// Engines for others, which are being opened.
     opening: Vec<Opening>,
+    /// Engines that nobody wants any more, until they are open: who drops one before that waits for it.
+    abandoned: Vec<Opening>,
     /// What others are opened with.
     models: ModelSet,
     backend: Backend,
@@ -118,7 +118,8 @@ enum Renewal {
 }
 
 /// An engine that is being opened for another target.
-struct Opening {
+#[derive(Debug)]
+pub(super) struct Opening {
     id: u64,
     /// What names the target; none where one that is followed already gets another engine.
     mask: Option<OwnedMask>,
@@ -126,6 +127,12 @@ struct Opening {
     renewal: Renewal,
     /// Dropping it waits: ONNX Runtime must not be at work when the program ends.
     thread: Option<JoinHandle<Result<Matter, Error>>>,
+}
+
+impl Opening {
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
 }
 
 impl Drop for Opening {
@@ -147,6 +154,7 @@ impl Unit {
             inherited: Vec::new(),
             others: Vec::new(),
             opening: Vec::new(),
+            abandoned: Vec::new(),
             remember: false,
         }
     }
@@ -235,7 +243,7 @@ impl Unit {
         } else {
             self.first(frame, seeded_by, news)?
         };
-        self.take_opened(frame, orders.waits, news);
+        self.take_opened(frame, news);
         self.renew_outdated(news);
         if self.others.is_empty() && orders.show == 0 {
             return Ok(first);
@@ -298,12 +306,11 @@ impl Unit {
     }
 
     /// Puts engines that have been opened for other targets in place.
-    fn take_opened(&mut self, frame: &Frame<'_>, waits: bool, news: &mut Vec<News>) {
+    fn take_opened(&mut self, frame: &Frame<'_>, news: &mut Vec<News>) {
+        self.abandoned.retain(|opening| !opening.is_finished());
         let mut i = 0;
         while i < self.opening.len() {
-            let ready =
-                |opening: &Opening| opening.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            if !(waits || ready(&self.opening[i])) {
+            if !self.opening[i].is_finished() {
                 i += 1;
                 continue;
             }
@@ -363,15 +370,22 @@ impl Unit {
             if other.renewal == Renewal::Due && !other.matte.is_empty() {
                 other.renewal = Renewal::Begun;
                 let id = other.id;
-                if let Err(reason) = self.open_other(id, None) {
-                    news.push(News::Warning(reason));
+                match self.open_other(id) {
+                    Ok(opening) => self.opening.push(opening),
+                    Err(reason) => news.push(News::Warning(reason)),
                 }
             }
         }
     }
 
+    /// Gives up the engines that are being opened for such targets.
+    fn abandon(&mut self, is_gone: impl Fn(u64) -> bool) {
+        let gone = self.opening.extract_if(.., |opening| is_gone(opening.id));
+        self.abandoned.extend(gone);
+    }
+
     /// Begins to open an engine for another target.
-    fn open_other(&mut self, id: u64, mask: Option<OwnedMask>) -> Result<(), String> {
+    pub(super) fn open_other(&self, id: u64) -> Result<Opening, String> {
         let (models, backend) = (self.models.clone(), self.backend);
         let options = of_other(self.matter.options());
         let size = self.matter.frame_size();
@@ -379,13 +393,12 @@ impl Unit {
             .name("matte-target".to_owned())
             .spawn(move || Matter::open(&models, backend, options, size))
             .map_err(|e| format!("no thread for target {id}: {e}"))?;
-        self.opening.push(Opening {
+        Ok(Opening {
             id,
-            mask,
+            mask: None,
             renewal: Renewal::None,
             thread: Some(thread),
-        });
-        Ok(())
+        })
     }
 
     /// Remembers the references of the engine before, once the target is known.
@@ -526,13 +539,19 @@ impl Unit {
                 news.push(News::ReferenceRemoved(id));
                 Ok(Acted::Done)
             }
-            Action::AddTarget { id, mask } => {
-                self.open_other(id, Some(mask))?;
+            Action::AddTarget { id, mask, begun } => {
+                match begun.map_or_else(|| self.open_other(id), Ok) {
+                    Ok(mut opening) => {
+                        opening.mask = Some(mask);
+                        self.opening.push(opening);
+                    }
+                    Err(reason) => news.push(News::TargetFailed(id, reason)),
+                }
                 Ok(Acted::Done)
             }
             Action::RemoveTarget { id } => {
                 self.others.retain(|other| other.id != id);
-                self.opening.retain(|opening| opening.id != id);
+                self.abandon(|opening| opening == id);
                 news.push(News::TargetRemoved(id));
                 Ok(Acted::Done)
             }
@@ -543,7 +562,7 @@ impl Unit {
                 let others: Vec<u64> = self.others().collect();
                 news.extend(others.into_iter().map(News::TargetRemoved));
                 self.others.clear();
-                self.opening.clear();
+                self.abandon(|_| true);
                 self.references.clear();
                 self.inherited.clear();
                 self.matte.clear();
@@ -754,6 +773,15 @@ impl Engine {
             std::mem::swap(&mut mail.matte, matte);
         }
         Some(result)
+    }
+}
+
+#[cfg(test)]
+impl Engine {
+    /// As if the worker had found this out, and then could not remember the frame.
+    pub(super) fn pretend(&mut self, shown: Option<Shown>, failure: Option<Error>) {
+        self.mail.lock().unwrap().result = shown.map(Ok);
+        self.failure = failure.or(self.failure.take());
     }
 }
 

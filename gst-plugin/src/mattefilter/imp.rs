@@ -32,11 +32,8 @@ use super::properties::{
     LatencyMode, PrecisionMode, RefineMode, RegionMode, Seed, Settings, WaitForModel, float_range,
     highest, range,
 };
-use super::state::{State, Without};
+use super::state::{MOST_ACTIONS, State, Without};
 use crate::logging::CAT;
-
-/// More actions than these wait for no frame.
-const MOST_ACTIONS: usize = 64;
 
 #[derive(glib::Properties, Default)]
 #[properties(wrapper_type = super::MatteFilter)]
@@ -181,6 +178,8 @@ pub struct MatteFilter {
     /// Names of targets beside the first.
     next_target: AtomicU64,
     targets: Mutex<Vec<u64>>,
+    /// Those that have been asked for and are not followed yet.
+    coming: Mutex<Vec<u64>>,
 
     /// Caps that have been refused: GStreamer offers them again, and neither the work nor the error is to be repeated.
     refused: Mutex<Option<gst::Caps>>,
@@ -409,17 +408,20 @@ impl MatteFilter {
                 }
                 News::TargetAdded(id) => {
                     lock(&self.targets).push(id);
+                    self.has_come(id);
                     self.post_numbered(message("matte-target"), id, "added", None);
                 }
                 News::TargetRenewed(id) => {
                     self.post_numbered(message("matte-target"), id, "renewed", None);
                 }
                 News::TargetRemoved(id) => {
+                    self.has_come(id);
                     lock(&self.targets).retain(|known| *known != id);
                     self.post_numbered(message("matte-target"), id, "removed", None);
                 }
                 News::TargetsGone => all_gone(&self.targets, "matte-target"),
                 News::TargetFailed(id, reason) => {
+                    self.has_come(id);
                     lock(&self.targets).retain(|known| *known != id);
                     self.post_numbered(message("matte-target"), id, "failed", Some(&reason));
                     gst::element_imp_warning!(
@@ -601,14 +603,24 @@ impl MatteFilter {
             return 0;
         };
         let id = FIRST_TARGET + 1 + self.next_target.fetch_add(1, Ordering::Relaxed);
-        match self.act(Action::AddTarget { id, mask }) {
-            true => id,
-            false => 0,
+        // Before a frame may have added it.
+        lock(&self.coming).push(id);
+        let begun = None;
+        if self.act(Action::AddTarget { id, mask, begun }) {
+            return id;
         }
+        self.has_come(id);
+        0
+    }
+
+    /// A target is followed, or will not be.
+    fn has_come(&self, id: u64) {
+        lock(&self.coming).retain(|coming| *coming != id);
     }
 
     fn remove_target(&self, id: u64) -> bool {
-        lock(&self.targets).contains(&id) && self.act(Action::RemoveTarget { id })
+        let is_in = |known: &Mutex<Vec<u64>>| lock(known).contains(&id);
+        (is_in(&self.coming) || is_in(&self.targets)) && self.act(Action::RemoveTarget { id })
     }
 
     /// A frame, when nothing is locked.
@@ -627,7 +639,9 @@ impl MatteFilter {
         self.restart_latency(mode, false);
         let loader = self.loader().ok_or_else(|| fail(not_started()))?;
         let pts = inframe.buffer().pts();
-        let flags = inframe.buffer().flags();
+        // These have no picture, or a broken one: the engine must not remember it.
+        let is_broken = (inframe.buffer().flags())
+            .intersects(gst::BufferFlags::GAP | gst::BufferFlags::CORRUPTED);
         loop {
             let mut guard = lock(&self.state);
             let state = guard.as_mut().ok_or_else(|| fail(not_started()))?;
@@ -648,6 +662,18 @@ impl MatteFilter {
                     drop(guard);
                     self.post_news(news, pts);
                     return Err(gst::FlowError::Error);
+                }
+                None if waits && !is_broken => {
+                    state.take_actions(&mut lock(&self.actions));
+                    if state.opens_targets() {
+                        let news = state.take_news();
+                        drop(guard);
+                        self.post_news(news, pts);
+                        match loader.wait_a_moment() {
+                            Waited::Look => continue,
+                            Waited::Flushing => return Err(gst::FlowError::Flushing),
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -671,11 +697,11 @@ impl MatteFilter {
                     }
                     return state.show(policy, frame, &mut output);
                 }
-                // These have no picture, or a broken one: the engine must not remember it.
-                if flags.intersects(gst::BufferFlags::GAP | gst::BufferFlags::CORRUPTED) {
-                    return state.repeat(frame, &mut output);
+                if is_broken {
+                    let forgotten = lock(&self.actions).iter().any(Action::forgets);
+                    return state.repeat(forgotten, frame, &mut output);
                 }
-                state.actions.append(&mut lock(&self.actions));
+                state.take_actions(&mut lock(&self.actions));
                 state.process(mode, waits, held, &picture, &mut output)
             })();
             let news = state.take_news();
@@ -972,13 +998,14 @@ impl BaseTransformImpl for MatteFilter {
         if let Some(loader) = self.loader() {
             loader.cancel();
             // Waiting for the worker and freeing take their time elsewhere.
-            if let Some(engine) = state.and_then(|mut state| state.take_engine()) {
-                loader.discard(Box::new(engine));
+            if let Some(mut state) = state {
+                loader.discard(Box::new(state.take_slow()));
             }
         }
         lock(&self.actions).clear();
         lock(&self.references).clear();
         lock(&self.targets).clear();
+        lock(&self.coming).clear();
         *lock(&self.held) = None;
         *lock(&self.stream_id) = None;
         *lock(&self.refused) = None;

@@ -77,6 +77,9 @@ impl Outcome {
     }
 }
 
+/// Short beside an opening, which takes a tenth of a second at least.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// Whether frames are served in the meantime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
@@ -225,6 +228,20 @@ impl Loader {
                 .changed
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for a moment, for what nobody tells here.
+    pub(super) fn wait_a_moment(&self) -> Waited {
+        let inner = self.shared.lock();
+        if inner.flushing {
+            return Waited::Flushing;
+        }
+        let waited = self.shared.changed.wait_timeout(inner, MOMENT);
+        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match inner.flushing {
+            true => Waited::Flushing,
+            false => Waited::Look,
         }
     }
 

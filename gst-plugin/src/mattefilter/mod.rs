@@ -28,14 +28,16 @@
 //! # What a frame shows
 //! Until there is a target, and where the network fails, a frame is transparent black: the room is shown only when
 //! `before-seed` or `on-failure` say `pass-through`, or with `background=blur`. A buffer with the flag `GAP` or
-//! `CORRUPTED` shows the last matte, and does not reach the engine.
+//! `CORRUPTED` shows the last matte, or what `before-seed` says where that is another stream's, and does not reach the
+//! engine.
 //!
 //! # Models
 //! A model is opened on a thread of its own: state changes and caps return at once. Frames of a live source show what
 //! `before-seed` says until it is there; others wait, so that a file is matted from its first frame on
-//! (`wait-for-model`). A model that cannot be opened ends the stream with an error. Set while playing, `model` and all
-//! other properties that the engine is opened with open another one beside it, which takes the target over; where that
-//! fails, a warning tells and the old one goes on. An engine that has failed on several frames is opened anew.
+//! (`wait-for-model`), and so they do for the engine of a target that `add-target` names. A model that cannot be opened
+//! ends the stream with an error. Set while playing, `model` and all other properties that the engine is opened with open
+//! another one beside it, which takes the target over; where that fails, a warning tells and the old one goes on. An
+//! engine that has failed on several frames is opened anew.
 //!
 //! # What stays and what goes
 //! The target and the memory stay over flushes, seeks, segments and changes of format. With another frame size they stay
@@ -58,7 +60,8 @@
 //!   target for good, in the room that `max-references` makes; returns its number, 0 where it is refused; `references`
 //!   lists them, `remove-reference` (number) forgets one;
 //! - `add-target` (`GstSample`: mask) names one more target, with an engine and a memory of its own; returns its number,
-//!   0 where it is refused; `targets` lists them, `show-target` chooses what is shown, `remove-target` (number) ends one;
+//!   0 where it is refused; `targets` lists them, `show-target` chooses what is shown, `remove-target` (number) ends one,
+//!   also before it is followed;
 //! - `reset` forgets all targets.
 //!
 //! # Messages

@@ -9,13 +9,15 @@ use matte_core::{
 };
 
 use super::actions::{Action, OwnedMask};
-use super::engine::{CARRIED, Engine, Input, Lost, News, Orders, Shown, as_mask};
+use super::engine::{CARRIED, Engine, Input, Lost, News, Opening, Orders, Shown, as_mask};
 use super::errors::{error_message, lost};
 use super::frames::{Picture, Stream};
 use super::latency::Times;
 use super::loader::{Loader, Outcome, Target, Urgency};
 use super::properties::{LatencyMode, Seed, Settings};
 
+/// More actions than these wait for no frame.
+pub(super) const MOST_ACTIONS: usize = 64;
 /// So many frames without a matte, one after the other, and the engine is opened anew.
 const FAILURES: u32 = 3;
 /// Time until that is tried again; it doubles each time.
@@ -78,10 +80,12 @@ pub(super) struct State {
     mask_waits: bool,
     /// How the target was named.
     named_by: Option<&'static str>,
+    /// There was a target until the frame size changed; whether the frames are of another source is to be seen.
+    was_named: bool,
     /// The mask has named the target of another source, and so says nothing about this one.
     mask_spent: bool,
     /// Actions that wait for the engine.
-    pub(super) actions: Vec<Action>,
+    actions: Vec<Action>,
     /// The engine has failed for good; a new one is to come.
     engine_lost: bool,
     /// Why the last frame failed.
@@ -123,6 +127,7 @@ impl State {
             mask_waits: mask.is_some(),
             mask,
             named_by: None,
+            was_named: false,
             mask_spent: false,
             actions: Vec::new(),
             engine_lost: false,
@@ -141,9 +146,9 @@ impl State {
         self.engine.is_some()
     }
 
-    /// Takes the engine out, for it to be freed elsewhere.
-    pub(super) fn take_engine(&mut self) -> Option<Engine> {
-        self.engine.take()
+    /// Takes out what may take long to be freed, for that to happen elsewhere.
+    pub(super) fn take_slow(&mut self) -> (Option<Engine>, Vec<Opening>) {
+        (self.engine.take(), self.take_begun())
     }
 
     /// What there is to tell since this was asked last.
@@ -170,23 +175,47 @@ impl State {
         if before == Some(size) {
             return;
         }
-        self.matte.clear();
-        self.renderer.reset();
-        self.last = Last::None;
+        self.begin_anew(loader);
         let Some(engine) = &mut self.engine else {
+            self.show_nothing();
             return;
         };
         // Cheap where the graphs stay; otherwise the loader opens new ones.
         let kept = engine.unit().is_ok_and(|unit| unit.resize(size));
+        // What the worker has left is of the old size.
+        let refused = matches!(
+            engine.collect(&mut self.matte, &mut self.news),
+            Some(Err(_))
+        );
+        self.note_naming();
+        self.show_nothing();
         if kept {
+            // A mask that did not fit frames of the old size may fit these.
+            self.mask_waits |=
+                refused && self.named_by.is_none() && self.mask.is_some() && !self.mask_spent;
             if let Some(opened) = &mut self.opened {
                 opened.frame_size = Some(size);
             }
         } else {
             self.drop_engine(loader);
-            self.named_by = None;
-            self.mask_waits = self.mask.is_some();
+            self.was_named |= self.named_by.take().is_some();
+            self.mask_waits = self.mask.is_some() && !self.mask_spent;
         }
+    }
+
+    /// Gives up the engines that are being opened for targets to be added: they would not be as the one in use.
+    fn begin_anew(&mut self, loader: &Loader) {
+        for opening in self.take_begun() {
+            loader.discard(Box::new(opening));
+        }
+    }
+
+    fn take_begun(&mut self) -> Vec<Opening> {
+        let begun = |action: &mut Action| match action {
+            Action::AddTarget { begun, .. } => begun.take(),
+            _ => None,
+        };
+        self.actions.iter_mut().filter_map(begun).collect()
     }
 
     fn drop_engine(&mut self, loader: &Loader) {
@@ -316,6 +345,7 @@ impl State {
         } else {
             self.mask_waits |= self.mask.is_some() && self.matte.is_empty();
         }
+        self.begin_anew(loader);
         self.new_options = true;
         if nobody_seeds && self.matte.is_empty() {
             self.news.push(News::NobodySeeds);
@@ -379,31 +409,86 @@ impl State {
     /// The target is to be named anew.
     fn forget_target(&mut self, another_source: bool) {
         if another_source {
-            self.mask_spent |= self.named_by.is_some();
+            let named = self.named_by.is_some() || self.was_named;
+            self.mask_spent |= named;
             self.mask_waits = self.mask.is_some() && !self.mask_spent;
-            if self.named_by.is_some() {
+            if named {
                 self.news.push(News::TargetLost);
             }
         } else {
             self.mask_waits = self.mask.is_some() && !self.mask_spent;
         }
-        self.named_by = None;
+        (self.named_by, self.was_named) = (None, false);
+        self.show_nothing();
+    }
+
+    /// Frames show no matte until there is another.
+    fn show_nothing(&mut self) {
         self.matte.clear();
         self.renderer.reset();
         self.last = Last::None;
     }
 
-    /// What a frame that has nothing to do with the engine shows: the matte before it.
+    /// Whether the target is to be forgotten as soon as the engine is free.
+    fn is_to_forget(&self) -> bool {
+        self.actions.iter().any(Action::forgets)
+    }
+
+    /// What a frame that has nothing to do with the engine shows: the matte before it, unless that is to be `forgotten`
+    /// with the next frame.
     pub(super) fn repeat(
         &mut self,
+        forgotten: bool,
         frame: &Frame,
         output: &mut OutputMut,
     ) -> Result<(), gst::ErrorMessage> {
+        if forgotten || self.is_to_forget() {
+            return self.show(self.before_first_look(), frame, output);
+        }
         self.draw(frame, output, true)
     }
 
+    /// Takes over what the application asks for. What is too much stays where it is, unless the matte that is shown
+    /// depends on it.
+    pub(super) fn take_actions(&mut self, asked: &mut Vec<Action>) {
+        if self.actions.len() < MOST_ACTIONS || asked.iter().any(Action::forgets) {
+            self.actions.append(asked);
+        }
+    }
+
+    /// Begins to open engines for the targets that are to be added; whether one is not open yet. A frame that must not
+    /// be lost waits for them before the engine gets it, so that nothing else has to.
+    pub(super) fn opens_targets(&mut self) -> bool {
+        let mut added = Vec::new();
+        for action in &self.actions {
+            match action {
+                Action::AddTarget { id, .. } => added.push(*id),
+                Action::RemoveTarget { id } => added.retain(|added| added != id),
+                Action::Reset | Action::NewSource => added.clear(),
+                _ => {}
+            }
+        }
+        let mut opens = false;
+        for action in &mut self.actions {
+            let Action::AddTarget { id, begun, .. } = action else {
+                continue;
+            };
+            if !added.contains(id) {
+                continue;
+            }
+            if begun.is_none()
+                && let Some(Ok(unit)) = self.engine.as_mut().map(Engine::unit)
+            {
+                // What cannot be begun is told when the frame comes to it.
+                *begun = unit.open_other(*id).ok();
+            }
+            opens |= begun.as_ref().is_some_and(|begun| !begun.is_finished());
+        }
+        opens
+    }
+
     /// Orders for the engine: options that have changed, the mask, and what the application asks for.
-    fn orders(&mut self, carried: Option<OwnedMask>, waits: bool) -> Orders {
+    fn orders(&mut self, carried: Option<OwnedMask>) -> Orders {
         let mut actions = std::mem::take(&mut self.actions);
         let mut first = 0;
         for (i, action) in actions.iter().enumerate() {
@@ -431,7 +516,6 @@ impl State {
             options: std::mem::take(&mut self.new_options).then(|| self.options.clone()),
             actions,
             show: self.show_target,
-            waits,
         }
     }
 
@@ -457,7 +541,7 @@ impl State {
         let frame = &picture.view;
         let result = match (mode, buffer) {
             (LatencyMode::Low, Some(buffer)) => self.newest(waits, buffer, frame),
-            _ => self.aligned(waits, picture),
+            _ => self.aligned(picture),
         };
         match result {
             Ok(()) => {}
@@ -474,14 +558,15 @@ impl State {
         Ok(())
     }
 
-    fn aligned(&mut self, waits: bool, picture: &Picture) -> Result<(), Failure> {
+    fn aligned(&mut self, picture: &Picture) -> Result<(), Failure> {
         // What is still under way from the other mode.
         if let Some(engine) = &mut self.engine {
             engine.unit().map_err(Failure::Engine)?;
             engine.collect(&mut self.matte, &mut self.news);
+            self.note_naming();
         }
         let carried = self.carried(&picture.view);
-        let mut orders = self.orders(carried, waits);
+        let mut orders = self.orders(carried);
         let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) else {
             return Ok(());
         };
@@ -497,13 +582,20 @@ impl State {
     }
 
     fn newest(&mut self, waits: bool, buffer: gst::Buffer, frame: &Frame) -> Result<(), Failure> {
-        self.collect()?;
+        let forgets = self.is_to_forget();
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        if engine.is_at_rest().map_err(Failure::Engine)? {
+        if waits && forgets {
+            // The frame is to have a matte of the next target, as the first frame has.
+            engine.unit().map_err(Failure::Engine)?;
+        }
+        // Asked before the mail is: who is at rest has written all of it, and nothing comes after the orders below.
+        let at_rest = engine.is_at_rest();
+        self.collect()?;
+        if at_rest.map_err(Failure::Engine)? {
             let carried = self.carried(frame);
-            let orders = self.orders(carried, waits);
+            let orders = self.orders(carried);
             if let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) {
                 engine.predict(Input {
                     buffer,
@@ -525,23 +617,36 @@ impl State {
 
     /// What the worker has found out.
     fn collect(&mut self) -> Result<(), Failure> {
+        let forgets = self.is_to_forget();
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        let unremembered = engine.take_failure();
-        if let Some(result) = engine.collect(&mut self.matte, &mut self.news) {
+        let result = engine.collect(&mut self.matte, &mut self.news);
+        if forgets {
+            // It is about the target before.
+            self.note_naming();
+            self.show_nothing();
+            return Ok(());
+        }
+        if let Some(result) = result {
+            // Not before there is a result: a failure comes after the matte of its frame, and must not be lost.
+            let unremembered = engine.take_failure();
             let shown = result.map_err(Failure::Ends)?;
             self.take(shown, unremembered);
         }
         Ok(())
     }
 
-    fn take(&mut self, shown: Shown, unremembered: Option<Error>) {
+    fn note_naming(&mut self) {
         for news in &self.news {
             if let News::Seeded(how) = news {
                 self.named_by = Some(how);
             }
         }
+    }
+
+    fn take(&mut self, shown: Shown, unremembered: Option<Error>) {
+        self.note_naming();
         match shown {
             Shown::Matte => self.last = Last::Matted,
             Shown::BeforeSeed => self.last = Last::BeforeSeed,
@@ -551,26 +656,34 @@ impl State {
             }
         }
         if let Some(e) = unremembered {
-            self.failed(
-                format!("the last frame could not be remembered: {e}"),
+            // The matte of this frame is there all the same.
+            self.count_failure(
+                &format!("the last frame could not be remembered: {e}"),
                 false,
             );
-            self.last = Last::Matted;
             return;
         }
         self.failures = 0;
         self.pause = FIRST_PAUSE;
     }
 
-    /// A frame goes without a matte. A failure lasts, mostly: one warning for all its frames. If it does last, the
-    /// engine is opened anew.
+    /// A frame goes without a matte.
     fn failed(&mut self, reason: String, engine_is_lost: bool) {
         self.last = Last::Failed;
+        self.count_failure(&reason, engine_is_lost);
+        self.reason = reason;
+        // A person is found again by looking; what a mask has named is known by its last matte alone.
+        if matches!(self.named_by, None | Some("automatic")) {
+            self.matte.clear();
+        }
+    }
+
+    /// A failure lasts, mostly: one warning for all its frames. If it does last, the engine is opened anew.
+    fn count_failure(&mut self, reason: &str, engine_is_lost: bool) {
         self.failures += 1;
         if self.failures == 1 {
-            self.news.push(News::Warning(reason.clone()));
+            self.news.push(News::Warning(reason.to_owned()));
         }
-        self.reason = reason;
         if engine_is_lost {
             self.engine = None;
             self.opened = None;
@@ -582,10 +695,6 @@ impl State {
         if long && may && self.asked.is_none() {
             self.attempt += 1;
             self.back_off();
-        }
-        // A person is found again by looking; what a mask has named is known by its last matte alone.
-        if matches!(self.named_by, None | Some("automatic")) {
-            self.matte.clear();
         }
     }
 
@@ -640,4 +749,88 @@ impl State {
 enum Failure {
     Engine(Lost),
     Ends(gst::ErrorMessage),
+}
+
+#[cfg(test)]
+mod tests {
+    use matte_core::{Backend, Colorimetry, Matter, ModelSet, OutputFormat, PixelFormat, Plane};
+
+    use super::*;
+
+    const SIZE: (u32, u32) = (64, 48);
+
+    fn opaque() -> Matte {
+        Matte::from_alpha(SIZE, (4, 3), &[1.0; 12], &[9; 36]).unwrap()
+    }
+
+    /// Before a target is known, a frame ends the stream; after a failure it is transparent.
+    fn state() -> State {
+        let options = Options {
+            before_seed: Policy::Error,
+            on_failure: Policy::Transparent,
+            ..Options::default()
+        };
+        State::new(None, None, options).unwrap()
+    }
+
+    /// The alpha of a frame.
+    fn drawn(state: &mut State) -> Result<u8, gst::ErrorMessage> {
+        let (width, height) = SIZE;
+        let data = vec![9; (width * height * 3) as usize];
+        let plane = Plane {
+            data: &data,
+            stride: width as usize * 3,
+        };
+        let colours = Colorimetry::default();
+        let frame = Frame::new(PixelFormat::Rgb, width, height, &[plane], colours).unwrap();
+        let mut matte = vec![7; (width * height) as usize];
+        let format = OutputFormat::Gray8;
+        let mut output = OutputMut::new(format, width, height, &mut matte, width as usize).unwrap();
+        state.draw(&frame, &mut output, true)?;
+        Ok(matte[0])
+    }
+
+    fn warnings(state: &State) -> usize {
+        let is_warning = |news: &&News| matches!(news, News::Warning(_));
+        state.news.iter().filter(is_warning).count()
+    }
+
+    #[test]
+    fn a_frame_that_is_not_remembered_shows_its_matte_and_counts_as_a_failure() {
+        let mut state = state();
+        for failures in 1..=FAILURES {
+            state.matte = opaque();
+            state.take(Shown::Matte, Some(Error::NotSeeded));
+            assert_eq!(drawn(&mut state), Ok(255));
+            assert_eq!((state.failures, warnings(&state)), (failures, 1));
+        }
+        assert_eq!(state.attempt, 1, "the engine is to be opened anew");
+        state.take(Shown::Matte, None);
+        assert_eq!((drawn(&mut state), state.failures), (Ok(255), 0));
+
+        state.take(Shown::Failed(Error::NotSeeded), None);
+        assert_eq!(drawn(&mut state), Ok(0), "on-failure");
+    }
+
+    #[test]
+    fn that_a_frame_was_not_remembered_is_not_lost_where_no_result_is_there_yet() {
+        let probe = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/probe");
+        let options = Options {
+            working_size: Some((32, 32)),
+            threads: 1,
+            ..Options::default()
+        };
+        let models = ModelSet::find(probe).unwrap();
+        let matter = Matter::open(&models, Backend::Cpu, options, SIZE).unwrap();
+        let mut engine = Engine::new(matter).unwrap();
+        engine.pretend(None, Some(Error::NotSeeded));
+        let mut state = state();
+        state.engine = Some(engine);
+        assert!(state.collect().is_ok());
+        assert_eq!(state.failures, 0);
+        let engine = state.engine.as_mut().unwrap();
+        engine.pretend(Some(Shown::BeforeSeed), None);
+        assert!(state.collect().is_ok());
+        assert_eq!((state.failures, warnings(&state)), (1, 1));
+    }
 }

@@ -371,30 +371,49 @@ impl Ends {
 /// A copy of [`PROBE`] whose opening stops half-way until it is let go on.
 pub struct SlowModel {
     dir: tempfile::TempDir,
+    /// Where it stops.
+    file: &'static str,
 }
 
 impl SlowModel {
     pub fn new() -> Self {
+        let model = Self::stopping_at("manifest.json");
+        model.hold();
+        model
+    }
+
+    /// One that is like any other until it is held, which stops also who knows its manifest already.
+    pub fn quick() -> Self {
+        Self::stopping_at("matte.onnx")
+    }
+
+    fn stopping_at(file: &'static str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for file in ["matte.onnx", "value.onnx"] {
+        for file in ["manifest.json", "matte.onnx", "value.onnx"] {
             std::fs::copy(Path::new(PROBE).join(file), dir.path().join(file)).unwrap();
         }
+        Self { dir, file }
+    }
+
+    /// Stops who opens it.
+    pub fn hold(&self) {
+        let (dir, file) = (self.dir.path().to_owned(), self.file);
         // Who opens a pipe for reading waits for somebody who writes.
+        let pipe = dir.join("pipe");
         let made = std::process::Command::new("mkfifo")
-            .arg(dir.path().join("manifest.json"))
+            .arg(&pipe)
             .status()
             .unwrap();
         assert!(made.success());
+        std::fs::rename(pipe, dir.join(file)).unwrap();
         // A test that fails before it lets the opening go on must not hang.
-        let path = dir.path().to_owned();
         std::thread::spawn(move || {
             std::thread::sleep(std::time::Duration::from_secs(90));
-            let pipe = path.join("manifest.json");
+            let pipe = dir.join(file);
             if pipe.exists() && !pipe.is_file() {
-                release(&path);
+                release(&dir, file);
             }
         });
-        Self { dir }
     }
 
     pub fn location(&self) -> &str {
@@ -403,23 +422,23 @@ impl SlowModel {
 
     /// Lets the opening go on; from now on the package is like any other.
     pub fn release(&self) {
-        release(self.dir.path());
+        release(self.dir.path(), self.file);
     }
 }
 
-fn release(dir: &Path) {
-    let pipe = dir.join("manifest.json");
+fn release(dir: &Path, file: &str) {
+    let pipe = dir.join(file);
     // For reading as well: that does not wait for a reader, which there may not be.
     let mut into = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
         .open(&pipe)
         .unwrap();
-    let text = std::fs::read(Path::new(PROBE).join("manifest.json")).unwrap();
-    let file = dir.join("manifest.part");
-    std::fs::write(&file, &text).unwrap();
-    std::fs::rename(&file, &pipe).unwrap();
-    into.write_all(&text).unwrap();
+    let data = std::fs::read(Path::new(PROBE).join(file)).unwrap();
+    let part = dir.join("part");
+    std::fs::write(&part, &data).unwrap();
+    std::fs::rename(&part, &pipe).unwrap();
+    into.write_all(&data).unwrap();
 }
 
 /// The error with which these properties end a stream of this format, wherever it comes up.
