@@ -1,7 +1,9 @@
 //! `matte run`: videos, cameras or folders of images through the engine.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,12 +14,13 @@ use matte_core::{
 };
 
 use crate::engine::{EngineArgs, view};
-use crate::video::{Content, Reader, Want, Writer, is_complete};
+use crate::video::{Content, Format, Frames, Reader, Want, Writer, is_complete, part_of};
 
 /// Cut a person, or what a mask names, out of videos.
 ///
 /// Every decoded frame gives one output frame. A video is written beside its place, as NAME.part.EXT, and takes its name
-/// when it is complete; what was written before an error stays there.
+/// when it is complete; what was written before an error stays there. Ctrl-C ends a camera, whose video is complete then, and
+/// stops everything else; a second one stops at once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Video files, a camera (/dev/video0) or folders of PNG or JPEG images.
@@ -27,9 +30,9 @@ pub(crate) struct Args {
     /// inputs a folder, with a mask called NAME.png for each that needs one. Without a mask a person is looked for.
     #[arg(short, long)]
     mask: Option<PathBuf>,
-    /// A video (.mov: ProRes 4444, or PNG where that encoder is missing; .webm: VP9, through ffmpeg; .mkv: FFV1,
-    /// lossless; .mp4: H.264, for an opaque background) or a folder, which gets PNG files numbered from 000000.png. For
-    /// several inputs a folder, in which each gets an output of its name.
+    /// A video (.mov: ProRes 4444, or PNG where that encoder is missing; .webm: VP9, through ffmpeg, at a constant frame
+    /// rate; .mkv: FFV1, lossless; .mp4: H.264, for an opaque background and even sizes) or a folder, which gets PNG files
+    /// numbered from 000000.png. For several inputs a folder, in which each gets an output of its name.
     #[arg(short, long)]
     output: PathBuf,
     /// What is written for each of several inputs.
@@ -43,38 +46,10 @@ pub(crate) struct Args {
     #[arg(long)]
     alpha_only: bool,
     /// Stop after so many frames of each input.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     frames: Option<u64>,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// ProRes 4444.
-    #[default]
-    Mov,
-    /// FFV1, lossless.
-    Mkv,
-    /// VP9 with alpha, through ffmpeg.
-    Webm,
-    /// H.264, for an opaque background.
-    Mp4,
-    /// A folder of PNG files.
-    Png,
-}
-
-impl Format {
-    fn path(self, folder: &Path, name: &str) -> PathBuf {
-        let extension = match self {
-            Self::Mov => ".mov",
-            Self::Mkv => ".mkv",
-            Self::Webm => ".webm",
-            Self::Mp4 => ".mp4",
-            Self::Png => "",
-        };
-        folder.join(format!("{name}{extension}"))
-    }
 }
 
 /// One input.
@@ -83,6 +58,7 @@ struct Job {
     input: PathBuf,
     mask: Option<PathBuf>,
     output: PathBuf,
+    format: Format,
 }
 
 /// What has become of an input.
@@ -100,6 +76,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
             input: input.clone(),
             mask: args.mask.clone(),
             output: args.output.clone(),
+            format: Format::of(&args.output)?,
         }]);
     }
     let mut names = BTreeSet::new();
@@ -114,8 +91,12 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
     args.input
         .iter()
         .map(|input| {
-            let name = input
-                .file_stem()
+            // What follows a dot in the name of a folder is no extension.
+            let name = match input.is_dir() {
+                true => input.file_name(),
+                false => input.file_stem(),
+            };
+            let name = name
                 .with_context(|| format!("{}: no name to write it under", input.display()))?
                 .to_string_lossy()
                 .into_owned();
@@ -129,14 +110,50 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
                     .map(|folder| folder.join(format!("{name}.png")))
                     .filter(|mask| mask.exists()),
                 output: args.format.path(&args.output, &name),
+                format: args.format,
             })
         })
         .collect()
 }
 
+/// Refuses outputs that would be written over an input, be it that of another one.
+fn spare_inputs(jobs: &[Job]) -> Result<()> {
+    let inputs: BTreeSet<PathBuf> = jobs
+        .iter()
+        .filter_map(|job| job.input.canonicalize().ok())
+        .collect();
+    for job in jobs {
+        for written in [job.output.clone(), part_of(&job.output)] {
+            // What does not exist is no input.
+            let same = written.canonicalize().ok();
+            if let Some(same) = same.filter(|path| inputs.contains(path)) {
+                bail!(
+                    "{}: would be written over the input {}; choose another output",
+                    job.output.display(),
+                    same.display()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A flag that the first Ctrl-C sets; the second one ends the program.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // In this order: the first signal finds the flag unset here.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     let models = ModelSet::find(&args.engine.model)?;
     let jobs = jobs(args)?;
+    spare_inputs(&jobs)?;
+    let stop = stop_flag()?;
     if jobs.len() > 1 {
         std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     }
@@ -151,8 +168,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             1 => String::new(),
             all => format!("{}/{all} {} ", number + 1, job.input.display()),
         };
-        if let Err(error) = one(args, &models, job, &mut engine, title) {
-            if jobs.len() == 1 {
+        let done = one(args, &models, job, &mut engine, title, &stop);
+        let stopped = stop.load(Ordering::Relaxed);
+        if let Err(error) = done {
+            if jobs.len() == 1 || stopped {
                 return Err(error);
             }
             eprintln!("matte: {error:#}");
@@ -160,6 +179,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             // Whatever state the error has left the engine in.
             engine = None;
         }
+        let left = jobs.len() - number - 1;
+        ensure!(
+            !stopped || left == 0,
+            "interrupted; {left} inputs were not begun"
+        );
     }
     ensure!(
         failed.is_empty(),
@@ -197,6 +221,7 @@ fn one(
     job: &Job,
     engine: &mut Option<Matter>,
     title: String,
+    stop: &Arc<AtomicBool>,
 ) -> Result<()> {
     let started = Instant::now();
     let seed = match job.mask {
@@ -206,29 +231,63 @@ fn one(
     let options = args.engine.options(seed)?;
     let mask = job.mask.as_ref().map(MaskImage::read).transpose()?;
     let mut reader = Reader::open(&job.input, Want::Colour)?;
+    reader.end_camera_at(stop);
     let Some(first) = reader.read()? else {
         bail!("{}: no frames in it", job.input.display());
     };
     let size = first.size();
-    let matter = engine_for(engine, args, models, &options, size)?;
-    if let Some(mask) = &mask {
-        matter.seed(&view(&first)?, &mask.as_mask())?;
-    }
     let content = match (args.alpha_only, options.background) {
         (true, _) => Content::Alpha,
         (false, Background::Transparent) => Content::Rgba,
         (false, _) => Content::Opaque,
     };
-    let rate = reader.frame_rate();
-    let mut writer = Writer::create(&job.output, content, size, rate, args.resume)?;
+    let output = Frames {
+        content,
+        size,
+        rate: reader.frame_rate(),
+        pixel_aspect: reader.pixel_aspect(),
+    };
+    // Before a model is opened for nothing.
+    Writer::check(&job.output, job.format, &output)?;
+    let matter = engine_for(engine, args, models, &options, size)?;
+    if let Some(mask) = &mask {
+        matter.seed(&view(&first)?, &mask.as_mask())?;
+    }
+    let mut writer = Writer::create(&job.output, job.format, &output, args.resume)?;
     let bar = progress(args.frames.or_else(|| reader.estimated_frames()), title);
-    let done = frames(args, job, first, &mut reader, matter, &mut writer, &bar);
+    let done = frames(
+        args,
+        job,
+        first,
+        &mut reader,
+        matter,
+        &mut writer,
+        &bar,
+        stop,
+    );
     bar.finish_and_clear();
     let done = match done {
         Ok(done) => done,
         // What is there is completed as far as it goes, and said to be there.
         Err(error) => return Err(error.context(writer.salvage())),
     };
+    if !done.seeded {
+        // Under its name it would count as done.
+        let kept = writer.discard().err();
+        bail!(
+            "{}: nothing was cut out of {} frames, so nothing is kept{}: {}",
+            job.input.display(),
+            done.frames,
+            kept.map(|error| format!(" (but {error:#})"))
+                .unwrap_or_default(),
+            if matter.can_seed_automatically() {
+                "no person was found; give a mask (-m)"
+            } else {
+                "a person can be looked for only with the person segmentation, which `cargo xtask setup` installs; or \
+                 give a mask (-m)"
+            }
+        );
+    }
     writer.finish()?;
     let stats = matter.stats();
     eprintln!(
@@ -252,20 +311,10 @@ fn one(
     if done.repairs > 0 {
         eprintln!("the target was named anew {} times", done.repairs);
     }
-    ensure!(
-        done.seeded,
-        "{}: nothing was cut out: {}",
-        job.input.display(),
-        if matter.can_seed_automatically() {
-            "no person was found; give a mask (-m)"
-        } else {
-            "a person can be looked for only with the person segmentation, which `cargo xtask setup` installs; or give \
-             a mask (-m)"
-        }
-    );
     Ok(())
 }
 
+#[allow(clippy::too_many_arguments, reason = "all of them are the one input")]
 fn frames(
     args: &Args,
     job: &Job,
@@ -274,6 +323,7 @@ fn frames(
     matter: &mut Matter,
     writer: &mut Writer,
     bar: &ProgressBar,
+    stop: &AtomicBool,
 ) -> Result<Done> {
     let size = first.size();
     let (format, bytes) = match args.alpha_only {
@@ -321,6 +371,12 @@ fn frames(
         next = if args.frames == Some(done.frames) {
             None
         } else {
+            // A camera ends by itself then; half of a file is not complete.
+            ensure!(
+                reader.is_camera() || !stop.load(Ordering::Relaxed),
+                "{}: interrupted",
+                job.input.display()
+            );
             reader
                 .read()
                 .with_context(|| format!("after frame {}", done.frames - 1))?
@@ -354,6 +410,7 @@ fn progress(total: Option<u64>, title: String) -> ProgressBar {
 mod tests {
     use super::*;
     use clap::Parser;
+    use std::path::Path;
 
     #[derive(Parser)]
     struct Only {
@@ -382,6 +439,95 @@ mod tests {
         assert_eq!(all[1].mask, Some(masks.join("b.png")));
         let same = jobs(&parse("matte x/a.mp4 y/a.mkv -o out")).unwrap_err();
         assert!(same.to_string().contains("two inputs are called a"));
+    }
+
+    #[test]
+    fn a_dot_in_a_name_is_no_extension_of_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let shots = ["shot.v1", "shot.v2"].map(|name| dir.path().join(name));
+        for shot in &shots {
+            std::fs::create_dir(shot).unwrap();
+        }
+        let line = format!(
+            "matte {} {} 2024.05.01.mp4 a.mov.mp4 -o out --format png",
+            shots[0].display(),
+            shots[1].display()
+        );
+        let all = jobs(&parse(&line)).unwrap();
+        let outputs: Vec<_> = all.iter().map(|job| job.output.as_path()).collect();
+        assert_eq!(
+            outputs,
+            ["out/shot.v1", "out/shot.v2", "out/2024.05.01", "out/a.mov"].map(Path::new)
+        );
+        for job in &all {
+            let frames = Frames {
+                content: Content::Rgba,
+                size: (8, 6),
+                rate: None,
+                pixel_aspect: gst::Fraction::new(1, 1),
+            };
+            let path = dir.path().join(&job.output);
+            let writer = Writer::create(&path, job.format, &frames, false).unwrap();
+            assert!(matches!(writer, Writer::Images(_)), "{}", path.display());
+        }
+        let one = jobs(&parse("matte x.mp4 -o 2024.05.01")).unwrap_err();
+        assert!(one.to_string().contains(".01 cannot be written"));
+    }
+
+    #[test]
+    fn no_frames_at_all_are_refused() {
+        let refused = |line: &str| Only::try_parse_from(line.split_whitespace()).is_err();
+        assert!(refused("matte a.mp4 -o b.mov --frames 0"));
+        assert!(!refused("matte a.mp4 -o b.mov --frames 1"));
+    }
+
+    #[test]
+    fn inputs_are_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        for name in ["a.mov", "b.mp4", "c.part.mov", "d.mp4"] {
+            std::fs::write(at(name), b"").unwrap();
+        }
+        std::fs::create_dir(at("frames")).unwrap();
+        let checked = |line: String| spare_inputs(&jobs(&parse(&line)).unwrap());
+        let folder = dir.path().display();
+        for line in [
+            format!("matte {} -o {}", at("a.mov"), at("a.mov")),
+            format!(
+                "matte {} -o {}/../frames/../a.mov",
+                at("a.mov"),
+                at("frames")
+            ),
+            format!("matte {} -o {}", at("c.part.mov"), at("c.mov")),
+            format!("matte {} -o {} --resume", at("frames"), at("frames")),
+            format!(
+                "matte {} {} -o {folder} --format mp4 --background blur",
+                at("b.mp4"),
+                at("d.mp4")
+            ),
+            // The output of the second is written while the first is still to be read.
+            format!("matte {} {} -o {folder}", at("c.part.mov"), at("c.mp4")),
+            format!(
+                "matte {} {} -o {folder} --format png",
+                at("frames"),
+                at("b.mp4")
+            ),
+        ] {
+            let error = checked(line.clone())
+                .err()
+                .unwrap_or_else(|| panic!("{line}"));
+            assert!(
+                error.to_string().contains("written over the input"),
+                "{line}: {error}"
+            );
+        }
+        for line in [
+            format!("matte {} -o {}", at("a.mov"), at("b.mov")),
+            format!("matte {} {} -o {folder}", at("b.mp4"), at("d.mp4")),
+            format!("matte {} -o {}", at("missing.mov"), at("missing.mov")),
+        ] {
+            checked(line).unwrap();
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use gst::prelude::*;
@@ -132,6 +134,26 @@ impl Reader {
         }
     }
 
+    /// Width of a pixel to its height.
+    pub(crate) fn pixel_aspect(&self) -> gst::Fraction {
+        match self {
+            Self::Video(video) => video.pixel_aspect,
+            Self::Images(..) => square(),
+        }
+    }
+
+    /// Whether only its user ends it.
+    pub(crate) fn is_camera(&self) -> bool {
+        matches!(self, Self::Video(video) if video.camera)
+    }
+
+    /// A camera has its end where `stop` is set.
+    pub(crate) fn end_camera_at(&mut self, stop: &Arc<AtomicBool>) {
+        if let Self::Video(video) = self {
+            video.stop = Arc::clone(stop);
+        }
+    }
+
     /// How many pictures there are, where that is known beforehand.
     pub(crate) fn estimated_frames(&self) -> Option<u64> {
         match self {
@@ -164,6 +186,24 @@ pub(crate) fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Pixels as wide as high.
+fn square() -> gst::Fraction {
+    gst::Fraction::new(1, 1)
+}
+
+/// Whether a path names a camera: a character device, which a file that lies in `/dev/shm` is not.
+#[cfg(unix)]
+fn is_camera(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    path.starts_with("/dev")
+        && fs::metadata(path).is_ok_and(|file| file.file_type().is_char_device())
+}
+
+#[cfg(not(unix))]
+fn is_camera(_path: &Path) -> bool {
+    false
+}
+
 /// Decodes a video file or a camera.
 pub(crate) struct VideoReader {
     path: PathBuf,
@@ -172,6 +212,10 @@ pub(crate) struct VideoReader {
     /// The first picture, decoded when the video was opened so that its caps are known.
     first: Option<gst::Sample>,
     frame_rate: Option<gst::Fraction>,
+    pixel_aspect: gst::Fraction,
+    camera: bool,
+    /// Ends a camera.
+    stop: Arc<AtomicBool>,
 }
 
 impl VideoReader {
@@ -179,7 +223,7 @@ impl VideoReader {
         let absolute = path
             .canonicalize()
             .with_context(|| path.display().to_string())?;
-        let camera = absolute.starts_with("/dev");
+        let camera = is_camera(&absolute);
         let pipeline = gst::Pipeline::new();
         let source = if camera {
             element("v4l2src", |source| {
@@ -192,13 +236,17 @@ impl VideoReader {
             })?
         };
         let convert = element("videoconvert", |_| ())?;
+        // A phone held upright writes its picture lying, and says so beside it.
+        let upright = element("videoflip", |flip| {
+            flip.set_property_from_str("video-direction", "auto");
+        })?;
         let sink = gst_app::AppSink::builder()
             .sync(false)
             .max_buffers(4)
             .caps(&wanted_caps(want, false))
             .build();
-        pipeline.add_many([&source, &convert, sink.upcast_ref()])?;
-        gst::Element::link_many([&convert, sink.upcast_ref()])?;
+        pipeline.add_many([&source, &convert, &upright, sink.upcast_ref()])?;
+        gst::Element::link_many([&convert, &upright, sink.upcast_ref()])?;
         if camera {
             source.link(&convert)?;
         } else {
@@ -229,17 +277,22 @@ impl VideoReader {
             sink,
             first: None,
             frame_rate: None,
+            pixel_aspect: square(),
+            camera,
+            stop: Arc::default(),
         };
         reader.pipeline.set_state(gst::State::Playing).ok();
         reader.first = reader.sample()?;
         let Some(first) = &reader.first else {
             bail!("{}: no video in this file", path.display())
         };
-        reader.frame_rate = first
+        let info = first
             .caps()
-            .and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok())
-            .map(|info| info.fps())
-            .filter(|fps| fps.numer() > 0);
+            .and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok());
+        if let Some(info) = info {
+            reader.frame_rate = Some(info.fps()).filter(|fps| fps.numer() > 0);
+            reader.pixel_aspect = info.par();
+        }
         Ok(reader)
     }
 
@@ -264,6 +317,9 @@ impl VideoReader {
     fn sample(&self) -> Result<Option<gst::Sample>> {
         let bus = self.pipeline.bus().context("a pipeline has a bus")?;
         loop {
+            if self.camera && self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             if let Some(sample) = self
                 .sink
                 .try_pull_sample(gst::ClockTime::from_mseconds(100))
@@ -311,8 +367,79 @@ pub(crate) enum Content {
     Opaque,
 }
 
+/// What is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// ProRes 4444.
+    #[default]
+    Mov,
+    /// FFV1, lossless.
+    Mkv,
+    /// VP9 with alpha, through ffmpeg, at a constant frame rate.
+    Webm,
+    /// H.264, for an opaque background.
+    Mp4,
+    /// A folder of PNG files.
+    Png,
+}
+
+impl Format {
+    /// What the name of an output asks for.
+    ///
+    /// # Errors
+    /// For an extension that none of them has.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let Some(extension) = path.extension().and_then(|e| e.to_str()) else {
+            return Ok(Self::Png);
+        };
+        if path.is_dir() {
+            return Ok(Self::Png);
+        }
+        Ok(match extension.to_ascii_lowercase().as_str() {
+            "mov" => Self::Mov,
+            "mkv" => Self::Mkv,
+            "webm" => Self::Webm,
+            "mp4" => Self::Mp4,
+            other => bail!(
+                "{}: .{other} cannot be written; choose .mov, .webm, .mkv or a folder (a name without an extension)",
+                path.display()
+            ),
+        })
+    }
+
+    /// The output of that name in a folder.
+    pub(crate) fn path(self, folder: &Path, name: &str) -> PathBuf {
+        let extension = match self {
+            Self::Mov => ".mov",
+            Self::Mkv => ".mkv",
+            Self::Webm => ".webm",
+            Self::Mp4 => ".mp4",
+            Self::Png => "",
+        };
+        folder.join(format!("{name}{extension}"))
+    }
+}
+
+/// The frames that are written, besides their pixels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frames {
+    pub(crate) content: Content,
+    /// Width and height in pixels.
+    pub(crate) size: (u32, u32),
+    /// Frames a second; 30 where it is not known.
+    pub(crate) rate: Option<gst::Fraction>,
+    /// Width of a pixel to its height.
+    pub(crate) pixel_aspect: gst::Fraction,
+}
+
+impl Frames {
+    fn rate(&self) -> gst::Fraction {
+        self.rate.unwrap_or_else(|| gst::Fraction::new(30, 1))
+    }
+}
+
 /// Where a video is written until it is complete: `a.mov` becomes `a.part.mov`, so that players know what it is.
-fn part_of(path: &Path) -> PathBuf {
+pub(crate) fn part_of(path: &Path) -> PathBuf {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     path.with_extension(format!("part.{extension}"))
 }
@@ -330,26 +457,25 @@ pub(crate) enum Writer {
 }
 
 impl Writer {
-    /// Without a frame rate a video gets 30 frames a second. With `resume` a folder may hold images already, and only
-    /// those that it lacks are written.
+    /// Refuses what [`create`](Self::create) will not write, before anything is computed for it.
+    pub(crate) fn check(path: &Path, format: Format, frames: &Frames) -> Result<()> {
+        Encoder::choose(path, format, frames).map(drop)
+    }
+
+    /// With `resume` a folder may hold images already, and only those that it lacks are written.
     pub(crate) fn create(
         path: &Path,
-        content: Content,
-        size: (u32, u32),
-        frame_rate: Option<gst::Fraction>,
+        format: Format,
+        frames: &Frames,
         resume: bool,
     ) -> Result<Self> {
-        match Encoder::for_path(path, content)? {
-            Some(Encoder::Pipeline { elements, format }) => Ok(Self::Video(VideoWriter::create(
-                path, elements, format, content, size, frame_rate,
-            )?)),
-            Some(Encoder::Ffmpeg) => {
-                Ok(Self::Ffmpeg(FfmpegWriter::create(path, size, frame_rate)?))
+        Ok(match Encoder::choose(path, format, frames)? {
+            Encoder::Pipeline { elements, format } => {
+                Self::Video(VideoWriter::create(path, elements, format, frames)?)
             }
-            None => Ok(Self::Images(ImageWriter::create(
-                path, content, size, resume,
-            )?)),
-        }
+            Encoder::Ffmpeg => Self::Ffmpeg(FfmpegWriter::create(path, frames)?),
+            Encoder::Images => Self::Images(ImageWriter::create(path, frames, resume)?),
+        })
     }
 
     /// Writes one frame, rows packed.
@@ -378,6 +504,17 @@ impl Writer {
                 rename(&ffmpeg.part, &ffmpeg.path)
             }
         }
+    }
+
+    /// Removes what was written: nothing that is missed later, and nothing that a later run takes for done.
+    pub(crate) fn discard(self) -> Result<()> {
+        let part = match self {
+            Self::Images(images) => return images.discard(),
+            // Both are ended first.
+            Self::Video(video) => video.part.clone(),
+            Self::Ffmpeg(ffmpeg) => ffmpeg.part.clone(),
+        };
+        fs::remove_file(&part).with_context(|| part.display().to_string())
     }
 
     /// Ends after an error: what was written is completed as far as that goes, and stays. Says what is where.
@@ -425,7 +562,8 @@ pub(crate) struct ImageWriter {
 }
 
 impl ImageWriter {
-    fn create(folder: &Path, content: Content, size: (u32, u32), resume: bool) -> Result<Self> {
+    fn create(folder: &Path, frames: &Frames, resume: bool) -> Result<Self> {
+        let size = frames.size;
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let images = image_files(folder)?.len();
         let name = |number: u64| folder.join(format!("{number:06}.png"));
@@ -465,7 +603,7 @@ impl ImageWriter {
             folder: folder.to_owned(),
             next: 0,
             present,
-            color: match content {
+            color: match frames.content {
                 Content::Alpha => image::ColorType::L8,
                 Content::Rgba | Content::Opaque => image::ColorType::Rgba8,
             },
@@ -473,9 +611,22 @@ impl ImageWriter {
         })
     }
 
+    fn name(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{number:06}.png"))
+    }
+
+    /// Removes what this run has written, not what was there.
+    fn discard(self) -> Result<()> {
+        for number in self.present..self.next {
+            let path = self.name(number);
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, pixels: &[u8]) -> Result<()> {
         if self.next >= self.present {
-            let path = self.folder.join(format!("{:06}.png", self.next));
+            let path = self.name(self.next);
             // A picture that is there is a whole one.
             let part = path.with_extension("part");
             let (width, height) = self.size;
@@ -499,19 +650,25 @@ pub(crate) struct FfmpegWriter {
 }
 
 impl FfmpegWriter {
-    fn create(
-        path: &Path,
-        (width, height): (u32, u32),
-        frame_rate: Option<gst::Fraction>,
-    ) -> Result<Self> {
-        let rate = frame_rate.unwrap_or_else(|| gst::Fraction::new(30, 1));
+    fn create(path: &Path, frames: &Frames) -> Result<Self> {
+        let (width, height) = frames.size;
+        let (rate, aspect) = (frames.rate(), frames.pixel_aspect);
+        let filters = format!(
+            "scale=out_color_matrix=bt709:out_range=tv,setsar={}/{}",
+            aspect.numer(),
+            aspect.denom()
+        );
         let part = part_of(path);
-        let mut child = std::process::Command::new("ffmpeg")
+        let mut command = std::process::Command::new("ffmpeg");
+        // Ctrl-C is for this program, which then ends the stream.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
             .args(["-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgba"])
             .args(["-video_size", &format!("{width}x{height}")])
             .args(["-framerate", &format!("{}/{}", rate.numer(), rate.denom())])
             .args(["-i", "-"])
-            .args(["-vf", "scale=out_color_matrix=bt709:out_range=tv"])
+            .args(["-vf", &filters])
             .args(["-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-auto-alt-ref", "0"])
             .args(["-crf", "20", "-b:v", "0", "-row-mt", "1", "-deadline", "good", "-cpu-used", "4"])
             .args(["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"])
@@ -590,46 +747,45 @@ enum Encoder {
     },
     /// VP9 with alpha by ffmpeg.
     Ffmpeg,
+    /// PNG files in a folder.
+    Images,
 }
 
 impl Encoder {
-    /// The encoder that goes with the extension; `None` stands for a folder of images.
-    fn for_path(path: &Path, content: Content) -> Result<Option<Self>> {
-        let Some(extension) = path.extension().and_then(|e| e.to_str()) else {
-            return Ok(None);
-        };
-        if path.is_dir() {
-            return Ok(None);
-        }
-        let choices: &[(&str, VideoFormat)] = match (
-            extension.to_ascii_lowercase().as_str(),
-            content,
-        ) {
-            ("mkv", Content::Alpha) => &[("avenc_ffv1 ! matroskamux", VideoFormat::Gray8)],
-            ("mkv", _) => &[("avenc_ffv1 ! matroskamux", VideoFormat::Bgra)],
-            ("mov", Content::Alpha) => &[("pngenc ! qtmux", VideoFormat::Gray8)],
-            ("mov", _) => &[
+    fn choose(path: &Path, format: Format, frames: &Frames) -> Result<Self> {
+        ensure!(
+            format == Format::Png || !path.is_dir(),
+            "{}: is a folder; the video of this name cannot be written",
+            path.display()
+        );
+        let (width, height) = frames.size;
+        let choices: &[(&str, VideoFormat)] = match (format, frames.content) {
+            (Format::Png, _) => return Ok(Self::Images),
+            (Format::Mkv, Content::Alpha) => &[("avenc_ffv1 ! matroskamux", VideoFormat::Gray8)],
+            (Format::Mkv, _) => &[("avenc_ffv1 ! matroskamux", VideoFormat::Bgra)],
+            (Format::Mov, Content::Alpha) => &[("pngenc ! qtmux", VideoFormat::Gray8)],
+            (Format::Mov, _) => &[
                 (
                     "avenc_prores_ks profile=4444 alpha-bits=16 ! qtmux",
                     VideoFormat::A44410le,
                 ),
                 ("pngenc ! qtmux", VideoFormat::Rgba),
             ],
-            ("webm", Content::Alpha) => bail!(
+            (Format::Webm, Content::Alpha) => bail!(
                 "{}: alpha alone is written as .mkv (FFV1), .mov (PNG) or a folder",
                 path.display()
             ),
-            ("webm", _) => return Ok(Some(Self::Ffmpeg)),
-            ("mp4", Content::Opaque) => &[(
+            (Format::Webm, _) => return Ok(Self::Ffmpeg),
+            (Format::Mp4, Content::Opaque) if width % 2 == 1 || height % 2 == 1 => bail!(
+                "{}: H.264 takes even sizes only, the frames are {width}x{height}; choose .mov, .webm, .mkv or a folder",
+                path.display()
+            ),
+            (Format::Mp4, Content::Opaque) => &[(
                 "x264enc speed-preset=medium pass=quant quantizer=18 ! h264parse ! mp4mux",
                 VideoFormat::I420,
             )],
-            ("mp4", _) => bail!(
+            (Format::Mp4, _) => bail!(
                 "{}: .mp4 holds no alpha here; choose .mov, .webm, .mkv or a folder, or a background (--background)",
-                path.display()
-            ),
-            (other, _) => bail!(
-                "{}: .{other} cannot be written; choose .mov, .webm, .mkv or a folder (a name without an extension)",
                 path.display()
             ),
         };
@@ -647,7 +803,7 @@ impl Encoder {
                 wanted.join(" or ")
             )
         })?;
-        Ok(Some(Self::Pipeline { elements, format }))
+        Ok(Self::Pipeline { elements, format })
     }
 }
 
@@ -668,22 +824,17 @@ impl VideoWriter {
     /// Frames that may wait for the encoder.
     const WAITING: u64 = 4;
 
-    fn create(
-        path: &Path,
-        elements: &str,
-        encoded: VideoFormat,
-        content: Content,
-        (width, height): (u32, u32),
-        frame_rate: Option<gst::Fraction>,
-    ) -> Result<Self> {
-        let rate = frame_rate.unwrap_or_else(|| gst::Fraction::new(30, 1));
-        let format = match content {
+    fn create(path: &Path, elements: &str, encoded: VideoFormat, frames: &Frames) -> Result<Self> {
+        let (width, height) = frames.size;
+        let rate = frames.rate();
+        let format = match frames.content {
             Content::Alpha => VideoFormat::Gray8,
             Content::Rgba | Content::Opaque => VideoFormat::Rgba,
         };
         let part = part_of(path);
         let info = gst_video::VideoInfo::builder(format, width, height)
             .fps(rate)
+            .par(frames.pixel_aspect)
             .build()?;
         let pipeline = gst::Pipeline::new();
         let source = gst_app::AppSrc::builder()
@@ -847,19 +998,27 @@ mod tests {
         (0..3).map(frame).collect()
     }
 
+    fn create(path: &Path, content: Content, size: (u32, u32), resume: bool) -> Result<Writer> {
+        let frames = Frames {
+            content,
+            size,
+            rate: None,
+            pixel_aspect: square(),
+        };
+        Writer::create(path, Format::of(path)?, &frames, resume)
+    }
+
     fn round_trip(name: &str, gray: bool) {
         gst::init().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         let (width, height) = (33, 17);
         let written = frames(width, height, if gray { 1 } else { 4 });
-        let rate = gst::Fraction::new(25, 1);
         let content = match gray {
             true => Content::Alpha,
             false => Content::Rgba,
         };
-        let mut writer =
-            Writer::create(&path, content, (width, height), Some(rate), false).unwrap();
+        let mut writer = create(&path, content, (width, height), false).unwrap();
         for frame in &written {
             writer.write(frame, (None, None)).unwrap();
         }
@@ -902,7 +1061,7 @@ mod tests {
         let frame = [[200, 100, 50, 255], [10, 20, 30, 0]]
             .concat()
             .repeat(64 * 32);
-        let mut writer = Writer::create(&path, Content::Rgba, (64, 64), None, false).unwrap();
+        let mut writer = create(&path, Content::Rgba, (64, 64), false).unwrap();
         writer.write(&frame, (None, None)).unwrap();
         writer.finish().unwrap();
         let mut reader = Reader::open(&path, Want::Alpha).unwrap();
@@ -917,7 +1076,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let refused = |name: &str, content| {
             let path = dir.path().join(name);
-            let writer = Writer::create(&path, content, (16, 16), None, false);
+            let writer = create(&path, content, (16, 16), false);
             writer
                 .err()
                 .map(|error| error.to_string())
@@ -925,6 +1084,19 @@ mod tests {
         };
         assert!(refused("a.webm", Content::Alpha).contains("alpha alone"));
         assert!(refused("a.mp4", Content::Rgba).contains(".mp4 holds no alpha"));
+        let odd = Writer::create(
+            &dir.path().join("a.mp4"),
+            Format::Mp4,
+            &Frames {
+                content: Content::Opaque,
+                size: (641, 361),
+                rate: None,
+                pixel_aspect: square(),
+            },
+            false,
+        );
+        let odd = odd.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(odd.contains("the frames are 641x361"), "{odd}");
         assert!(refused("a.avi", Content::Rgba).contains(".avi cannot be written"));
     }
 
@@ -944,7 +1116,7 @@ mod tests {
         let frame: Vec<u8> = (0..64 * 48)
             .flat_map(|i| [180, 90, 40, if i % 64 < 32 { 255 } else { 0 }])
             .collect();
-        let mut writer = Writer::create(&path, Content::Rgba, (64, 48), None, false).unwrap();
+        let mut writer = create(&path, Content::Rgba, (64, 48), false).unwrap();
         for _ in 0..5 {
             writer.write(&frame, (None, None)).unwrap();
         }
@@ -975,7 +1147,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.mp4");
         let frame = [90, 120, 150, 255].repeat(64 * 48);
-        let mut writer = Writer::create(&path, Content::Opaque, (64, 48), None, false).unwrap();
+        let mut writer = create(&path, Content::Opaque, (64, 48), false).unwrap();
         for _ in 0..3 {
             writer.write(&frame, (None, None)).unwrap();
         }
@@ -992,12 +1164,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pictures");
         let frames = frames(8, 6, 4);
-        let mut writer = Writer::create(&path, Content::Rgba, (8, 6), None, false).unwrap();
+        let mut writer = create(&path, Content::Rgba, (8, 6), false).unwrap();
         writer.write(&frames[0], (None, None)).unwrap();
         assert!(writer.salvage().contains("the 1 pictures before are in"));
-        let refused = Writer::create(&path, Content::Rgba, (8, 6), None, false);
+        let refused = create(&path, Content::Rgba, (8, 6), false);
         assert!(refused.err().unwrap().to_string().contains("--resume"));
-        let resized = Writer::create(&path, Content::Rgba, (9, 6), None, true);
+        let resized = create(&path, Content::Rgba, (9, 6), true);
         assert!(
             resized
                 .err()
@@ -1008,7 +1180,7 @@ mod tests {
 
         let first = path.join("000000.png");
         let before = fs::metadata(&first).unwrap().modified().unwrap();
-        let mut writer = Writer::create(&path, Content::Rgba, (8, 6), None, true).unwrap();
+        let mut writer = create(&path, Content::Rgba, (8, 6), true).unwrap();
         for frame in &frames {
             writer.write(frame, (None, None)).unwrap();
         }
@@ -1031,7 +1203,7 @@ mod tests {
         let frame: Vec<u8> = (0..256 * 256 * 4u32)
             .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
             .collect();
-        let mut writer = Writer::create(&path, Content::Rgba, size, None, false).unwrap();
+        let mut writer = create(&path, Content::Rgba, size, false).unwrap();
         let failed = (0..50).find_map(|_| writer.write(&frame, (None, None)).err());
         let error = match failed {
             Some(error) => {
@@ -1055,5 +1227,140 @@ mod tests {
         let path = dir.path().join("a.mp4");
         fs::write(&path, b"not a video").unwrap();
         assert!(Reader::open(&path, Want::Colour).is_err());
+    }
+
+    #[test]
+    fn pixels_keep_their_shape() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let pixel_aspect = gst::Fraction::new(16, 15);
+        let ffmpeg = std::process::Command::new("ffmpeg")
+            .arg("-version")
+            .output();
+        for (format, content) in [
+            (Format::Mov, Content::Rgba),
+            (Format::Mkv, Content::Rgba),
+            (Format::Mp4, Content::Opaque),
+            (Format::Webm, Content::Rgba),
+        ] {
+            if format == Format::Webm && ffmpeg.is_err() {
+                println!("skipped: ffmpeg is not installed");
+                continue;
+            }
+            let path = format.path(dir.path(), "a");
+            let frames = Frames {
+                content,
+                size: (72, 58),
+                rate: None,
+                pixel_aspect,
+            };
+            let mut writer = Writer::create(&path, format, &frames, false).unwrap();
+            for _ in 0..3 {
+                writer
+                    .write(&[90, 120, 150, 255].repeat(72 * 58), (None, None))
+                    .unwrap();
+            }
+            writer.finish().unwrap();
+            let reader = Reader::open(&path, Want::Rgba).unwrap();
+            let read = reader.pixel_aspect();
+            // Matroska keeps the size at which a frame is shown, in whole pixels.
+            let off = f64::from(read.numer()) / f64::from(read.denom()) * 15.0 / 16.0 - 1.0;
+            assert!(off.abs() < 0.02, "{format:?}: {read}");
+        }
+    }
+
+    #[test]
+    fn a_video_that_lies_on_its_side_is_set_upright() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mp4");
+        let mut writer = create(&path, Content::Opaque, (64, 48), false).unwrap();
+        for _ in 0..3 {
+            let frame = [90, 120, 150, 255].repeat(64 * 48);
+            writer.write(&frame, (None, None)).unwrap();
+        }
+        writer.finish().unwrap();
+        // Phones write a turn by 90 degrees into the matrix of the track's header.
+        let mut file = fs::read(&path).unwrap();
+        let header = file.windows(4).position(|word| word == b"tkhd").unwrap();
+        let matrix = header + if file[header + 4] == 0 { 44 } else { 56 };
+        for (n, value) in [0, 0x1_0000, 0, -0x1_0000, 0i32].into_iter().enumerate() {
+            file[matrix + n * 4..][..4].copy_from_slice(&value.to_be_bytes());
+        }
+        fs::write(&path, file).unwrap();
+        for want in [Want::Colour, Want::Rgba, Want::Alpha] {
+            let mut reader = Reader::open(&path, want).unwrap();
+            let picture = reader.read().unwrap().unwrap();
+            assert_eq!(picture.size(), (48, 64), "{want:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_discarded_is_no_output() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let frames = frames(8, 6, 4);
+        for name in ["a.mkv", "pictures"] {
+            let path = dir.path().join(name);
+            let mut writer = create(&path, Content::Rgba, (8, 6), false).unwrap();
+            for frame in &frames {
+                writer.write(frame, (None, None)).unwrap();
+            }
+            writer.discard().unwrap();
+            assert!(!is_complete(&path) && !part_of(&path).exists(), "{name}");
+        }
+        let path = dir.path().join("pictures");
+        assert_eq!(image_files(&path).unwrap().len(), 0);
+        // What an earlier run has left stays.
+        let mut writer = create(&path, Content::Rgba, (8, 6), false).unwrap();
+        writer.write(&frames[0], (None, None)).unwrap();
+        writer.finish().unwrap();
+        let mut writer = create(&path, Content::Rgba, (8, 6), true).unwrap();
+        for frame in &frames {
+            writer.write(frame, (None, None)).unwrap();
+        }
+        writer.discard().unwrap();
+        assert_eq!(
+            image_files(&path).unwrap(),
+            [path.join("000000.png")],
+            "the first is not this run's"
+        );
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_devices_are_cameras() {
+        assert!(is_camera(Path::new("/dev/null")));
+        let dir = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        let file = dir.path().join("a.mp4");
+        fs::write(&file, b"").unwrap();
+        assert!(!is_camera(&file));
+        assert!(!is_camera(Path::new("/dev/no-such-device")));
+    }
+
+    #[test]
+    fn a_camera_ends_where_it_is_stopped() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mkv");
+        let mut writer = create(&path, Content::Rgba, (8, 6), false).unwrap();
+        for frame in frames(8, 6, 4) {
+            writer.write(&frame, (None, None)).unwrap();
+        }
+        writer.finish().unwrap();
+        for camera in [false, true] {
+            let mut reader = Reader::open(&path, Want::Rgba).unwrap();
+            // A file in its place: there is no camera here.
+            if let Reader::Video(video) = &mut reader {
+                video.camera = camera;
+            }
+            let stop = Arc::new(AtomicBool::new(false));
+            reader.end_camera_at(&stop);
+            assert!(reader.read().unwrap().is_some());
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(reader.read().unwrap().is_none(), camera);
+        }
     }
 }

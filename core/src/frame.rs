@@ -609,6 +609,12 @@ impl<'a> Mask<'a> {
     pub(crate) fn row(&self, y: usize) -> &'a [u8] {
         &self.data[y * self.stride..][..self.width as usize]
     }
+
+    /// The rows from top to bottom, without the padding behind them.
+    pub fn rows(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mask = *self;
+        (0..mask.height as usize).map(move |y| mask.row(y))
+    }
 }
 
 /// A mask that owns its pixels, read from an image file.

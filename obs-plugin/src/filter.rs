@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::ffi::{ColorSpace, Data, Graphics, Hotkeys, Source};
 use crate::hotkeys::{self, Action};
 use crate::render::{Render, Scene};
-use crate::settings::{self, Drawing, Settings};
+use crate::settings::{self, Drawing, Engine, Settings};
 use crate::status::{self, Phase, Status};
 use crate::worker::{Glance, Worker};
 
@@ -22,6 +22,8 @@ pub(crate) const ID: &CStr = c"matte_filter";
 pub(crate) struct Filter {
     source: Source,
     worker: Worker,
+    /// Settings that the worker could not take yet.
+    unsent: Mutex<Option<Engine>>,
     drawing: Mutex<Drawing>,
     render: Mutex<Render>,
     /// What `render` tells, where others can read it while it draws.
@@ -52,6 +54,7 @@ impl Filter {
         Ok(Self {
             source,
             worker: Worker::start(settings.engine)?,
+            unsent: Mutex::new(None),
             drawing: Mutex::new(settings.drawing),
             render: Mutex::new(Render::new()),
             render_status: Mutex::new(status::Render::default()),
@@ -69,9 +72,18 @@ impl Filter {
     pub(crate) fn update(&self, data: &Data<'_>) {
         let settings = Settings::read(data);
         *self.drawing.lock() = settings.drawing;
-        self.worker.shared.set(settings.engine);
+        self.send(Some(settings.engine));
         self.touched
             .store(self.created.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Sends settings to the worker; without new ones those that it could not take.
+    fn send(&self, newest: Option<Engine>) {
+        // Over both steps, so that older settings of another thread never follow newer ones.
+        let mut unsent = self.unsent.lock();
+        if let Some(settings) = newest.or_else(|| unsent.take()) {
+            *unsent = self.worker.shared.set(settings);
+        }
     }
 
     /// Something was asked for by a key or a button.
@@ -90,6 +102,7 @@ impl Filter {
     /// Before every frame, without the graphics context.
     pub(crate) fn tick(&self) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
+        self.send(None);
         if !self.gone.load(Ordering::Relaxed) {
             let mut registered = self.hotkeys.lock();
             // A filter has no parent yet when it is made, and OBS 28 and 29 do not tell when it gets one.

@@ -22,6 +22,7 @@ mod ffi;
 mod filter;
 mod flat;
 mod hotkeys;
+mod mask;
 mod properties;
 mod render;
 mod ring;

@@ -85,6 +85,8 @@ pub(crate) struct Worker {
     pub(crate) inference_p95_ms: f64,
     /// Times that a target was named.
     pub(crate) seeds: u64,
+    /// Times that an engine was opened.
+    pub(crate) opens: u64,
     /// References that were added since the model was opened.
     pub(crate) references: u64,
     pub(crate) problem: Option<Problem>,
@@ -103,6 +105,7 @@ impl Default for Worker {
             inference_p50_ms: 0.0,
             inference_p95_ms: 0.0,
             seeds: 0,
+            opens: 0,
             references: 0,
             problem: None,
         }

@@ -11,14 +11,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use matte_core::{
-    Error, Frame, Mask, MaskImage, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut,
-    PixelFormat,
+    Error, Frame, Mask, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut, PixelFormat,
 };
 use parking_lot::{Condvar, Mutex};
 
 use crate::ffi::{panic_message, step_back};
 use crate::flat::{Flat, Parts};
 use crate::hotkeys::Action;
+use crate::mask;
 use crate::ring::Verdict;
 use crate::settings::{Engine as EngineSettings, Seed};
 use crate::status::{Phase, Problem, Rate, Times, Worker as Status};
@@ -104,6 +104,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    fn new(settings: EngineSettings) -> Self {
+        Self {
+            mail: Mutex::new(Mail {
+                settings: Some(Arc::new(settings)),
+                ..Mail::default()
+            }),
+            wake: Condvar::new(),
+            answers: Mutex::new(VecDeque::with_capacity(MAX_ANSWERS + 1)),
+            spare: Mutex::new(Vec::with_capacity(MAX_SPARE)),
+            glance: Mutex::new(Glance::default()),
+            status: Mutex::new(Status::default()),
+        }
+    }
+
     /// What the worker is at; `None` where it is just being changed.
     pub(crate) fn glance(&self) -> Option<Glance> {
         self.glance.try_lock().map(|glance| *glance)
@@ -163,9 +177,14 @@ impl Shared {
         true
     }
 
-    pub(crate) fn set(&self, settings: EngineSettings) {
-        self.mail.lock().settings = Some(Arc::new(settings));
+    /// Leaves new settings; gives them back where it could not: OBS changes those of a video filter on the graphics thread.
+    pub(crate) fn set(&self, settings: EngineSettings) -> Option<EngineSettings> {
+        let Some(mut mail) = self.mail.try_lock() else {
+            return Some(settings);
+        };
+        mail.settings = Some(Arc::new(settings));
         self.wake.notify_one();
+        None
     }
 
     pub(crate) fn act(&self, action: Action) {
@@ -225,17 +244,7 @@ impl Worker {
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn start(settings: EngineSettings) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            mail: Mutex::new(Mail {
-                settings: Some(Arc::new(settings)),
-                ..Mail::default()
-            }),
-            wake: Condvar::new(),
-            answers: Mutex::new(VecDeque::with_capacity(MAX_ANSWERS + 1)),
-            spare: Mutex::new(Vec::with_capacity(MAX_SPARE)),
-            glance: Mutex::new(Glance::default()),
-            status: Mutex::new(Status::default()),
-        });
+        let shared = Arc::new(Shared::new(settings));
         let thread = std::thread::Builder::new()
             .name("matte".to_owned())
             .spawn({
@@ -269,6 +278,58 @@ struct Open {
     source: (u32, u32),
 }
 
+/// So many frames without a matte, one after the other, and the engine is opened anew.
+const FAILURES: u32 = 3;
+/// How long it then has before it is opened anew once more; twice as long each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// When an engine that keeps failing is opened anew.
+#[derive(Debug)]
+struct Recovery {
+    failures: u32,
+    pause: Duration,
+    not_before: Option<Instant>,
+    /// The engine has been opened anew, and no frame has shown yet that it works.
+    under_way: bool,
+}
+
+impl Recovery {
+    fn new() -> Self {
+        Self {
+            failures: 0,
+            pause: FIRST_PAUSE,
+            not_before: None,
+            under_way: false,
+        }
+    }
+
+    /// Counts a frame; whether the engine is to be opened anew after it.
+    fn is_due(&mut self, verdict: Verdict, now: Instant) -> bool {
+        match verdict {
+            Verdict::Matte => {
+                *self = Self::new();
+                return false;
+            }
+            // It says nothing of the network, which may fail again with the next target: the pause stays.
+            Verdict::BeforeSeed => {
+                self.failures = 0;
+                self.under_way = false;
+                return false;
+            }
+            Verdict::Failed => self.failures += 1,
+        }
+        if self.failures < FAILURES || self.not_before.is_some_and(|time| now < time) {
+            return false;
+        }
+        self.failures = 0;
+        self.not_before = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.under_way = true;
+        true
+    }
+}
+
 /// What the thread keeps from frame to frame.
 struct Desk<'a> {
     shared: &'a Shared,
@@ -277,6 +338,7 @@ struct Desk<'a> {
     open: Option<Open>,
     /// Opening failed: it is not tried again until something changes.
     failed: bool,
+    recovery: Recovery,
     generation: u64,
     /// What waits for the next frame.
     seed_middle: bool,
@@ -301,6 +363,7 @@ fn run(shared: &Shared) {
         source: None,
         open: None,
         failed: false,
+        recovery: Recovery::new(),
         generation: 0,
         seed_middle: false,
         add_reference: false,
@@ -328,6 +391,7 @@ fn run(shared: &Shared) {
             if let Some(settings) = mail.settings.take() {
                 desk.settings = Some(settings);
                 desk.failed = false;
+                desk.recovery = Recovery::new();
             }
             if let Some(source) = mail.source.take() {
                 desk.source = Some(source);
@@ -362,6 +426,11 @@ impl Desk<'_> {
         let (phase, p50, p95) = {
             let mut status = self.shared.status.lock();
             change(&mut status);
+            // Nobody asked for it to be opened anew: what is shown without a matte stays what it is on failure.
+            if self.recovery.under_way && matches!(status.phase, Phase::Loading | Phase::Searching)
+            {
+                status.phase = Phase::Failed;
+            }
             (
                 status.phase,
                 status.inference_p50_ms,
@@ -466,6 +535,7 @@ impl Desk<'_> {
                     s.model = stats.model;
                     s.working_size = working;
                     s.references = 0;
+                    s.opens += 1;
                     s.phase = Phase::Searching;
                 });
                 self.name_target();
@@ -503,13 +573,9 @@ impl Desk<'_> {
                 message: "no mask file is set".to_owned(),
                 remedy: "Remedy.ChooseMask",
             }),
-            (Seed::MaskFile, Some(file)) => match MaskImage::read(file) {
-                Ok(mask) => {
-                    open.matter.queue_seed(&mask.as_mask());
-                    None
-                }
-                Err(e) => Some(Problem::of(&e)),
-            },
+            (Seed::MaskFile, Some(file)) => mask::queue(&mut open.matter, file, open.source)
+                .err()
+                .map(|e| Problem::of(&e)),
         };
         self.status(|s| s.phase = Phase::Searching);
         if let Some(problem) = problem {
@@ -520,17 +586,20 @@ impl Desk<'_> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Reseed => {
-                if self.failed {
+                self.recovery = Recovery::new();
+                // A device that is lost, for one, does not come back to the engine that had it.
+                if self.failed || self.shared.status.lock().phase == Phase::Failed {
                     self.failed = false;
+                    self.open = None;
                     self.prepare();
                 } else {
                     self.status(|s| s.problem = None);
                     self.name_target();
-                    self.seed_middle = self
-                        .settings
-                        .as_ref()
-                        .is_some_and(|s| s.seed == Seed::Middle);
                 }
+                self.seed_middle = self
+                    .settings
+                    .as_ref()
+                    .is_some_and(|s| s.seed == Seed::Middle);
             }
             Action::SeedMiddle => {
                 self.seed_middle = true;
@@ -561,7 +630,8 @@ impl Desk<'_> {
             _ => {
                 self.before.clone_from(&picture.rgba);
                 let verdict = self.compute(&picture);
-                self.before_verdict = Some(verdict);
+                // What has failed once may work the next time.
+                self.before_verdict = Some(verdict).filter(|v| *v != Verdict::Failed);
                 verdict
             }
         };
@@ -570,6 +640,23 @@ impl Desk<'_> {
             .write(&self.alpha, width, &mut picture.rgba, &mut picture.parts);
         self.status(|s| s.answers += 1);
         self.shared.answer(Answer { picture, verdict });
+        if self.recovery.is_due(verdict, Instant::now()) {
+            log::warn!("no matte for {FAILURES} frames: the engine is opened anew");
+            self.open = None;
+            self.prepare();
+            return;
+        }
+        // A mask is gone with the frame that it was to be the target of.
+        if verdict == Verdict::Failed
+            && let Some(open) = &mut self.open
+            && open.settings.seed == Seed::MaskFile
+            && !open.matter.is_seeded()
+            && let Some(file) = &open.settings.mask_file
+            && let Err(e) = mask::queue(&mut open.matter, file, open.source)
+        {
+            let problem = Problem::of(&e);
+            self.complain(problem);
+        }
         if let Some(open) = &mut self.open
             && let Err(e) = open.matter.remember()
         {
@@ -604,6 +691,9 @@ impl Desk<'_> {
                 };
                 self.alpha.fill(0);
                 self.complain(problem);
+                if verdict == Verdict::Failed {
+                    self.status(|s| s.phase = Phase::Failed);
+                }
                 return verdict;
             }
         };
@@ -615,6 +705,7 @@ impl Desk<'_> {
             MatteState::Failed(_) => (Phase::Failed, Verdict::Failed),
             _ => (Phase::Searching, Verdict::BeforeSeed),
         };
+        self.recovery.under_way &= verdict == Verdict::Failed;
         self.status(|s| {
             s.phase = phase;
             s.frames += 1;
@@ -714,4 +805,59 @@ fn open_engine(settings: &EngineSettings, source: (u32, u32)) -> Result<Matter, 
         return open_at(working);
     }
     Ok(matter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use matte_core::Backend;
+
+    fn settings(model: &str) -> EngineSettings {
+        EngineSettings {
+            model: model.to_owned(),
+            backend: Backend::Auto,
+            working_side: None,
+            seed: Seed::Automatic,
+            mask_file: None,
+            options: Options::default(),
+        }
+    }
+
+    #[test]
+    fn settings_do_not_wait_for_the_worker() {
+        let shared = Shared::new(settings("one"));
+        let mail = shared.mail.lock();
+        let kept = shared.set(settings("two"));
+        assert_eq!(kept, Some(settings("two")), "to be tried again");
+        drop(mail);
+        assert_eq!(shared.set(settings("three")), None);
+        let newest = shared.mail.lock().settings.clone();
+        assert_eq!(newest.as_deref(), Some(&settings("three")));
+    }
+
+    #[test]
+    fn an_engine_is_opened_anew_after_some_failures_and_then_less_and_less_often() {
+        let mut recovery = Recovery::new();
+        let mut now = Instant::now();
+        let mut fails = |recovery: &mut Recovery, later: Duration| {
+            now += later;
+            recovery.is_due(Verdict::Failed, now)
+        };
+        let moment = Duration::from_millis(10);
+        assert!(!fails(&mut recovery, moment) && !fails(&mut recovery, moment));
+        assert!(fails(&mut recovery, moment));
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let most = Duration::from_millis(pause * 1000 - 110);
+            for _ in 0..5 {
+                assert!(!fails(&mut recovery, moment), "pause of {pause} s");
+            }
+            assert!(!fails(&mut recovery, most), "pause of {pause} s");
+            assert!(fails(&mut recovery, 10 * moment), "pause of {pause} s");
+        }
+        // Without a target there is no matte that shows that it works.
+        assert!(!recovery.is_due(Verdict::BeforeSeed, now));
+        assert_eq!(recovery.pause, LONGEST_PAUSE);
+        assert!(!recovery.is_due(Verdict::Matte, now));
+        assert_eq!((recovery.pause, recovery.failures), (FIRST_PAUSE, 0));
+    }
 }

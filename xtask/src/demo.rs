@@ -80,8 +80,17 @@ pub(crate) fn default_clip(folder: &Path, setup: setup::Args) -> Result<PathBuf>
     Ok(clip)
 }
 
+/// A character device, which a file that lies in `/dev/shm` is not.
+#[cfg(unix)]
 fn is_camera(input: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
     input.starts_with("/dev")
+        && fs::metadata(input).is_ok_and(|file| file.file_type().is_char_device())
+}
+
+#[cfg(not(unix))]
+fn is_camera(_input: &Path) -> bool {
+    false
 }
 
 /// What the pipeline said about itself.
@@ -300,6 +309,14 @@ fn backdrop(width: u32, height: u32) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn only_devices_are_cameras() {
+        assert!(is_camera(Path::new("/dev/null")));
+        assert!(!is_camera(Path::new("/dev/shm")));
+        assert!(!is_camera(Path::new("/dev/no-such-device")));
+    }
 
     #[test]
     fn what_gstreamer_prints_is_understood() {

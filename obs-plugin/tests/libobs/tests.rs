@@ -34,6 +34,8 @@ tests!(
     a_frozen_picture_stands_still,
     hotkeys_are_on_the_parent,
     a_mask_of_another_shape_is_refused_with_advice,
+    a_mask_of_the_source_s_shape_is_taken_at_every_working_size,
+    an_engine_that_keeps_failing_is_opened_anew,
     every_property_has_its_texts,
     settings_carry_their_version,
     nonsense_in_settings_is_put_right,
@@ -691,6 +693,77 @@ fn a_mask_of_another_shape_is_refused_with_advice(obs: &Obs) {
     settle(&source, &filter);
     assert_eq!(source.grab(SIZE, 0).at(64, 48), BLUE);
     let _ = std::fs::remove_file(path);
+}
+
+fn a_mask_of_the_source_s_shape_is_taken_at_every_working_size(obs: &Obs) {
+    let size = (1280, 720);
+    let path = std::env::temp_dir().join(format!("matte-test-wide-{}.png", std::process::id()));
+    image::GrayImage::from_fn(size.0, size.1, |x, _| {
+        image::Luma([if x < size.0 / 2 { 0 } else { 255 }])
+    })
+    .save(&path)
+    .expect("a mask is written");
+    let file = path.to_string_lossy().into_owned();
+    let source = obs.source(Picture::new(size.0, size.1, |x, _| {
+        if x < size.0 / 2 { GREEN } else { BLUE }
+    }));
+    for (model, more) in [
+        ("probe", [("working_size", "384"), ("region", "frame")]),
+        ("probe", [("working_size", "640"), ("region", "frame")]),
+        ("probe", [("working_size", "640"), ("region", "target")]),
+        // Its own size for a quick processor is 640x368 for this shape.
+        ("lite", [("working_size", "auto"), ("region", "frame")]),
+    ] {
+        let filter = probe(obs, &more);
+        filter.set(&[("model", model), ("mask_file", &file)]);
+        source.add(&filter);
+        wait(LIMIT, || {
+            source.grab(size, 0);
+            std::thread::sleep(Duration::from_millis(17));
+            let status = filter.status();
+            let problem = &status["worker"]["problem"];
+            assert!(problem.is_null(), "{model} {more:?}: {problem}");
+            phase(&filter) == "matting"
+        });
+        source.remove(&filter);
+    }
+    let _ = std::fs::remove_file(path);
+}
+
+fn an_engine_that_keeps_failing_is_opened_anew(obs: &Obs) {
+    let source = obs.source(halves(GREEN, BLUE));
+    let filter = probe(obs, &[("model", "fragile"), ("on_failure", "show")]);
+    source.add(&filter);
+    settle(&source, &filter);
+    let opens = || filter.status()["worker"]["opens"].as_u64().unwrap_or(0);
+    assert_eq!(opens(), 1);
+    // It fails on all-white pictures. They are computed again though nothing moves in them, and it is opened anew at once and
+    // then after 1 and 2 seconds.
+    source.show(plain(WHITE));
+    let draw_until = |limit: Duration, holds: &dyn Fn() -> bool| {
+        wait(limit, || {
+            source.grab(SIZE, 0);
+            std::thread::sleep(Duration::from_millis(17));
+            holds()
+        });
+    };
+    draw_until(LIMIT, &|| opens() == 4);
+    assert_eq!(
+        phase(&filter),
+        "failed",
+        "what is shown does not change with every attempt"
+    );
+    let computed = || filter.status()["worker"]["frames"].as_u64().unwrap_or(0);
+    let before = computed();
+    draw_until(Duration::from_secs(3), &|| computed() > before + 5);
+    // The button does not wait for the next 4 seconds.
+    filter.press("reseed");
+    draw_until(Duration::from_secs(3), &|| opens() > 4);
+    source.show(halves(GREEN, BLUE));
+    settle(&source, &filter);
+    let grab = source.grab(SIZE, 0);
+    near(grab.at(10, 48), [0; 4], 1);
+    near(grab.at(120, 48), BLUE, 1);
 }
 
 fn every_property_has_its_texts(obs: &Obs) {
