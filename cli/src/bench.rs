@@ -436,8 +436,8 @@ fn measure(
             break;
         }
     }
-    // Naming the target and warming up run some stages more often than a stream does.
-    let warm = matter.stats();
+    // Naming the target and warming up run some stages more often, and the first time slower, than a stream does.
+    matter.clear_stage_times();
     let mut times = Vec::with_capacity(args.frames as usize);
     let allocations = allocations::count();
     let begin = Instant::now();
@@ -459,11 +459,7 @@ fn measure(
     };
     let stages = Stage::ALL
         .into_iter()
-        .map(|stage| {
-            let mut times = stats.stage(stage);
-            times.runs -= warm.stage(stage).runs;
-            (stage, times)
-        })
+        .map(|stage| (stage, stats.stage(stage)))
         .filter(|(_, times)| times.runs > 0);
     Ok(Run {
         backend: stats.backend.clone(),

@@ -1158,12 +1158,12 @@ impl Matter {
     pub fn add_reference(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<ReferenceId> {
         let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
-        let (slot, id) = self.network.bank.next_reference()?;
         let alpha = self.network.alpha.read::<f32>()?.to_vec();
         let (picture, lacks_picture) = (
             self.network.frame.host_view::<u8>().to_vec(),
             self.lacks_picture,
         );
+        let (slot, id) = self.network.bank.next_reference()?;
         let stored = self.store_reference(frame, &mask, slot);
         let network = &mut self.network;
         let restored = network.alpha.write_f32(&alpha).and_then(|()| {
@@ -1501,13 +1501,22 @@ impl Matter {
             self.watch.in_vain();
             return Ok(report);
         }
-        // Like every target this one is named on the whole frame.
+        // Like every target this one is named on the whole frame; who is beyond the window is not the one who was compared.
         let mut mask = mask;
         if self.geometry != self.whole {
-            let Some(found) = self.find_person(frame, self.whole)? else {
+            let seen = self.geometry.seen();
+            let (width, height) = self.whole.size;
+            let mut found = self.find_person(frame, self.whole)?.unwrap_or_default();
+            for (i, pixel) in found.iter_mut().enumerate() {
+                let (x, y) = ((i % width) as f64 + 0.5, (i / width) as f64 + 0.5);
+                if !seen.holds((x / width as f64, y / height as f64)) {
+                    *pixel = 0;
+                }
+            }
+            if found.iter().all(|pixel| *pixel == 0) {
                 self.watch.in_vain();
                 return Ok(report);
-            };
+            }
             self.look_through(self.whole)?;
             self.look_at(frame)?;
             mask = found;
@@ -1732,6 +1741,11 @@ impl Matter {
     /// Width and height at which the network sees the whole frame, without padding.
     pub fn working_size(&self) -> (u32, u32) {
         (self.whole.size.0 as u32, self.whole.size.1 as u32)
+    }
+
+    /// Forgets how long the stages took so far. Frames are counted on.
+    pub fn clear_stage_times(&mut self) {
+        self.stats.clear();
     }
 
     /// What was done and how long it took.

@@ -83,6 +83,8 @@ def fill_weights(manifest: dict, source: Callable[[dict], np.ndarray]) -> bytes:
     data = bytearray(weights["bytes"])
     for entry in weights["tensors"]:
         array = np.ascontiguousarray(apply_recipe(source(entry), entry["recipe"]).astype(entry["type"]))
+        if not np.isfinite(array).all():
+            raise ValueError(f"{entry['initializer']} has numbers that are not finite as {entry['type']}")
         if list(array.shape) != entry["shape"]:
             raise ValueError(f"{entry['initializer']} has shape {array.shape}, the graph wants {entry['shape']}")
         data[entry["offset"] : entry["offset"] + array.nbytes] = array.tobytes()

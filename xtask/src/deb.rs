@@ -87,7 +87,8 @@ fn control(root: &Path, programs: &[PathBuf], architecture: &str) -> Result<Stri
          Maintainer: The matte developers <matte@users.noreply.github.com>\n\
          Installed-Size: {}\n\
          Depends: {needed}, gstreamer1.0-plugins-base\n\
-         Recommends: gstreamer1.0-tools, gstreamer1.0-plugins-good\n\
+         Recommends: gstreamer1.0-tools, gstreamer1.0-plugins-good, gstreamer1.0-libav\n\
+         Suggests: gstreamer1.0-plugins-bad, gstreamer1.0-plugins-ugly, ffmpeg\n\
          Provides: gstreamer1.0-matte\n\
          Section: video\n\
          Priority: optional\n\

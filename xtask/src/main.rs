@@ -20,7 +20,7 @@ mod wheel;
 
 use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 
 /// The project's own commands.
@@ -80,6 +80,12 @@ fn main() -> ExitCode {
 }
 
 fn test(models: bool, args: setup::Args) -> Result<()> {
+    if models {
+        ensure!(
+            command::succeeds("python3", &["-c", "import pytest, torch"]),
+            "tests of models/: python3 has no PyTorch or no pytest (pip install -e 'models[test]')"
+        );
+    }
     // Without OBS its tests are skipped, and the rest runs.
     let obs = args.obs;
     setup::run(setup::Args { obs: false, ..args })?;
@@ -90,10 +96,6 @@ fn test(models: bool, args: setup::Args) -> Result<()> {
     tests.env("GST_PLUGIN_PATH", command::plugin_path(&built.plugins));
     command::run(&mut tests)?;
     if models {
-        if !command::succeeds("python3", &["-c", "import pytest, torch"]) {
-            println!("tests of models/: skipped, python3 has no PyTorch or no pytest");
-            return Ok(());
-        }
         let mut python = Command::new("python3");
         python.args(["-m", "pytest", "-q", "models/tests"]);
         python

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use matte_core::import::{WeightSource, import_package};
-use matte_core::runtime::paths;
+use matte_core::runtime::{Package, paths};
 
 use crate::wheel::{self, Wheel};
 use crate::{command, system};
@@ -15,6 +15,10 @@ pub(crate) const SELFIE: &str = "selfie";
 
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[group(id = "setup")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "switches of the command line"
+)]
 pub(crate) struct Args {
     /// Fetch ONNX Runtime with CUDA and TensorRT (256 MB).
     #[arg(long)]
@@ -25,6 +29,9 @@ pub(crate) struct Args {
     /// Fetch nothing: check what is there, and say what the rest would bring.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Fail where something optional cannot be had, instead of saying what it costs.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
@@ -34,13 +41,22 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     let runtime = onnxruntime(args);
     // The rest is optional: what a failure costs is said, and nothing stops.
-    if let Err(error) = openvino(args) {
-        println!("OpenVINO: {error:#}. Without it the CPU provider computes, slower");
-    }
-    if let Err(error) = selfie(args) {
-        println!(
-            "{SELFIE}: {error:#}. Without it everything works but automatic seeding: give a mask"
-        );
+    let optional = [
+        (
+            openvino(args).context("OpenVINO"),
+            "Without it the CPU provider computes, slower",
+        ),
+        (
+            selfie(args).context(SELFIE),
+            "Without it everything works but automatic seeding: give a mask",
+        ),
+    ];
+    for (result, cost) in optional {
+        match result {
+            Err(error) if args.strict => return Err(error),
+            Err(error) => println!("{error:#}. {cost}"),
+            Ok(()) => {}
+        }
     }
     runtime
 }
@@ -101,7 +117,7 @@ fn selfie(args: Args) -> Result<()> {
         .join(format!("{SELFIE}-skeleton.txt"));
     let skeleton_hash = wheel::hash_file(&manifest)?;
     let current = fs::read_to_string(&stamp).is_ok_and(|text| text.trim() == skeleton_hash);
-    if !(current && package.join("manifest.json").is_file()) {
+    if !(current && Package::open(&package).is_ok()) {
         import_package(&skeleton, &WeightSource::Files(&sources), &package)?;
         fs::write(&stamp, skeleton_hash).with_context(|| stamp.display().to_string())?;
     }

@@ -63,13 +63,15 @@ impl Skeleton {
     }
 
     fn find_in(name: &str, dirs: &[PathBuf]) -> Result<Self> {
-        if let Some(found) = dirs.iter().find_map(|d| Self::open(&d.join(name)).ok()) {
+        // What an import has filled still says how: it is no skeleton any more, and may be older or damaged.
+        let empty = |dir: &Path| Self::open(dir).ok().filter(|s| s.manifest.is_skeleton());
+        if let Some(found) = dirs.iter().find_map(|d| empty(&d.join(name))) {
             return Ok(found);
         }
         let entries = dirs
             .iter()
             .flat_map(|d| std::fs::read_dir(d).into_iter().flatten().flatten());
-        for mut skeleton in entries.filter_map(|e| Self::open(&e.path()).ok()) {
+        for mut skeleton in entries.filter_map(|e| empty(&e.path())) {
             let Some(variant) = skeleton.manifest.variants.remove(name) else {
                 continue;
             };
@@ -146,6 +148,8 @@ fn import(
         .prefix(".import-")
         .tempdir_in(parent)
         .map_err(|e| Error::io(parent, e))?;
+    // Of a package that was filled before, all but its weights.
+    manifest.files.remove(&weights.file);
     for (file, entry) in &manifest.files {
         let (from, to) = (skeleton.join(file), staging.path().join(file));
         let (hash, _) = hash_file(&from)?;
@@ -282,6 +286,30 @@ fn write_weights(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A package that was filled comes first in the search, but may be of older graphs.
+    #[test]
+    fn what_is_filled_is_filled_anew_from_the_skeleton() {
+        let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/packages");
+        let cache = tempfile::tempdir().unwrap();
+        let skeleton = Skeleton::find_in("matanyone2", std::slice::from_ref(&packages)).unwrap();
+        let weights = Checkpoint::deterministic();
+        let source = WeightSource::Checkpoint(&weights);
+        let filled = cache.path().join("matanyone2");
+        skeleton.import(&source, &filled).unwrap();
+        let variant = cache.path().join("matanyone");
+        std::fs::create_dir(&variant).unwrap();
+        std::fs::copy(filled.join("manifest.json"), variant.join("manifest.json")).unwrap();
+        let dirs = [cache.path().to_owned(), packages.clone()];
+        for name in ["matanyone2", "matanyone"] {
+            let found = Skeleton::find_in(name, &dirs).unwrap();
+            assert_eq!(found.dir, packages.join("matanyone2"));
+        }
+        // Asked for by its folder it will do, whatever became of its weights.
+        let file = filled.join(&skeleton.manifest.weights.as_ref().unwrap().file);
+        std::fs::write(file, b"damaged").unwrap();
+        import_package(&filled, &source, &cache.path().join("again")).unwrap();
+    }
 
     #[test]
     fn a_variant_bears_its_own_name() {

@@ -111,16 +111,15 @@ impl SourceTensor {
         Ok(Self { shape, data })
     }
 
-    /// Little-endian bytes of the element type. A number that half precision cannot hold is an error.
+    /// Little-endian bytes of the element type. A number that is not finite, or that half precision cannot hold, is an error.
     pub(crate) fn encode(&self, element: Element) -> Result<Vec<u8>, String> {
+        if let Some(v) = self.data.iter().find(|v| !v.is_finite()) {
+            return Err(format!("{v} is among its numbers, which must be finite"));
+        }
         match element {
             Element::Float32 => Ok(self.data.iter().flat_map(|v| v.to_le_bytes()).collect()),
             Element::Float16 => {
-                if let Some(v) = self
-                    .data
-                    .iter()
-                    .find(|v| v.is_finite() && f16::from_f32(**v).is_infinite())
-                {
+                if let Some(v) = self.data.iter().find(|v| f16::from_f32(**v).is_infinite()) {
                     return Err(format!("{v} is beyond the range of half precision"));
                 }
                 Ok(self
@@ -191,5 +190,16 @@ mod tests {
         .encode(Element::Float16)
         .unwrap_err();
         assert_eq!(error, "1000000 is beyond the range of half precision");
+        for (element, wrong) in [
+            (Element::Float32, f32::NAN),
+            (Element::Float16, f32::INFINITY),
+        ] {
+            let tensor = SourceTensor {
+                shape: vec![2],
+                data: vec![1.0, wrong],
+            };
+            let error = tensor.encode(element).unwrap_err();
+            assert!(error.ends_with("must be finite"), "{error}");
+        }
     }
 }
