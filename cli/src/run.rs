@@ -138,22 +138,54 @@ fn spare_inputs(jobs: &[Job]) -> Result<()> {
     Ok(())
 }
 
-/// A flag that the first Ctrl-C sets; the second one ends the program.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the first signal finds the flag unset here.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+/// What signals ask for. The first Ctrl-C sets `flag`, the second one ends the program. SIGTERM ends it at once, but for a
+/// camera's recording, which it completes as Ctrl-C does.
+struct Stop {
+    flag: Arc<AtomicBool>,
+    term_ends: Arc<AtomicBool>,
+}
+
+impl Stop {
+    fn at_signals() -> Result<Self> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::flag::{register, register_conditional_default};
+        let stop = Self {
+            flag: Arc::new(AtomicBool::new(false)),
+            term_ends: Arc::new(AtomicBool::new(true)),
+        };
+        register_conditional_default(SIGTERM, Arc::clone(&stop.term_ends))?;
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag unset here.
+            register_conditional_default(signal, Arc::clone(&stop.flag))?;
+            register(signal, Arc::clone(&stop.flag))?;
+        }
+        Ok(stop)
     }
-    Ok(stop)
+
+    fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    /// A camera is being recorded until what is returned is dropped.
+    fn recording(&self) -> Recording<'_> {
+        self.term_ends.store(false, Ordering::SeqCst);
+        Recording(self)
+    }
+}
+
+struct Recording<'a>(&'a Stop);
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        self.0.term_ends.store(true, Ordering::SeqCst);
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let models = ModelSet::find(&args.engine.model)?;
     let jobs = jobs(args)?;
     spare_inputs(&jobs)?;
-    let stop = stop_flag()?;
+    let stop = Stop::at_signals()?;
     if jobs.len() > 1 {
         std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     }
@@ -169,7 +201,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             all => format!("{}/{all} {} ", number + 1, job.input.display()),
         };
         let done = one(args, &models, job, &mut engine, title, &stop);
-        let stopped = stop.load(Ordering::Relaxed);
+        let stopped = stop.is_set();
         if let Err(error) = done {
             if jobs.len() == 1 || stopped {
                 return Err(error);
@@ -221,7 +253,7 @@ fn one(
     job: &Job,
     engine: &mut Option<Matter>,
     title: String,
-    stop: &Arc<AtomicBool>,
+    stop: &Stop,
 ) -> Result<()> {
     let started = Instant::now();
     let seed = match job.mask {
@@ -230,8 +262,7 @@ fn one(
     };
     let options = args.engine.options(seed)?;
     let mask = job.mask.as_ref().map(MaskImage::read).transpose()?;
-    let mut reader = Reader::open(&job.input, Want::Colour)?;
-    reader.end_camera_at(stop);
+    let mut reader = Reader::open_until(&job.input, Want::Colour, &stop.flag)?;
     let Some(first) = reader.read()? else {
         bail!("{}: no frames in it", job.input.display());
     };
@@ -250,9 +281,11 @@ fn one(
     // Before a model is opened for nothing.
     Writer::check(&job.output, job.format, &output)?;
     let matter = engine_for(engine, args, models, &options, size)?;
+    ensure!(!stop.is_set(), "{}: interrupted", job.input.display());
     if let Some(mask) = &mask {
         matter.seed(&view(&first)?, &mask.as_mask())?;
     }
+    let _recording = reader.is_camera().then(|| stop.recording());
     let mut writer = Writer::create(&job.output, job.format, &output, args.resume)?;
     let bar = progress(args.frames.or_else(|| reader.estimated_frames()), title);
     let done = frames(
@@ -323,7 +356,7 @@ fn frames(
     matter: &mut Matter,
     writer: &mut Writer,
     bar: &ProgressBar,
-    stop: &AtomicBool,
+    stop: &Stop,
 ) -> Result<Done> {
     let size = first.size();
     let (format, bytes) = match args.alpha_only {
@@ -373,7 +406,7 @@ fn frames(
         } else {
             // A camera ends by itself then; half of a file is not complete.
             ensure!(
-                reader.is_camera() || !stop.load(Ordering::Relaxed),
+                reader.is_camera() || !stop.is_set(),
                 "{}: interrupted",
                 job.input.display()
             );
@@ -528,6 +561,17 @@ mod tests {
         ] {
             checked(line).unwrap();
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_recording_is_completed_where_the_program_is_to_end() {
+        let stop = Stop::at_signals().unwrap();
+        let recording = stop.recording();
+        signal_hook::low_level::raise(signal_hook::consts::SIGTERM).unwrap();
+        assert!(stop.is_set());
+        drop(recording);
+        assert!(stop.term_ends.load(Ordering::SeqCst));
     }
 
     #[test]

@@ -97,6 +97,11 @@ pub(crate) enum Reader {
 
 impl Reader {
     pub(crate) fn open(path: &Path, want: Want) -> Result<Self> {
+        Self::open_until(path, want, &Arc::default())
+    }
+
+    /// As [`open`](Self::open), which waits for the first picture, until `stop` is set. A camera has its end there later on.
+    pub(crate) fn open_until(path: &Path, want: Want, stop: &Arc<AtomicBool>) -> Result<Self> {
         if path.is_dir() {
             let files = image_files(path)?;
             ensure!(
@@ -106,7 +111,7 @@ impl Reader {
             );
             return Ok(Self::Images(files.into_iter(), want));
         }
-        Ok(Self::Video(VideoReader::open(path, want)?))
+        Ok(Self::Video(VideoReader::open(path, want, stop)?))
     }
 
     /// The next picture; `None` at the end.
@@ -145,13 +150,6 @@ impl Reader {
     /// Whether only its user ends it.
     pub(crate) fn is_camera(&self) -> bool {
         matches!(self, Self::Video(video) if video.camera)
-    }
-
-    /// A camera has its end where `stop` is set.
-    pub(crate) fn end_camera_at(&mut self, stop: &Arc<AtomicBool>) {
-        if let Self::Video(video) = self {
-            video.stop = Arc::clone(stop);
-        }
     }
 
     /// How many pictures there are, where that is known beforehand.
@@ -219,7 +217,7 @@ pub(crate) struct VideoReader {
 }
 
 impl VideoReader {
-    fn open(path: &Path, want: Want) -> Result<Self> {
+    fn open(path: &Path, want: Want, stop: &Arc<AtomicBool>) -> Result<Self> {
         let absolute = path
             .canonicalize()
             .with_context(|| path.display().to_string())?;
@@ -279,11 +277,16 @@ impl VideoReader {
             frame_rate: None,
             pixel_aspect: square(),
             camera,
-            stop: Arc::default(),
+            stop: Arc::clone(stop),
         };
         reader.pipeline.set_state(gst::State::Playing).ok();
-        reader.first = reader.sample()?;
+        reader.first = reader.sample(true)?;
         let Some(first) = &reader.first else {
+            ensure!(
+                !stop.load(Ordering::Relaxed),
+                "{}: interrupted",
+                path.display()
+            );
             bail!("{}: no video in this file", path.display())
         };
         let info = first
@@ -299,7 +302,7 @@ impl VideoReader {
     fn read(&mut self) -> Result<Option<Picture>> {
         let sample = match self.first.take() {
             Some(sample) => sample,
-            None => match self.sample()? {
+            None => match self.sample(self.camera)? {
                 Some(sample) => sample,
                 None => return Ok(None),
             },
@@ -313,11 +316,11 @@ impl VideoReader {
         Ok(Some(Picture::Video(Box::new(frame))))
     }
 
-    /// The next sample; `None` at the end of the stream.
-    fn sample(&self) -> Result<Option<gst::Sample>> {
+    /// The next sample; `None` at the end of the stream, and for what `stops` where it is stopped.
+    fn sample(&self, stops: bool) -> Result<Option<gst::Sample>> {
         let bus = self.pipeline.bus().context("a pipeline has a bus")?;
         loop {
-            if self.camera && self.stop.load(Ordering::Relaxed) {
+            if stops && self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             if let Some(sample) = self
@@ -1351,16 +1354,18 @@ mod tests {
         }
         writer.finish().unwrap();
         for camera in [false, true] {
-            let mut reader = Reader::open(&path, Want::Rgba).unwrap();
+            let stop = Arc::new(AtomicBool::new(false));
+            let mut reader = Reader::open_until(&path, Want::Rgba, &stop).unwrap();
             // A file in its place: there is no camera here.
             if let Reader::Video(video) = &mut reader {
                 video.camera = camera;
             }
-            let stop = Arc::new(AtomicBool::new(false));
-            reader.end_camera_at(&stop);
             assert!(reader.read().unwrap().is_some());
             stop.store(true, Ordering::Relaxed);
             assert_eq!(reader.read().unwrap().is_none(), camera);
+            // Nor is a first picture waited for.
+            let stopped = Reader::open_until(&path, Want::Rgba, &stop).err().unwrap();
+            assert!(stopped.to_string().ends_with(": interrupted"), "{stopped}");
         }
     }
 }

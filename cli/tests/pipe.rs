@@ -3,8 +3,9 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "a skipped test says why")]
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -88,33 +89,49 @@ fn walk(folder: &Path) -> Vec<String> {
     names
 }
 
-#[test]
-fn a_file_that_is_interrupted_is_not_complete() {
-    let folder = tempfile::tempdir().unwrap();
-    let mask = folder.path().join("mask.png");
+/// A run that gets this signal once it writes `out.part.mov`.
+fn signalled(folder: &Path, signal: &str) -> Option<Output> {
+    let mask = folder.join("mask.png");
     image::GrayImage::from_pixel(64, 48, image::Luma([255]))
         .save(&mask)
         .unwrap();
     // More frames than are matted until the signal comes.
-    let Some(mut command) = run_over(
-        folder.path(),
+    let mut command = run_over(
+        folder,
         20_000,
         &["-m", "mask.png", "-o", "out.mov", "--alpha-only"],
-    ) else {
-        return;
-    };
+    )?;
     let child = command.spawn().unwrap();
-    let part = folder.path().join("out.part.mov");
+    let part = folder.join("out.part.mov");
     let deadline = Instant::now() + Duration::from_mins(1);
     while !std::fs::metadata(&part).is_ok_and(|file| file.len() > 0) {
         assert!(Instant::now() < deadline, "nothing is written");
         std::thread::sleep(Duration::from_millis(10));
     }
     let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([signal, &child.id().to_string()])
         .status();
     assert!(sent.is_ok_and(|status| status.success()));
-    let ended = child.wait_with_output().unwrap();
+    Some(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn who_ends_the_program_does_not_wait_for_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(ended) = signalled(folder.path(), "-TERM") else {
+        return;
+    };
+    assert_eq!(ended.status.signal(), Some(15), "{}", ended.status);
+    assert!(!folder.path().join("out.mov").exists());
+}
+
+#[test]
+fn a_file_that_is_interrupted_is_not_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(ended) = signalled(folder.path(), "-INT") else {
+        return;
+    };
+    let part = folder.path().join("out.part.mov");
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(

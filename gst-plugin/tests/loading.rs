@@ -368,6 +368,74 @@ fn an_engine_that_keeps_failing_is_opened_anew_and_keeps_the_target() {
 }
 
 #[test]
+fn what_is_to_name_the_target_outlasts_an_engine_that_fails_on_it() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    for how in ["mask", "sample"] {
+        // `seed=none` has no use for the mask.
+        let seed = if how == "mask" { "mask" } else { "none" };
+        let mut filter = probe(&[("seed", seed)], &info, &mask);
+        if how == "sample" {
+            let sample = mask_sample(SIZE, 255);
+            assert!(
+                filter
+                    .element()
+                    .emit_by_name::<bool>("seed-from-sample", &[&sample])
+            );
+        }
+        until(|t| {
+            assert!(is_transparent(&filter.push(fault(&info, t))));
+            let frames = filter.stats().get::<u64>("frames").unwrap();
+            (frames < u64::from(t) + 1).then_some(())
+        })
+        .expect("another engine");
+        assert_eq!(first_pixel(&filter.push(plain(&info, ROOM, 60_000)))[3], 40);
+        let seeded = wait_for(&filter.bus, "matte-seeded", |_| true);
+        assert_eq!(seeded.get::<&str>("how"), Ok(how));
+    }
+}
+
+#[test]
+fn a_seed_on_which_the_network_fails_is_not_replaced_by_the_old_target() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(&[], &info, &mask);
+    assert_eq!(first_pixel(&filter.push(plain(&info, ROOM, 0)))[3], 40);
+    wait_for(&filter.bus, "matte-seeded", |_| true);
+    let sample = mask_sample(SIZE, 255);
+    filter
+        .element()
+        .emit_by_name::<bool>("seed-from-sample", &[&sample]);
+    assert!(is_transparent(&filter.push(fault(&info, 1))));
+    assert_eq!(first_pixel(&filter.push(plain(&info, ROOM, 2)))[3], 40);
+    let seeded = wait_for(&filter.bus, "matte-seeded", |_| true);
+    assert_eq!(seeded.get::<&str>("how"), Ok("sample"));
+}
+
+#[test]
+fn a_first_mask_that_is_refused_late_ends_the_stream() {
+    if !ready() {
+        return;
+    }
+    let wide = info(VideoFormat::Rgb, SIZE);
+    let square = info(VideoFormat::Rgb, (48, 48));
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(&[], &wide, &mask);
+    assert!(is_transparent(&filter.push(fault(&wide, 0))));
+    filter.harness.set_src_caps(square.to_caps().unwrap());
+    let pushed = filter.harness.push(plain(&square, ROOM, 1));
+    assert_eq!(pushed, Err(gst::FlowError::Error));
+    let errors = errors(&filter.bus);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+}
+
+#[test]
 fn in_the_low_mode_failures_and_the_time_before_the_first_matte_show_nothing_either() {
     if !ready() {
         return;
@@ -434,11 +502,13 @@ fn another_source_is_no_part_of_the_old_ones_target() {
     }
     let old = info(VideoFormat::Rgb, SIZE);
     let mask = MaskFile::full(SIZE);
-    // The same size, and one that needs other graphs.
+    // The same size, and one that needs other graphs, as the last does for either.
+    let last = info(VideoFormat::Rgb, (160, 120));
     for size in [SIZE, (2 * SIZE.0, 3 * SIZE.1)] {
         let new = info(VideoFormat::Rgb, size);
         let (element, bus) = element(&[
             ("model", PROBE),
+            ("working-size", ""),
             ("mask-location", mask.location()),
             ("seed", "mask"),
             ("refine", "none"),
@@ -458,10 +528,16 @@ fn another_source_is_no_part_of_the_old_ones_target() {
         assert!(is_transparent(&ends.take()[0]));
         let drift = wait_for(&bus, "matte-drift", |_| true);
         assert_eq!(drift.get::<&str>("state"), Ok("lost"));
+        assert!(ends.caps(&last));
+        ends.src.push(plain(&last, ROOM, 3)).unwrap();
+        assert!(
+            is_transparent(&ends.take()[0]),
+            "the mask has named the target of the old source"
+        );
         // A mask for the new source.
-        let again = MaskFile::full(size);
+        let again = MaskFile::full((160, 120));
         element.set_property("mask-location", again.location());
-        ends.src.push(plain(&new, ROOM, 3)).unwrap();
+        ends.src.push(plain(&last, ROOM, 4)).unwrap();
         assert_eq!(first_pixel(&ends.take()[0])[3], 40);
         element.set_state(gst::State::Null).unwrap();
     }

@@ -41,6 +41,16 @@ const LARGEST_STEP: u32 = 2;
 /// Halvings before the blur.
 const MAX_LEVELS: usize = 7;
 
+/// Whether what is shown while no frame has an answer is that of a failure. An engine that was opened anew after failures says
+/// that it is matting a little before its first matte can be shown: until then it stays as it was.
+fn counts_as_failure(phase: Phase, now: Now) -> bool {
+    match phase {
+        Phase::Failed => true,
+        Phase::Matting => matches!(now, Now::Without { failed: true, .. }),
+        Phase::Waiting | Phase::Loading | Phase::Searching => false,
+    }
+}
+
 /// What the picture shows now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Now {
@@ -497,6 +507,7 @@ impl Render {
     }
 
     fn choose_aligned(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
+        let failed = counts_as_failure(self.glance.phase, self.now);
         let Some(Shown {
             slot,
             id,
@@ -506,10 +517,7 @@ impl Render {
         else {
             self.now = self
                 .newest_slot()
-                .map_or(Now::Nothing, |slot| Now::Without {
-                    slot,
-                    failed: false,
-                });
+                .map_or(Now::Nothing, |slot| Now::Without { slot, failed });
             return;
         };
         self.delay_ms = time.saturating_sub(captured) as f64 / 1e6;
@@ -584,10 +592,8 @@ impl Render {
             }
             (_, Now::Without { .. }) => {}
             _ => {
-                self.now = Now::Without {
-                    slot,
-                    failed: false,
-                }
+                let failed = counts_as_failure(self.glance.phase, self.now);
+                self.now = Now::Without { slot, failed };
             }
         }
     }
@@ -1017,5 +1023,29 @@ impl Staging {
             });
         });
         drawn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_opened_anew_shows_what_a_failure_shows() {
+        let without = |failed| Now::Without { slot: 0, failed };
+        let mut now = without(true);
+        // Failing, opened anew, and with a matte that cannot be shown so far.
+        for phase in [Phase::Failed, Phase::Failed, Phase::Matting, Phase::Matting] {
+            now = without(counts_as_failure(phase, now));
+            assert_eq!(now, without(true), "{phase:?}");
+        }
+        // The last matte was dropped before its failure was seen.
+        assert!(counts_as_failure(Phase::Failed, Now::Nothing));
+        // At the start, and where the target has to be taken again.
+        for phase in [Phase::Waiting, Phase::Loading, Phase::Searching] {
+            assert!(!counts_as_failure(phase, without(true)), "{phase:?}");
+        }
+        assert!(!counts_as_failure(Phase::Matting, without(false)));
+        assert!(!counts_as_failure(Phase::Matting, Now::Nothing));
     }
 }

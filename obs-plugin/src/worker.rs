@@ -322,11 +322,16 @@ impl Recovery {
         if self.failures < FAILURES || self.not_before.is_some_and(|time| now < time) {
             return false;
         }
+        self.begin(now);
+        true
+    }
+
+    /// The engine is opened anew now, or has just not come back; the pause until it is tried again begins.
+    fn begin(&mut self, now: Instant) {
         self.failures = 0;
         self.not_before = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.under_way = true;
-        true
     }
 }
 
@@ -336,7 +341,7 @@ struct Desk<'a> {
     settings: Option<Arc<EngineSettings>>,
     source: Option<(u32, u32)>,
     open: Option<Open>,
-    /// Opening failed: it is not tried again until something changes.
+    /// Opening failed: it is not tried again until something changes, or a recovery tries it.
     failed: bool,
     recovery: Recovery,
     generation: u64,
@@ -357,23 +362,7 @@ fn run(shared: &Shared) {
     if let Err(e) = step_back() {
         log::info!("the worker's priority stays as it is: {e}");
     }
-    let mut desk = Desk {
-        shared,
-        settings: None,
-        source: None,
-        open: None,
-        failed: false,
-        recovery: Recovery::new(),
-        generation: 0,
-        seed_middle: false,
-        add_reference: false,
-        before: Vec::new(),
-        before_verdict: None,
-        alpha: Vec::new(),
-        flat: Flat::default(),
-        times: Times::new(),
-        rate: Rate::new(),
-    };
+    let mut desk = Desk::new(shared);
     loop {
         let (actions, frame) = {
             let mut mail = shared.mail.lock();
@@ -383,7 +372,12 @@ fn run(shared: &Shared) {
                 && mail.actions.is_empty()
                 && mail.frames.is_empty()
             {
-                shared.wake.wait(&mut mail);
+                // Without an engine no frames come that could ask for one.
+                match desk.next_attempt() {
+                    None => shared.wake.wait(&mut mail),
+                    Some(time) if shared.wake.wait_until(&mut mail, time).timed_out() => break,
+                    Some(_) => {}
+                }
             }
             if mail.quit {
                 return;
@@ -412,6 +406,7 @@ fn run(shared: &Shared) {
         if let Err(panic) = worked {
             desk.open = None;
             desk.failed = true;
+            desk.recovery = Recovery::new();
             desk.fail(Problem {
                 message: format!("internal error: {}", panic_message(&*panic)),
                 remedy: "Remedy.Other",
@@ -421,7 +416,27 @@ fn run(shared: &Shared) {
     }
 }
 
-impl Desk<'_> {
+impl<'a> Desk<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            settings: None,
+            source: None,
+            open: None,
+            failed: false,
+            recovery: Recovery::new(),
+            generation: 0,
+            seed_middle: false,
+            add_reference: false,
+            before: Vec::new(),
+            before_verdict: None,
+            alpha: Vec::new(),
+            flat: Flat::default(),
+            times: Times::new(),
+            rate: Rate::new(),
+        }
+    }
+
     fn status(&self, change: impl FnOnce(&mut Status)) {
         let (phase, p50, p95) = {
             let mut status = self.shared.status.lock();
@@ -467,12 +482,21 @@ impl Desk<'_> {
         });
     }
 
+    /// When opening, which has failed during a recovery, is tried again.
+    fn next_attempt(&self) -> Option<Instant> {
+        match self.failed && self.recovery.under_way {
+            true => self.recovery.not_before,
+            false => None,
+        }
+    }
+
     /// Brings the engine to what the settings and the source ask for.
     fn prepare(&mut self) {
         let (Some(settings), Some(source)) = (self.settings.clone(), self.source) else {
             return;
         };
-        if self.failed {
+        let waits = |time| Instant::now() < time;
+        if self.failed && self.next_attempt().is_none_or(waits) {
             return;
         }
         let Some(open) = &mut self.open else {
@@ -519,6 +543,7 @@ impl Desk<'_> {
             s.problem = None;
         });
         self.open = None;
+        self.failed = false;
         let opened = open_engine(&settings, source);
         match opened {
             Ok(matter) => {
@@ -543,6 +568,9 @@ impl Desk<'_> {
             }
             Err(e) => {
                 self.failed = true;
+                if self.recovery.under_way {
+                    self.recovery.begin(Instant::now());
+                }
                 self.fail(Problem::of(&e));
             }
         }
@@ -551,7 +579,8 @@ impl Desk<'_> {
     /// Forgets the target; the next frames name it as the settings say.
     fn name_target(&mut self) {
         self.before_verdict = None;
-        self.seed_middle = false;
+        // What the user asked of an engine that failed is asked of the next one.
+        self.seed_middle &= self.recovery.under_way;
         let Some(open) = &mut self.open else {
             return;
         };
@@ -586,12 +615,15 @@ impl Desk<'_> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Reseed => {
-                self.recovery = Recovery::new();
+                let recovering = std::mem::replace(&mut self.recovery, Recovery::new()).under_way;
                 // A device that is lost, for one, does not come back to the engine that had it.
                 if self.failed || self.shared.status.lock().phase == Phase::Failed {
                     self.failed = false;
                     self.open = None;
                     self.prepare();
+                    if self.failed && recovering {
+                        self.recovery.begin(Instant::now());
+                    }
                 } else {
                     self.status(|s| s.problem = None);
                     self.name_target();
@@ -629,7 +661,9 @@ impl Desk<'_> {
             Some(verdict) if self.before == picture.rgba => verdict,
             _ => {
                 self.before.clone_from(&picture.rgba);
+                let middle = self.seed_middle;
                 let verdict = self.compute(&picture);
+                self.seed_middle |= middle && verdict == Verdict::Failed;
                 // What has failed once may work the next time.
                 self.before_verdict = Some(verdict).filter(|v| *v != Verdict::Failed);
                 verdict
@@ -645,17 +679,6 @@ impl Desk<'_> {
             self.open = None;
             self.prepare();
             return;
-        }
-        // A mask is gone with the frame that it was to be the target of.
-        if verdict == Verdict::Failed
-            && let Some(open) = &mut self.open
-            && open.settings.seed == Seed::MaskFile
-            && !open.matter.is_seeded()
-            && let Some(file) = &open.settings.mask_file
-            && let Err(e) = mask::queue(&mut open.matter, file, open.source)
-        {
-            let problem = Problem::of(&e);
-            self.complain(problem);
         }
         if let Some(open) = &mut self.open
             && let Err(e) = open.matter.remember()
@@ -859,5 +882,54 @@ mod tests {
         assert_eq!(recovery.pause, LONGEST_PAUSE);
         assert!(!recovery.is_due(Verdict::Matte, now));
         assert_eq!((recovery.pause, recovery.failures), (FIRST_PAUSE, 0));
+    }
+
+    #[test]
+    fn a_recovery_goes_on_after_an_engine_that_cannot_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        let shared = Shared::new(settings("unused"));
+        let mut desk = Desk::new(&shared);
+        desk.settings = Some(Arc::new(settings(&model.display().to_string())));
+        desk.source = Some((128, 96));
+        desk.seed_middle = true;
+        // What the status says is new where opening was tried.
+        let tries = |desk: &mut Desk<'_>| {
+            desk.status(|s| s.problem = None);
+            desk.prepare();
+            shared.status().problem.is_some()
+        };
+        let pass = |desk: &mut Desk<'_>| desk.recovery.not_before = Some(Instant::now());
+
+        desk.recovery.begin(Instant::now());
+        assert!(tries(&mut desk));
+        for pause in [4, 8, 16, 32, 60, 60] {
+            assert_eq!(desk.recovery.pause, Duration::from_secs(pause));
+            assert!(!tries(&mut desk) && desk.next_attempt().is_some());
+            assert_eq!(shared.status().phase, Phase::Failed);
+            pass(&mut desk);
+            assert!(tries(&mut desk));
+        }
+        // The button tries it at once, and what was under way goes on.
+        desk.act(Action::Reseed);
+        assert!(!tries(&mut desk) && desk.next_attempt().is_some());
+
+        if matte_core::runtime::paths::find_onnxruntime().is_some() {
+            let probe = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/probe");
+            desk.settings = Some(Arc::new(settings(probe)));
+            desk.seed_middle = true;
+            pass(&mut desk);
+            desk.prepare();
+            assert!(desk.open.is_some(), "{:?}", shared.status().problem);
+            assert!(desk.next_attempt().is_none() && desk.seed_middle);
+            assert_eq!(shared.status().phase, Phase::Failed, "until a frame works");
+        }
+
+        // Where nothing has worked so far it is for the user to change something.
+        let mut desk = Desk::new(&shared);
+        desk.settings = Some(Arc::new(settings(&model.display().to_string())));
+        desk.source = Some((128, 96));
+        assert!(tries(&mut desk));
+        assert!(!tries(&mut desk) && desk.next_attempt().is_none());
     }
 }

@@ -34,7 +34,8 @@ pub(super) enum News {
     /// It is followed by an engine of the model in use.
     TargetRenewed(u64),
     TargetRemoved(u64),
-    TargetsGone,
+    /// All are gone, those as well that were to be added.
+    TargetsGone(Vec<u64>),
     TargetFailed(u64, String),
     Warning(String),
     /// A person is to be found, but there is nothing that finds one.
@@ -73,6 +74,8 @@ pub(super) struct Unit {
     pub(super) matter: Matter,
     /// Matte of the last frame.
     pub(super) matte: Matte,
+    /// What the engine's queued mask is; where the network fails, it waits for the next frame.
+    waiting: Option<Waiting>,
     references: Vec<Reference>,
     /// References of the engine before, to be remembered as soon as its target is known here.
     inherited: Vec<Reference>,
@@ -87,6 +90,15 @@ pub(super) struct Unit {
     backend: Backend,
     /// The frame at hand is to be remembered.
     remember: bool,
+}
+
+/// A mask that is to name the target.
+struct Waiting {
+    how: &'static str,
+    /// None where it was found on a frame: another engine has no use for it.
+    mask: Option<OwnedMask>,
+    /// There was no target before.
+    is_first: bool,
 }
 
 /// A frame that is remembered for good, by the name that the application knows, and what it takes to remember it once
@@ -150,6 +162,7 @@ impl Unit {
             backend: matter.backend(),
             matter,
             matte: Matte::new(),
+            waiting: None,
             references: Vec::new(),
             inherited: Vec::new(),
             others: Vec::new(),
@@ -159,13 +172,19 @@ impl Unit {
         }
     }
 
-    /// Takes over the references and the other targets of the engine whose place this one takes. Other targets are
-    /// followed by their engines until new ones are open.
+    /// Takes over the references, the other targets and the waiting mask of the engine whose place this one takes. Other
+    /// targets are followed by their engines until new ones are open.
     pub(super) fn take_over(&mut self, before: &mut Self) {
         self.inherited = std::mem::take(&mut before.references);
         self.inherited.append(&mut before.inherited);
         self.others = std::mem::take(&mut before.others);
         self.opening = std::mem::take(&mut before.opening);
+        if let Some(waiting) = before.waiting.take()
+            && let Some(Ok(mask)) = waiting.mask.as_ref().map(OwnedMask::view)
+        {
+            self.matter.queue_seed(&mask);
+            self.waiting = Some(waiting);
+        }
         for other in &mut self.others {
             other.renewal = Renewal::Due;
         }
@@ -185,6 +204,24 @@ impl Unit {
                 .others
                 .iter_mut()
                 .all(|other| other.matter.resize(size).is_ok())
+    }
+
+    /// Whether a mask waits to name the target.
+    pub(super) fn seed_waits(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    fn wait_to_seed(&mut self, how: &'static str, mask: Option<OwnedMask>) {
+        // A seed that failed half-way has forgotten the target already.
+        let is_first = match &self.waiting {
+            Some(before) => before.is_first,
+            None => !self.matter.is_seeded(),
+        };
+        self.waiting = Some(Waiting {
+            how,
+            mask,
+            is_first,
+        });
     }
 
     /// Names of the targets beside the first.
@@ -224,24 +261,22 @@ impl Unit {
             }
         }
         self.remember_inherited(stream, news);
-        let mut seeded_by = None;
         let mut corrected = false;
         for action in orders.actions.drain(..) {
             match self.act(action, picture, stream, news) {
-                Ok(Acted::Seeds(how)) => seeded_by = Some(how),
                 Ok(Acted::Corrected) => corrected = true,
                 Ok(Acted::Done) => {}
                 Err(e) => news.push(News::Warning(e)),
             }
         }
-        let first = if corrected && seeded_by.is_none() {
+        let first = if corrected && self.waiting.is_none() {
             // The matte is the mask itself; to predict it would let the frame count twice.
             match self.matter.snapshot(&mut self.matte) {
                 Ok(()) => Shown::Matte,
                 Err(e) => Shown::Failed(e),
             }
         } else {
-            self.first(frame, seeded_by, news)?
+            self.first(frame, news)?
         };
         self.take_opened(frame, news);
         self.renew_outdated(news);
@@ -252,20 +287,14 @@ impl Unit {
     }
 
     /// The first target.
-    fn first(
-        &mut self,
-        frame: &Frame<'_>,
-        mut seeded_by: Option<&'static str>,
-        news: &mut Vec<News>,
-    ) -> Result<Shown, Error> {
-        let had_target = self.matter.is_seeded();
+    fn first(&mut self, frame: &Frame<'_>, news: &mut Vec<News>) -> Result<Shown, Error> {
         let report = match self.matter.predict(frame) {
             Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) => {
-                if seeded_by == Some("mask") && !had_target {
+                let refused = self.waiting.take();
+                if refused.is_some_and(|refused| refused.how == "mask" && refused.is_first) {
                     return Err(e);
                 }
                 news.push(News::Warning(format!("the target stays as it was: {e}")));
-                seeded_by = None;
                 self.matter.predict(frame)
             }
             report => report,
@@ -274,6 +303,7 @@ impl Unit {
             Ok(report) => report,
             Err(e) => return Ok(Shown::Failed(e)),
         };
+        let seeded_by = self.waiting.take().map(|seed| seed.how);
         if report.scene_cut {
             news.push(News::SceneCut);
         }
@@ -475,7 +505,8 @@ impl Unit {
             Action::Seed { mask, how } => {
                 let view = mask.view().map_err(|e| e.to_string())?;
                 self.matter.queue_seed(&view);
-                Ok(Acted::Seeds(how))
+                self.wait_to_seed(how, Some(mask));
+                Ok(Acted::Done)
             }
             Action::SeedAt { x, y } => {
                 let found = self
@@ -483,7 +514,8 @@ impl Unit {
                     .queue_seed_at(frame, (x, y))
                     .map_err(|e| e.to_string())?;
                 if found {
-                    Ok(Acted::Seeds("point"))
+                    self.wait_to_seed("point", None);
+                    Ok(Acted::Done)
                 } else {
                     Err(format!(
                         "nobody is found at {x:.0}, {y:.0}: the target stays as it was"
@@ -566,6 +598,7 @@ impl Unit {
                 self.references.clear();
                 self.inherited.clear();
                 self.matte.clear();
+                self.waiting = None;
                 self.matter.reset().map_err(|e| e.to_string())?;
                 Ok(Acted::Done)
             }
@@ -634,7 +667,6 @@ fn of_other(options: &Options) -> Options {
 
 enum Acted {
     Done,
-    Seeds(&'static str),
     Corrected,
 }
 

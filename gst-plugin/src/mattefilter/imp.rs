@@ -419,7 +419,13 @@ impl MatteFilter {
                     lock(&self.targets).retain(|known| *known != id);
                     self.post_numbered(message("matte-target"), id, "removed", None);
                 }
-                News::TargetsGone => all_gone(&self.targets, "matte-target"),
+                News::TargetsGone(handed) => {
+                    all_gone(&self.targets, "matte-target");
+                    for id in handed {
+                        self.has_come(id);
+                        self.post_numbered(message("matte-target"), id, "removed", None);
+                    }
+                }
                 News::TargetFailed(id, reason) => {
                     self.has_come(id);
                     lock(&self.targets).retain(|known| *known != id);
@@ -1190,5 +1196,31 @@ impl VideoFilterImpl for MatteFilter {
         outframe: &mut VideoFrameRef<&mut gst::BufferRef>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.frame(inframe, outframe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_that_were_to_be_added_by_a_lost_engine_are_removed() {
+        gst::init().unwrap();
+        let element: super::super::MatteFilter = glib::Object::new();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let this = element.imp();
+        lock(&this.targets).push(2);
+        lock(&this.coming).extend([3, 4]);
+        this.post_news(vec![News::TargetsGone(vec![3])], None);
+        let mut removed = Vec::new();
+        while let Some(message) = bus.pop_filtered(&[gst::MessageType::Element]) {
+            let told = message.structure().unwrap();
+            assert_eq!(told.get::<&str>("state"), Ok("removed"));
+            removed.push(told.get::<u64>("id").unwrap());
+        }
+        assert_eq!(removed, [2, 3]);
+        assert!(!this.remove_target(3), "it is known no more");
+        assert!(this.remove_target(4), "it is still to come");
     }
 }

@@ -86,6 +86,8 @@ pub(super) struct State {
     mask_spent: bool,
     /// Actions that wait for the engine.
     actions: Vec<Action>,
+    /// Further targets that the engine is to add and has told nothing about yet.
+    handed: Vec<u64>,
     /// The engine has failed for good; a new one is to come.
     engine_lost: bool,
     /// Why the last frame failed.
@@ -130,6 +132,7 @@ impl State {
             was_named: false,
             mask_spent: false,
             actions: Vec::new(),
+            handed: Vec::new(),
             engine_lost: false,
             reason: String::new(),
             wrong_size: false,
@@ -153,6 +156,13 @@ impl State {
 
     /// What there is to tell since this was asked last.
     pub(super) fn take_news(&mut self) -> Vec<News> {
+        for news in &self.news {
+            if let News::TargetAdded(id) | News::TargetRemoved(id) | News::TargetFailed(id, _) =
+                news
+            {
+                self.handed.retain(|handed| handed != id);
+            }
+        }
         std::mem::take(&mut self.news)
     }
 
@@ -234,9 +244,16 @@ impl State {
                 }
                 self.news.extend(unit.others().map(News::TargetRemoved));
             }
-            Err(Lost) => self.news.extend([News::ReferencesGone, News::TargetsGone]),
+            Err(Lost) => self.tell_loss(),
         }
         loader.discard(Box::new(engine));
+    }
+
+    /// Whatever an engine that is lost knew is gone.
+    fn tell_loss(&mut self) {
+        let handed = std::mem::take(&mut self.handed);
+        self.news
+            .extend([News::ReferencesGone, News::TargetsGone(handed)]);
     }
 
     /// Takes over what the properties say now, and an engine that has become ready.
@@ -337,14 +354,17 @@ impl State {
                 return;
             }
         };
+        let mut needs_mask = self.mask.is_some() && !self.mask_spent && self.matte.is_empty();
         if let Some(mut old) = self.engine.replace(engine) {
+            needs_mask &= self.named_by.is_none();
             if let (Ok(old), Some(Ok(new))) = (old.unit(), self.engine.as_mut().map(Engine::unit)) {
                 new.take_over(old);
+                // Whatever waits to name the target is newer.
+                needs_mask &= !new.seed_waits();
             }
             self.discard(old, loader);
-        } else {
-            self.mask_waits |= self.mask.is_some() && self.matte.is_empty();
         }
+        self.mask_waits |= needs_mask;
         self.begin_anew(loader);
         self.new_options = true;
         if nobody_seeds && self.matte.is_empty() {
@@ -495,6 +515,10 @@ impl State {
             match action {
                 Action::Reset => self.forget_target(false),
                 Action::NewSource => self.forget_target(true),
+                Action::AddTarget { id, .. } => {
+                    self.handed.push(*id);
+                    continue;
+                }
                 _ => continue,
             }
             first = i + 1;
@@ -523,7 +547,7 @@ impl State {
     fn carried(&mut self, frame: &Frame) -> Option<OwnedMask> {
         let engine = self.engine.as_mut()?;
         let unit = engine.unit().ok()?;
-        if unit.matter.is_seeded() || self.matte.is_empty() {
+        if unit.matter.is_seeded() || unit.seed_waits() || self.matte.is_empty() {
             return None;
         }
         as_mask(&self.matte, frame)
@@ -688,7 +712,7 @@ impl State {
             self.engine = None;
             self.opened = None;
             self.engine_lost = true;
-            self.news.extend([News::ReferencesGone, News::TargetsGone]);
+            self.tell_loss();
         }
         let long = engine_is_lost || self.failures >= FAILURES;
         let may = self.not_before.is_none_or(|time| Instant::now() >= time);
@@ -793,6 +817,31 @@ mod tests {
     fn warnings(state: &State) -> usize {
         let is_warning = |news: &&News| matches!(news, News::Warning(_));
         state.news.iter().filter(is_warning).count()
+    }
+
+    #[test]
+    fn a_lost_engine_takes_the_targets_along_that_it_was_to_add_and_no_others() {
+        let mut state = state();
+        let add = |id| Action::AddTarget {
+            id,
+            mask: OwnedMask::Grey {
+                width: 1,
+                height: 1,
+                data: vec![255],
+            },
+            begun: None,
+        };
+        state.actions.extend([add(2), add(3)]);
+        assert_eq!(state.orders(None).actions.len(), 2);
+        state.news.push(News::TargetAdded(2));
+        state.take_news();
+        state.actions.push(add(4));
+        state.failed(String::new(), true);
+        let gone = state.take_news().into_iter().find_map(|news| match news {
+            News::TargetsGone(handed) => Some(handed),
+            _ => None,
+        });
+        assert_eq!(gone, Some(vec![3]));
     }
 
     #[test]
