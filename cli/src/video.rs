@@ -564,12 +564,17 @@ pub(crate) struct ImageWriter {
     size: (u32, u32),
 }
 
+/// The picture of a frame in a folder.
+fn numbered(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:06}.png"))
+}
+
 impl ImageWriter {
     fn create(folder: &Path, frames: &Frames, resume: bool) -> Result<Self> {
         let size = frames.size;
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let images = image_files(folder)?.len();
-        let name = |number: u64| folder.join(format!("{number:06}.png"));
+        let name = |number| numbered(folder, number);
         // As many files as there are have room for no longer run than this.
         let present = (0..images as u64)
             .find(|number| !name(*number).exists())
@@ -614,14 +619,10 @@ impl ImageWriter {
         })
     }
 
-    fn name(&self, number: u64) -> PathBuf {
-        self.folder.join(format!("{number:06}.png"))
-    }
-
     /// Removes what this run has written, not what was there.
     fn discard(self) -> Result<()> {
         for number in self.present..self.next {
-            let path = self.name(number);
+            let path = numbered(&self.folder, number);
             fs::remove_file(&path).with_context(|| path.display().to_string())?;
         }
         Ok(())
@@ -629,7 +630,7 @@ impl ImageWriter {
 
     fn write(&mut self, pixels: &[u8]) -> Result<()> {
         if self.next >= self.present {
-            let path = self.name(self.next);
+            let path = numbered(&self.folder, self.next);
             // A picture that is there is a whole one.
             let part = path.with_extension("part");
             let (width, height) = self.size;

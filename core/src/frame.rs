@@ -606,6 +606,24 @@ impl<'a> Mask<'a> {
         check_equal("mask", (self.width, self.height), expected)
     }
 
+    /// Refuses a mask whose aspect ratio is more than 2 % off that of a frame of this size.
+    ///
+    /// # Errors
+    /// [`Error::MaskAspect`].
+    pub fn check_aspect(&self, (frame_width, frame_height): (u32, u32)) -> Result<()> {
+        let wide = u64::from(self.width) * u64::from(frame_height);
+        let high = u64::from(self.height) * u64::from(frame_width);
+        if wide.abs_diff(high) * 50 > wide.max(high) {
+            return Err(Error::MaskAspect {
+                mask_width: self.width,
+                mask_height: self.height,
+                frame_width,
+                frame_height,
+            });
+        }
+        Ok(())
+    }
+
     pub(crate) fn row(&self, y: usize) -> &'a [u8] {
         &self.data[y * self.stride..][..self.width as usize]
     }

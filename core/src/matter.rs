@@ -1504,12 +1504,10 @@ impl Matter {
         // Like every target this one is named on the whole frame; who is beyond the window is not the one who was compared.
         let mut mask = mask;
         if self.geometry != self.whole {
-            let seen = self.geometry.seen();
-            let (width, height) = self.whole.size;
+            let (seen, width) = (self.geometry.seen(), self.whole.size.0);
             let mut found = self.find_person(frame, self.whole)?.unwrap_or_default();
             for (i, pixel) in found.iter_mut().enumerate() {
-                let (x, y) = ((i % width) as f64 + 0.5, (i / width) as f64 + 0.5);
-                if !seen.holds((x / width as f64, y / height as f64)) {
+                if !seen.holds(self.whole.place(i % width, i / width)) {
                     *pixel = 0;
                 }
             }

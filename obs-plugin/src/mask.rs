@@ -16,14 +16,7 @@ use matte_core::{Error, Mask, MaskImage, Matter};
 pub(crate) fn queue(matter: &mut Matter, file: &Path, source: (u32, u32)) -> Result<(), Error> {
     let mask = MaskImage::read(file)?;
     let size = mask.as_mask().size();
-    if !has_shape(size, source) {
-        return Err(Error::MaskAspect {
-            mask_width: size.0,
-            mask_height: size.1,
-            frame_width: source.0,
-            frame_height: source.1,
-        });
-    }
+    mask.as_mask().check_aspect(source)?;
     let picture = matter.frame_size();
     if picture == size {
         matter.queue_seed(&mask.as_mask());
@@ -46,16 +39,15 @@ pub(crate) fn queue(matter: &mut Matter, file: &Path, source: (u32, u32)) -> Res
     Ok(())
 }
 
-/// Whether aspect ratios differ by no more than the engine allows, 2 %.
-fn has_shape(mask: (u32, u32), source: (u32, u32)) -> bool {
-    let wide = u64::from(mask.0) * u64::from(source.1);
-    let high = u64::from(mask.1) * u64::from(source.0);
-    wide.abs_diff(high) * 50 <= wide.max(high)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn has_shape((width, height): (u32, u32), source: (u32, u32)) -> bool {
+        let data = vec![255; (width * height) as usize];
+        let mask = Mask::new(width, height, &data, width as usize).unwrap();
+        mask.check_aspect(source).is_ok()
+    }
 
     #[test]
     fn the_shape_is_the_source_s() {

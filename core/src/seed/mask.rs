@@ -14,16 +14,8 @@ pub(crate) fn prepare(
     geometry: &Geometry,
     options: &Options,
 ) -> Result<Vec<u8>> {
-    let ((mask_width, mask_height), (width, height)) = (mask.size(), geometry.frame);
-    let (wide, high) = (mask_width as usize * height, mask_height as usize * width);
-    if wide.abs_diff(high) * 50 > wide.max(high) {
-        return Err(Error::MaskAspect {
-            mask_width,
-            mask_height,
-            frame_width: width as u32,
-            frame_height: height as u32,
-        });
-    }
+    let (width, height) = geometry.frame;
+    mask.check_aspect((width as u32, height as u32))?;
     let mut alpha = scaler.mask(mask, geometry.size);
     dilate(&mut alpha, geometry.size.0, options.mask_dilate as usize);
     erode(&mut alpha, geometry.size.0, options.mask_erode as usize);

@@ -201,15 +201,14 @@ impl State {
         self.show_nothing();
         if kept {
             // A mask that did not fit frames of the old size may fit these.
-            self.mask_waits |=
-                refused && self.named_by.is_none() && self.mask.is_some() && !self.mask_spent;
+            self.mask_waits |= refused && self.named_by.is_none() && self.has_mask();
             if let Some(opened) = &mut self.opened {
                 opened.frame_size = Some(size);
             }
         } else {
             self.drop_engine(loader);
             self.was_named |= self.named_by.take().is_some();
-            self.mask_waits = self.mask.is_some() && !self.mask_spent;
+            self.mask_waits = self.has_mask();
         }
     }
 
@@ -354,7 +353,7 @@ impl State {
                 return;
             }
         };
-        let mut needs_mask = self.mask.is_some() && !self.mask_spent && self.matte.is_empty();
+        let mut needs_mask = self.has_mask() && self.matte.is_empty();
         if let Some(mut old) = self.engine.replace(engine) {
             needs_mask &= self.named_by.is_none();
             if let (Ok(old), Some(Ok(new))) = (old.unit(), self.engine.as_mut().map(Engine::unit)) {
@@ -426,18 +425,21 @@ impl State {
         }
     }
 
+    /// Whether the mask that is set may name a target of these frames.
+    fn has_mask(&self) -> bool {
+        self.mask.is_some() && !self.mask_spent
+    }
+
     /// The target is to be named anew.
     fn forget_target(&mut self, another_source: bool) {
         if another_source {
             let named = self.named_by.is_some() || self.was_named;
             self.mask_spent |= named;
-            self.mask_waits = self.mask.is_some() && !self.mask_spent;
             if named {
                 self.news.push(News::TargetLost);
             }
-        } else {
-            self.mask_waits = self.mask.is_some() && !self.mask_spent;
         }
+        self.mask_waits = self.has_mask();
         (self.named_by, self.was_named) = (None, false);
         self.show_nothing();
     }
