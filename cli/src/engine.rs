@@ -59,6 +59,9 @@ pub(crate) struct EngineArgs {
     /// Which GPU the network runs on, 0 to 63.
     #[arg(long, default_value_t = Options::default().device)]
     device: u32,
+    /// Options of the execution provider, as ONNX Runtime names them, for CUDA and TensorRT: KEY=VALUE, apart by commas.
+    #[arg(long)]
+    provider_options: Option<String>,
     /// Where the engines are kept that TensorRT builds; by default in the user's cache directory.
     #[arg(long)]
     model_cache_dir: Option<PathBuf>,
@@ -203,6 +206,7 @@ impl EngineArgs {
             },
             threads: self.threads,
             device: self.device,
+            provider_options: self.provider_options.as_deref().map(Into::into),
             model_cache_dir: self.model_cache_dir.as_deref().map(Into::into),
             profile_dir: None,
             refine: match self.refine {

@@ -201,6 +201,7 @@ impl Network {
         };
         let allocator = matte.allocator(engine)?;
         let of_matte = |name| needed(matte.tensor(&allocator, name)?, package, name);
+        let exchanged = |name| needed(matte.exchanged(&allocator, name)?, package, name);
         let shape = BankShape {
             tokens,
             key_row: dims.key_row as usize,
@@ -214,21 +215,21 @@ impl Network {
             references,
             temporary,
         };
-        let prior = matte.tensor(&allocator, "prior")?;
+        let prior = matte.exchanged(&allocator, "prior")?;
         let prior_absent = manifest.prior.as_ref().map_or(0.0, |p| p.absent);
         let prior_lasts = manifest.prior.as_ref().map_or(0, |p| p.interval - 1);
         let mut network = Self {
-            frame: of_matte("frame")?,
-            alpha: of_matte("alpha")?,
+            frame: exchanged("frame")?,
+            alpha: exchanged("alpha")?,
             key_rows: of_matte("key_rows")?,
             value_scratch: needed(
                 value.tensor(&allocator, "value_rows")?,
                 package,
                 "value_rows",
             )?,
-            gate: of_matte("gate")?,
+            gate: exchanged("gate")?,
             keep: match &memorize {
-                Some(graph) => graph.tensor(&allocator, "keep")?,
+                Some(graph) => graph.exchanged(&allocator, "keep")?,
                 None => None,
             },
             prior,
@@ -272,10 +273,13 @@ impl Network {
 
     /// Graph `matte`. The new sensory memory and feature lie in the other half of their pairs.
     fn run_matte(&mut self, read: Read) -> Result<()> {
-        self.gate.fill(match read {
+        let gate = match read {
             Read::LastValue => 0f32,
             Read::Bank => 1.0,
-        })?;
+        };
+        if *self.gate.host_view::<f32>() != [gate] {
+            self.gate.fill(gate)?;
+        }
         let state = &mut self.state;
         let (sensory, sensory_out) = state.sensory.split();
         let (last_feature, feature) = state.feature.split();
@@ -310,9 +314,14 @@ impl Network {
             Which::Current => state.feature.current(),
             Which::Other => state.feature.other(),
         };
-        let rows = match store {
-            Store::No => &mut self.value_scratch,
-            Store::Slot { slot, .. } => self.bank.value_slot(slot),
+        // Every place that a recorded graph writes to is a recording of its own.
+        let direct = match store {
+            Store::Slot { slot, .. } if !self.value.records() => Some(slot),
+            _ => None,
+        };
+        let rows = match direct {
+            None => &mut self.value_scratch,
+            Some(slot) => self.bank.value_slot(slot),
         };
         self.value.run(
             &[
@@ -332,9 +341,15 @@ impl Network {
         };
         let start = Instant::now();
         self.bank.key_slot(slot).copy_from(&self.key_rows)?;
+        if direct.is_none() {
+            self.bank.value_slot(slot).copy_from(&self.value_scratch)?;
+        }
         if let Some(memorize) = &mut self.memorize {
             if let Some(keep) = &mut self.keep {
-                keep.fill(if keep_objects { 1f32 } else { 0.0 })?;
+                let keep_objects = if keep_objects { 1f32 } else { 0.0 };
+                if *keep.host_view::<f32>() != [keep_objects] {
+                    keep.fill(keep_objects)?;
+                }
             }
             let (sensory, sensory_out) = state.sensory.split();
             let (objects, objects_out) = state.object_memory.split();
@@ -362,29 +377,32 @@ impl Network {
         self.state.feature.swap();
         self.alpha.write_f32(alpha)?;
         self.run_value(Which::Current, Store::No, stats)?;
-        self.commit(Store::No);
-        Ok(())
+        self.commit(Store::No)
     }
 
     /// What `run_value` wrote becomes the state.
-    fn commit(&mut self, store: Store) {
+    fn commit(&mut self, store: Store) -> Result<()> {
+        if store != Store::No {
+            self.commit_memorize()?;
+        }
         self.state.value.swap();
         self.state.alpha_16.swap();
-        if store != Store::No {
-            self.commit_memorize();
-        }
+        Ok(())
     }
 
-    fn commit_memorize(&mut self) {
+    /// The halves of the pairs that `memorize` writes do not change places, unlike those of every frame: where they did,
+    /// a graph would meet more sets of addresses than two, and record each.
+    fn commit_memorize(&mut self) -> Result<()> {
         let Some(memorize) = &self.memorize else {
-            return;
+            return Ok(());
         };
         if memorize.spec().output("sensory_out").is_some() {
-            self.state.sensory.swap();
+            self.state.sensory.settle()?;
         }
         if memorize.spec().output("object_memory_out").is_some() {
-            self.state.object_memory.swap();
+            self.state.object_memory.settle()?;
         }
+        Ok(())
     }
 
     /// Puts a mask without padding, 0 to 255, in the place of the matte.
@@ -915,8 +933,8 @@ impl Matter {
         Some((geometry.size.0 as u32, geometry.size.1 as u32))
     }
 
-    /// Changes options. What the graphs were opened with (working size, region, precision, threads, device, cache and
-    /// profile folders, number of memory frames and references) opens them anew and loses the memory; all else takes
+    /// Changes options. What the graphs were opened with (working size, region, precision, threads, device, provider
+    /// options, cache and profile folders, number of memory frames and references) opens them anew and loses the memory; all else takes
     /// effect with the next frame.
     ///
     /// # Errors
@@ -932,6 +950,7 @@ impl Matter {
             && options.precision == self.options.precision
             && options.threads == self.options.threads
             && options.device == self.options.device
+            && options.provider_options == self.options.provider_options
             && options.model_cache_dir == self.options.model_cache_dir
             && options.profile_dir == self.options.profile_dir;
         if same_graphs {
@@ -1110,7 +1129,7 @@ impl Matter {
         };
         let store = Store::Slot { slot, keep_objects };
         network.run_value(Which::Current, store, &mut self.stats)?;
-        network.commit(store);
+        network.commit(store)?;
         match first {
             true => self.policy.first_frame(),
             false => self.policy.mask_step(),
@@ -1131,7 +1150,7 @@ impl Matter {
             keep_objects: false,
         };
         network.run_value(Which::Current, store, &mut self.stats)?;
-        network.commit(store);
+        network.commit(store)?;
         self.policy.first_frame();
         Ok(())
     }
@@ -1200,7 +1219,7 @@ impl Matter {
             .as_ref()
             .is_some_and(|m| m.spec().output("object_memory_out").is_some())
         {
-            network.state.object_memory.swap();
+            network.state.object_memory.settle()?;
         }
         Ok(())
     }
@@ -1651,7 +1670,7 @@ impl Matter {
             false => Store::No,
         };
         network.run_value(Which::Current, store, &mut self.stats)?;
-        network.commit(store);
+        network.commit(store)?;
         if memorize {
             self.memory_writes += 1;
             if self.memory_writes.is_multiple_of(OBJECT_MEMORY_CHECK) {

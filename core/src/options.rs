@@ -103,8 +103,8 @@ pub enum Precision {
 /// Options of a [`Matter`](crate::Matter). `None` takes what the model package recommends.
 ///
 /// The graphs are opened for `working_size`, `region`, `memory_frames`, `max_references`, `precision`, `threads`, `device`,
-/// `model_cache_dir` and `profile_dir`; all else may change from frame to frame. From `refine` to `temporal_smoothing` they
-/// concern only the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
+/// `provider_options`, `model_cache_dir` and `profile_dir`; all else may change from frame to frame. From `refine` to
+/// `temporal_smoothing` they concern only the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Width and height at which the network sees the frame, pixels, from 16 to the package's limit. The frame is
@@ -140,6 +140,11 @@ pub struct Options {
     pub threads: u32,
     /// Which GPU the network runs on, 0 to 63, as CUDA counts them. Other backends ignore it.
     pub device: u32,
+    /// Options for ONNX Runtime's execution provider, as its documentation names them: `key=value`, apart by commas. Of the
+    /// backends CUDA and TensorRT they go to the provider of that name, over what the engine sets itself; other backends
+    /// ignore them. With CUDA, `enable_cuda_graph=1` records what the network does for a frame and then replays it as a
+    /// whole. While it records, in the first frames, no other thread of the process may allocate memory on the GPU.
+    pub provider_options: Option<Arc<str>>,
     /// Folder for the engines that TensorRT builds, which takes minutes the first time. Default: `engines` in
     /// [`cache_dir`](crate::runtime::paths::cache_dir).
     pub model_cache_dir: Option<Arc<Path>>,
@@ -192,6 +197,7 @@ impl Default for Options {
             precision: Precision::default(),
             threads: 0,
             device: 0,
+            provider_options: None,
             model_cache_dir: None,
             profile_dir: None,
             refine: Refine::default(),
@@ -271,7 +277,28 @@ impl Options {
                 });
             }
         }
+        for part in self.provider_options_parts() {
+            if let Err(part) = part {
+                return Err(Error::Option {
+                    option: "provider_options",
+                    value: format!("{part:?}"),
+                    limit: "it must be like key=value".to_owned(),
+                });
+            }
+        }
         Ok(())
+    }
+
+    /// Keys and values of `provider_options`; what is neither as it is.
+    pub(crate) fn provider_options_parts(
+        &self,
+    ) -> impl Iterator<Item = std::result::Result<(&str, &str), &str>> {
+        let text = self.provider_options.as_deref().unwrap_or_default();
+        let parts = text.split(',').map(str::trim).filter(|p| !p.is_empty());
+        parts.map(|part| match part.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok((key.trim(), value.trim())),
+            _ => Err(part),
+        })
     }
 }
 
@@ -293,6 +320,14 @@ mod tests {
         assert_eq!(
             options.validate().unwrap_err().to_string(),
             "option memory_interval: 0, but it must be from 1 to 1000"
+        );
+        let options = Options {
+            provider_options: Some("prefer_nhwc=1, enable_cuda_graph".into()),
+            ..Options::default()
+        };
+        assert_eq!(
+            options.validate().unwrap_err().to_string(),
+            r#"option provider_options: "enable_cuda_graph", but it must be like key=value"#
         );
         let options = Options {
             edge_shift: -20.5,

@@ -240,6 +240,8 @@ fn replay(
         memory_frames: Some(trace.number("max_mem_frames") - 1),
         refine: Refine::None,
         on_failure: Policy::Error,
+        // So that what a provider offers can be tried on the traces.
+        provider_options: std::env::var("MATTE_PROVIDER_OPTIONS").ok().map(Into::into),
         ..Options::default()
     };
     let models = ModelSet {
@@ -367,7 +369,7 @@ fn parity_with_the_published_implementation() {
                 continue;
             }
         };
-        for backend in [Backend::Cpu, Backend::OpenVino] {
+        for backend in [Backend::Cpu, Backend::OpenVino, Backend::Cuda] {
             match replay(&trace, package, backend, &arguments) {
                 Ok(worst) => {
                     println!(
@@ -376,7 +378,8 @@ fn parity_with_the_published_implementation() {
                     );
                     replayed += 1;
                 }
-                Err(e @ Error::Backend { .. }) if backend != Backend::Cpu => {
+                // A provider's library may be here and the device, or the driver, not.
+                Err(e @ (Error::Backend { .. } | Error::Ort { .. })) if backend != Backend::Cpu => {
                     println!("{}, {backend}: skipped, {e}", trace.name);
                 }
                 Err(e) => panic!("{}, {backend}: {e}", trace.name),

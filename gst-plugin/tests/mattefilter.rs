@@ -1049,6 +1049,7 @@ fn properties_have_the_engines_defaults_and_ranges() {
     assert_eq!(filter.property::<u32>("threads"), defaults.threads);
     assert_eq!(filter.property::<u32>("device"), defaults.device);
     assert_eq!(filter.property::<Option<String>>("model-cache-dir"), None);
+    assert_eq!(filter.property::<Option<String>>("provider-options"), None);
     assert_eq!(filter.property::<bool>("use-prior"), defaults.prior);
 
     for (option, low, high) in Options::FLOAT_RANGES {

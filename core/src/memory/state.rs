@@ -63,6 +63,15 @@ impl Pair {
         self.current = 1 - self.current;
     }
 
+    /// What was written last becomes the current one, in its place.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        match &mut self.tensors {
+            None => Ok(()),
+            Some([a, b]) if self.current == 0 => a.copy_from(b),
+            Some([a, b]) => b.copy_from(a),
+        }
+    }
+
     fn values(&mut self) -> Result<Option<Vec<f32>>> {
         self.current_mut().map(Tensor::read_f32).transpose()
     }

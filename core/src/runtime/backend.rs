@@ -5,11 +5,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use ort::environment::{Environment, GlobalThreadPoolOptions};
-use ort::ep;
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider};
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 
 use super::ending;
 use super::engine_cache::EngineCache;
@@ -279,6 +280,8 @@ pub(crate) struct Engine {
     threads: usize,
     device: u32,
     precision: Precision,
+    /// For the provider, keys and values.
+    tuning: Arc<[(String, String)]>,
     /// Where engines are kept.
     cache: Arc<Path>,
     /// Where profiles go.
@@ -293,10 +296,20 @@ fn cache_folder(options: &Options) -> Arc<Path> {
     }
 }
 
+/// Options for the provider.
+fn tuning(options: &Options) -> Arc<[(String, String)]> {
+    options
+        .provider_options_parts()
+        .flatten()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
 /// Names everything that an engine depends on; the provider itself adds the kind of GPU.
 fn cache_key(
     backend: Backend,
     device: u32,
+    tuning: &[(String, String)],
     path: &Path,
     hash: &str,
     dims: &[(&str, usize)],
@@ -305,7 +318,13 @@ fn cache_key(
     let sizes: Vec<String> = dims.iter().map(|(n, size)| format!("{n}{size}")).collect();
     let (hash, sizes) = (hash.get(..16).unwrap_or(hash), sizes.join("-"));
     let backend = backend.name();
-    format!("{backend}-{ONNXRUNTIME_VERSION}-{device}-{hash}-{graph}-{sizes}")
+    let mut key = format!("{backend}-{ONNXRUNTIME_VERSION}-{device}-{hash}-{graph}-{sizes}");
+    if !tuning.is_empty() {
+        let digest = Sha256::digest(format!("{tuning:?}"));
+        key.push('-');
+        key.extend(digest.iter().take(4).map(|byte| format!("{byte:02x}")));
+    }
+    key
 }
 
 /// Whether opening a package builds engines first, which takes minutes: they are not in the cache. A look at the file
@@ -322,6 +341,7 @@ pub(crate) fn must_build(
             let key = cache_key(
                 backend,
                 options.device,
+                &tuning(options),
                 Path::new(&graph.file),
                 &package.hash,
                 dims,
@@ -364,6 +384,7 @@ impl Engine {
             threads: options.threads as usize,
             device: options.device,
             precision: options.precision,
+            tuning: tuning(options),
             cache: cache_folder(options),
             profiles: options.profile_dir.clone(),
         })
@@ -383,6 +404,13 @@ impl Engine {
 
     pub(crate) fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// Whether sessions record what they do as CUDA graphs.
+    pub(crate) fn records(&self) -> bool {
+        let is_on = |value: &str| value == "1" || value.eq_ignore_ascii_case("true");
+        let asked = |(key, value): &(String, String)| key == "enable_cuda_graph" && is_on(value);
+        self.backend == Backend::Cuda && self.tuning.iter().any(asked)
     }
 
     /// Number of the GPU.
@@ -417,7 +445,7 @@ impl Engine {
         if role != Role::Matting || self.backend != Backend::TensorRt {
             return self.commit(path, dims, role, None);
         }
-        let key = cache_key(self.backend, self.device, path, hash, dims);
+        let key = cache_key(self.backend, self.device, &self.tuning, path, hash, dims);
         let Some(mut cache) = EngineCache::open(&self.cache, &key) else {
             return self.commit(path, dims, role, None);
         };
@@ -485,23 +513,26 @@ impl Engine {
             .with_flush_to_zero()?)
     }
 
+    /// With the options that were asked for, over those that are set here.
+    fn tuned<P: ArbitrarilyConfigurableExecutionProvider>(&self, provider: P) -> P {
+        self.tuning.iter().fold(provider, |provider, (key, value)| {
+            provider.with_arbitrary_config(key, value)
+        })
+    }
+
     fn provider(
         &self,
         builder: SessionBuilder,
         cache: Option<&Path>,
     ) -> ort::Result<SessionBuilder> {
         // TF32 rounds to 10 bits of mantissa, which the goldens would show.
-        let cuda = || {
-            ep::CUDA::default()
-                .with_device_id(self.device as i32)
-                .with_tf32(false)
-                .build()
-                .error_on_failure()
-        };
+        let cuda = ep::CUDA::default()
+            .with_device_id(self.device as i32)
+            .with_tf32(false);
         Ok(match self.backend {
             Backend::Cuda => builder
                 .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_execution_providers([cuda()])?,
+                .with_execution_providers([self.tuned(cuda).build().error_on_failure()])?,
             Backend::TensorRt => {
                 let mut tensorrt = ep::TensorRT::default().with_device_id(self.device as i32);
                 if let Some(folder) = cache {
@@ -511,7 +542,10 @@ impl Engine {
                         .with_timing_cache(true)
                         .with_timing_cache_path(folder.display());
                 }
-                builder.with_execution_providers([tensorrt.build().error_on_failure(), cuda()])?
+                builder.with_execution_providers([
+                    self.tuned(tensorrt).build().error_on_failure(),
+                    cuda.build().error_on_failure(),
+                ])?
             }
             Backend::OpenVino => {
                 // Without the hint a CPU with AMX computes in bf16 unasked.
@@ -589,11 +623,16 @@ mod tests {
         for graph in package.manifest.graphs.values() {
             assert!(must(Backend::TensorRt, &small), "one of them is missing");
             let (path, hash) = (package.dir.join(&graph.file), &package.hash);
-            let key = cache_key(Backend::TensorRt, options.device, &path, hash, &small);
+            let key = cache_key(Backend::TensorRt, options.device, &[], &path, hash, &small);
             EngineCache::open(cache.path(), &key).unwrap().seal();
         }
         assert!(!must(Backend::TensorRt, &small));
         assert!(must(Backend::TensorRt, &[("H", 368), ("W", 640)]));
+        let tuned = Options {
+            provider_options: Some("trt_builder_optimization_level=5".into()),
+            ..options
+        };
+        assert!(must_build(Backend::TensorRt, &tuned, &package, &small));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::value::ValueType;
 
 use super::backend::{Backend, Engine, Role};
-use super::manifest::{Dim, GraphSpec, TensorSpec};
+use super::manifest::{Dim, Element, GraphSpec, TensorSpec};
 use super::model_set::Package;
 use super::tensor::{BoundSession, Tensor};
 use crate::error::{Doing as _, Error, Result};
@@ -41,7 +41,7 @@ impl Graph {
         let is_int8 = int8.is_some();
         let session = engine.open(&file, &package.hash, dims, role)?;
         let graph = Self {
-            session: BoundSession::new(session)?,
+            session: BoundSession::new(session, engine.records())?,
             spec,
             is_int8,
             name,
@@ -145,16 +145,38 @@ impl Graph {
 
     /// A tensor for an input or output, if the graph has it.
     pub(crate) fn tensor(&self, allocator: &Allocator, name: &str) -> Result<Option<Tensor>> {
+        self.made(name, |element, shape| {
+            Tensor::new(allocator, element, shape)
+        })
+    }
+
+    /// As [`tensor`](Self::tensor), for what the host writes or reads for every frame.
+    pub(crate) fn exchanged(&self, allocator: &Allocator, name: &str) -> Result<Option<Tensor>> {
+        self.made(name, |element, shape| {
+            Tensor::exchanged(allocator, element, shape)
+        })
+    }
+
+    fn made(
+        &self,
+        name: &str,
+        make: impl FnOnce(Element, &[usize]) -> Result<Tensor>,
+    ) -> Result<Option<Tensor>> {
         let Some(spec) = self.spec.input(name).or_else(|| self.spec.output(name)) else {
             return Ok(None);
         };
         let shape = self.shape_of(spec).unwrap_or_default();
-        Tensor::new(allocator, spec.element, &shape).map(Some)
+        make(spec.element, &shape).map(Some)
     }
 
     /// Whether it is the one in 8-bit integers.
     pub(crate) fn is_int8(&self) -> bool {
         self.is_int8
+    }
+
+    /// Whether what it does is recorded for every set of addresses.
+    pub(crate) fn records(&self) -> bool {
+        self.session.records()
     }
 
     pub(crate) fn spec(&self) -> &GraphSpec {

@@ -16,7 +16,7 @@ use std::ptr::{self, NonNull};
 
 use ort::AsPointer as _;
 use ort::memory::Allocator;
-use ort::session::{IoBinding, Session};
+use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
 use ort::value::{DynTensor, Shape, TensorElementType};
 
 use super::ending::{enter, enter_for, watch};
@@ -89,6 +89,10 @@ impl<T> Drop for Kept<T> {
     }
 }
 
+fn dims(shape: &[usize]) -> Shape {
+    Shape::new(shape.iter().map(|d| *d as i64))
+}
+
 /// A tensor with memory of its own, on the host or on the session's device.
 #[derive(Debug)]
 pub(crate) struct Tensor {
@@ -98,33 +102,58 @@ pub(crate) struct Tensor {
     on_host: bool,
     /// A host copy for tensors that lie on a device.
     staging: Option<Box<Kept<DynTensor>>>,
+    /// Whether the device holds something newer than the host copy.
+    is_stale: bool,
 }
 
 impl Tensor {
     /// Zeros.
     pub(crate) fn new(allocator: &Allocator, element: Element, shape: &[usize]) -> Result<Self> {
-        let dims = || Shape::new(shape.iter().map(|d| *d as i64));
         let doing = || format!("allocating a tensor {shape:?} of {}", element.name());
         let _inside = enter_for(doing)?;
-        let value = Kept::new(DynTensor::new(allocator, element.ort(), dims()).doing(doing)?);
-        let on_host = value.memory_info().is_cpu_accessible();
-        let staging = if on_host {
-            None
-        } else {
-            // `DynTensor::new` zeroes host memory only.
-            let zeros =
-                DynTensor::new(&Allocator::default(), element.ort(), dims()).doing(doing)?;
-            Some(Box::new(Kept::new(zeros)))
-        };
+        let value = DynTensor::new(allocator, element.ort(), dims(shape)).doing(doing)?;
         let mut tensor = Self {
-            value,
+            on_host: value.memory_info().is_cpu_accessible(),
+            value: Kept::new(value),
             element,
             len: shape.iter().product(),
-            on_host,
-            staging,
+            staging: None,
+            is_stale: false,
         };
-        tensor.upload_staging()?;
+        if !tensor.on_host {
+            // `DynTensor::new` zeroes host memory only.
+            DynTensor::new(&Allocator::default(), element.ort(), dims(shape))
+                .and_then(|zeros| zeros.copy_into(&mut *tensor.value))
+                .doing(doing)?;
+            tensor.is_stale = true;
+        }
         Ok(tensor)
+    }
+
+    /// Zeros, in a tensor that the host writes or reads for every frame.
+    pub(crate) fn exchanged(
+        allocator: &Allocator,
+        element: Element,
+        shape: &[usize],
+    ) -> Result<Self> {
+        let mut tensor = Self::new(allocator, element, shape)?;
+        tensor.stage()?;
+        tensor.is_stale = false;
+        Ok(tensor)
+    }
+
+    /// The host copy of a tensor that lies on a device is there from here on.
+    fn stage(&mut self) -> Result<()> {
+        if self.on_host || self.staging.is_some() {
+            return Ok(());
+        }
+        let doing = || "allocating a host copy".to_owned();
+        let _inside = enter_for(doing)?;
+        let shape = self.value.shape().clone();
+        let staging =
+            DynTensor::new(&Allocator::default(), self.element.ort(), shape).doing(doing)?;
+        self.staging = Some(Box::new(Kept::new(staging)));
+        Ok(())
     }
 
     fn upload_staging(&mut self) -> Result<()> {
@@ -132,23 +161,30 @@ impl Tensor {
             let doing = || "copying to the device".to_owned();
             let _inside = enter_for(doing)?;
             staging.copy_into(&mut *self.value).doing(doing)?;
+            self.is_stale = false;
         }
         Ok(())
     }
 
     fn download_staging(&mut self) -> Result<()> {
+        self.stage()?;
+        if !self.is_stale {
+            return Ok(());
+        }
         if let Some(staging) = &mut self.staging {
             let doing = || "copying from the device".to_owned();
             let _inside = enter_for(doing)?;
             self.value.copy_into(&mut ***staging).doing(doing)?;
+            self.is_stale = false;
         }
         Ok(())
     }
 
-    fn host(&self) -> &DynTensor {
+    /// What the host reads and writes; `None` of a tensor on a device of which it has no copy.
+    fn host(&self) -> Option<&DynTensor> {
         match &self.staging {
-            Some(staging) => staging,
-            None => &self.value,
+            Some(staging) => Some(staging),
+            None => self.on_host.then_some(&self.value),
         }
     }
 
@@ -158,7 +194,10 @@ impl Tensor {
             self.element,
             "tensors are read as what they were made as"
         );
-        let data = self.host().data_ptr().cast::<T>();
+        let Some(host) = self.host() else {
+            return &[];
+        };
+        let data = host.data_ptr().cast::<T>();
         // SAFETY: ONNX Runtime allocated `len` elements of this type on the host, aligned to at least 64 bytes, and
         // zeroed them when the tensor was made, so they are initialised; every bit pattern is a value of `T`. Runs
         // write to the memory only through `Graph::run`, which borrows the tensor mutably.
@@ -173,7 +212,8 @@ impl Tensor {
         );
         let value = match &mut self.staging {
             Some(staging) => staging.as_mut(),
-            None => &mut self.value,
+            None if self.on_host => &mut self.value,
+            None => return &mut [],
         };
         let data = value.data_ptr_mut().cast::<T>();
         // SAFETY: as in `host_slice`; `&mut self` excludes every other access.
@@ -183,6 +223,7 @@ impl Tensor {
     /// Lets `write` set the elements, then brings them to the device. Of a tensor that lies there it finds what the host
     /// wrote or read last: to change a part, [`read`](Tensor::read) first.
     pub(crate) fn write<T: Host>(&mut self, write: impl FnOnce(&mut [T])) -> Result<()> {
+        self.stage()?;
         write(self.host_slice_mut());
         self.upload_staging()
     }
@@ -193,7 +234,7 @@ impl Tensor {
         Ok(self.host_slice())
     }
 
-    /// The elements as the host wrote them last.
+    /// The elements as the host wrote or read them last.
     pub(crate) fn host_view<T: Host>(&self) -> &[T] {
         self.host_slice()
     }
@@ -264,6 +305,7 @@ impl Tensor {
         }
         let doing = || "copying between tensors".to_owned();
         let _inside = enter_for(doing)?;
+        self.is_stale = !self.on_host;
         source.value.copy_into(&mut *self.value).doing(doing)
     }
 }
@@ -317,20 +359,13 @@ impl Slots {
                 // SAFETY: `view` is a tensor that was just created, and nobody else owns it. The allocator is the one
                 // of the memory that it looks at.
                 let value: DynTensor = unsafe { DynTensor::from_ptr(view, Some(allocator)) };
-                let value = Kept::new(value);
-                let staging = match whole.on_host {
-                    true => None,
-                    false => Some(Box::new(Kept::new(
-                        DynTensor::new(&Allocator::default(), element.ort(), Shape::new(shape))
-                            .doing(|| "allocating a staging tensor".to_owned())?,
-                    ))),
-                };
                 Ok(Tensor {
-                    value,
+                    value: Kept::new(value),
                     element,
                     len: rows * width,
                     on_host: whole.on_host,
-                    staging,
+                    staging: None,
+                    is_stale: !whole.on_host,
                 })
             })
             .collect::<Result<_>>()?;
@@ -361,10 +396,59 @@ pub(crate) struct BoundSession {
     inputs: Vec<(String, CString)>,
     outputs: Vec<(String, CString)>,
     has_run: bool,
+    captures: Option<Captures>,
+}
+
+/// What a session does for one set of addresses, recorded once and then replayed as a whole: a CUDA graph for each.
+#[derive(Default)]
+struct Captures {
+    /// Addresses of inputs and outputs, and the options that name their graph.
+    known: Vec<(Vec<usize>, Kept<RunOptions<NoSelectedOutputs>>)>,
+    /// Of this run.
+    addresses: Vec<usize>,
+    /// Of runs that are not recorded.
+    unrecorded: Option<Kept<RunOptions<NoSelectedOutputs>>>,
+}
+
+impl std::fmt::Debug for Captures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Captures({})", self.known.len())
+    }
+}
+
+impl Captures {
+    /// Tensors change places in pairs, so there are a few sets of addresses; what comes after so many is not recorded.
+    const MOST: usize = 64;
+
+    /// Options of a run on `self.addresses`.
+    fn options(&mut self) -> ort::Result<*const ort::sys::OrtRunOptions> {
+        if let Some((_, options)) = self.known.iter().find(|(a, _)| *a == self.addresses) {
+            return Ok(options.ptr());
+        }
+        if self.known.len() >= Self::MOST {
+            let options = match &mut self.unrecorded {
+                Some(options) => options,
+                none => none.insert(named("-1")?),
+            };
+            return Ok(options.ptr());
+        }
+        let options = named(&self.known.len().to_string())?;
+        let pointer = options.ptr();
+        self.known.push((self.addresses.clone(), options));
+        Ok(pointer)
+    }
+}
+
+/// Options that name a CUDA graph.
+fn named(id: &str) -> ort::Result<Kept<RunOptions<NoSelectedOutputs>>> {
+    let mut options = RunOptions::new()?;
+    options.set("gpu_graph_id", id)?;
+    Ok(Kept::new(options))
 }
 
 impl BoundSession {
-    pub(crate) fn new(session: Session) -> Result<Self> {
+    /// With `captures` for a session that records what it does.
+    pub(crate) fn new(session: Session, captures: bool) -> Result<Self> {
         let session = Kept::new(session);
         let names = |all: &[ort::value::Outlet]| {
             all.iter()
@@ -382,7 +466,12 @@ impl BoundSession {
             inputs,
             outputs,
             has_run: false,
+            captures: captures.then(Captures::default),
         })
+    }
+
+    pub(crate) fn records(&self) -> bool {
+        self.captures.is_some()
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -400,6 +489,9 @@ impl BoundSession {
         let _inside = enter_for(|| doing.to_owned())?;
         let api = ort::api();
         let binding = self.binding.ptr_mut();
+        if let Some(captures) = &mut self.captures {
+            captures.addresses.clear();
+        }
         for (name, tensor) in inputs {
             let Some(tensor) = tensor else { continue };
             if let Some((_, c_name)) = self.inputs.iter().find(|(n, _)| n == name) {
@@ -409,21 +501,32 @@ impl BoundSession {
                 let status =
                     unsafe { (api.BindInput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
                 check(status, || format!("{doing}: binding input `{name}`"))?;
+                if let Some(captures) = &mut self.captures {
+                    captures.addresses.push(tensor.value.data_ptr().addr());
+                }
             }
         }
         for (name, tensor) in outputs.iter_mut() {
             let Some(tensor) = tensor else { continue };
             if let Some((_, c_name)) = self.outputs.iter().find(|(n, _)| n == name) {
+                tensor.is_stale = !tensor.on_host;
                 // SAFETY: as above; ONNX Runtime writes only in the run below, while `outputs` borrows the tensor
                 // mutably, so no input of this run and no slice of the host is the same memory.
                 let status =
                     unsafe { (api.BindOutput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
                 check(status, || format!("{doing}: binding output `{name}`"))?;
+                if let Some(captures) = &mut self.captures {
+                    captures.addresses.push(tensor.value.data_ptr().addr());
+                }
             }
         }
-        // SAFETY: session and binding belong together and are alive; `&mut self` keeps a second run away. Null options
-        // are the defaults.
-        let status = unsafe { (api.RunWithBinding)(self.session.ptr_mut(), ptr::null(), binding) };
+        let options = match &mut self.captures {
+            Some(captures) => captures.options().doing(|| doing.to_owned())?,
+            None => ptr::null(),
+        };
+        // SAFETY: session and binding belong together and are alive; `&mut self` keeps a second run away. The options are
+        // the session's own and alive; null options are the defaults.
+        let status = unsafe { (api.RunWithBinding)(self.session.ptr_mut(), options, binding) };
         if !std::mem::replace(&mut self.has_run, true) {
             watch();
         }

@@ -104,6 +104,10 @@ pub struct MatteFilter {
         blurb = "Which GPU the network runs on, as CUDA counts them; other execution providers ignore it. Set while \
         playing, the engine is opened anew, as for model", minimum = range("device").0, maximum = highest("device"),
         default = Settings::default().device, mutable_playing)]
+    #[property(name = "provider-options", get, set, type = Option<String>, member = provider_options,
+        nick = "Provider options", blurb = "Options of the execution provider as ONNX Runtime names them, for cuda and \
+        tensorrt: key=value, apart by commas; others ignore them. Set while playing, the engine is opened anew, as for \
+        model", mutable_playing)]
     #[property(name = "model-cache-dir", get, set, type = Option<String>, member = model_cache_dir,
         nick = "Model cache directory", blurb = "Where the engines are kept that TensorRT builds, which takes minutes \
         the first time; none: engines in the user's cache directory. Set while playing, the engine is opened anew, as \

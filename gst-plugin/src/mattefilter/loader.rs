@@ -22,6 +22,7 @@ pub(super) struct Target {
     pub(super) precision: Precision,
     pub(super) threads: u32,
     pub(super) device: u32,
+    pub(super) provider_options: Option<String>,
     pub(super) model_cache_dir: Option<String>,
     /// Size of the frames; `None` while there are no caps: the model is looked for, and that is all.
     pub(super) frame_size: Option<(u32, u32)>,
@@ -40,6 +41,7 @@ impl Target {
             precision: self.precision,
             threads: self.threads,
             device: self.device,
+            provider_options: self.provider_options.as_deref().map(Into::into),
             model_cache_dir: self.model_cache_dir.as_ref().map(|d| Path::new(d).into()),
             ..Options::default()
         }
@@ -427,6 +429,7 @@ mod tests {
             precision: Precision::Full,
             threads: 1,
             device: 0,
+            provider_options: None,
             model_cache_dir: None,
             frame_size,
             attempt: 0,

@@ -314,6 +314,7 @@ pub(super) struct Settings {
     pub(super) precision: PrecisionMode,
     pub(super) threads: u32,
     pub(super) device: u32,
+    pub(super) provider_options: Option<String>,
     /// `None`: the user's cache.
     pub(super) model_cache_dir: Option<String>,
     pub(super) use_prior: bool,
@@ -365,6 +366,7 @@ impl Default for Settings {
             precision: options.precision.into(),
             threads: options.threads,
             device: options.device,
+            provider_options: None,
             model_cache_dir: None,
             use_prior: options.prior,
             latency_mode: LatencyMode::default(),
@@ -461,6 +463,7 @@ impl Settings {
             precision: self.precision.into(),
             threads: self.threads,
             device: self.device,
+            provider_options: self.provider_options.clone(),
             model_cache_dir: self.model_cache_dir.clone(),
             frame_size,
             attempt,
@@ -483,6 +486,7 @@ impl Settings {
             && target.precision == Precision::from(self.precision)
             && target.threads == self.threads
             && target.device == self.device
+            && target.provider_options == self.provider_options
             && target.model_cache_dir == self.model_cache_dir
     }
 
@@ -589,6 +593,10 @@ mod tests {
             },
             Settings {
                 device: 1,
+                ..settings.clone()
+            },
+            Settings {
+                provider_options: Some("prefer_nhwc=1".to_owned()),
                 ..settings.clone()
             },
             Settings {
