@@ -388,7 +388,7 @@ def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_ar
     rng = np.random.default_rng(5)
     places = set()
     for _ in range(20):
-        mixer = samples.Mixer(None, own=1.0, company=1.0, lining=0)
+        mixer = samples.Mixer(None, own=1.0, company=1.0, lining=0, together=0)
         frames = mixer.sample(rng, (layers, 0), (layers, 0), (layers, 1), 2, as_they_are, False, False).frames
         row = frames[0, 130]
         here, there = (np.flatnonzero((row[:, :3] == colour).all(1)) for colour in (255, 100))
@@ -397,6 +397,24 @@ def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_ar
         assert np.array_equal(here, np.flatnonzero(row[:, 3] == 255))
         places.add((len(here) < 60, here.mean() < there.mean()))
     assert len(places) > 2  # before it as well as behind it, and on either side
+
+
+def test_two_together_are_one_target(as_they_are):
+    # One of 255 and one of 100, both 60 wide, before a scene of 0.
+    target = np.zeros((2, data.FRAMES, *data.USUAL[::-1], 4), np.uint8)
+    target[0, :, 60:200, 200:260] = 255
+    target[1, :, 60:200, 20:80] = [100, 100, 100, 255]
+    layers = samples.Layers(np.zeros((*target.shape[:-1], 3), np.uint8), target, np.zeros_like(target), np.zeros(2, np.uint8))
+    rng = np.random.default_rng(5)
+    nearer = set()
+    for _ in range(10):
+        mixer = samples.Mixer(None, own=1.0, company=1.0, lining=0, together=1.0)
+        frames = mixer.sample(rng, (layers, 0), (layers, 0), (layers, 1), 2, as_they_are, False, False).frames
+        row = frames[0, 130]
+        here, there = ((row[:, :3] == colour).all(1) for colour in (255, 100))
+        assert here.any() and there.any() and np.array_equal(here | there, row[:, 3] == 255)
+        nearer.add(int(here.sum()) == 60)
+    assert nearer == {True, False}
 
 
 def test_a_lining_of_the_colour_of_the_ground_belongs_to_the_target(as_they_are):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,8 +25,28 @@ def pull(raw: Tensor, alpha: Tensor, margin: float = MARGIN) -> Tensor:
     return cost + 0.1 * F.relu((raw - 0.5).abs() - 1.0 - 3 * margin)
 
 
+@cache
+def _band(n: int, device: torch.device) -> Tensor:
+    """The matrix that filters `n` samples by (1, 4, 6, 4, 1) / 16, reflected at the ends."""
+    rows = torch.eye(n)
+    padded = F.pad(rows[:, None], (2, 2), mode="reflect")[:, 0]
+    taps = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
+    return sum(tap * padded.narrow(1, k, n) for k, tap in enumerate(taps)).T.contiguous().to(device)
+
+
+def _blur_by_products(x: Tensor) -> Tensor:
+    """What `_blur` gives, in two products of matrices: on a GPU a tenth of the kernels and of the memory's traffic."""
+    height, width = x.shape[-2:]
+    x = x @ _band(width, x.device).T
+    flat = x.reshape(-1, height, width)
+    return torch.bmm(_band(height, x.device).expand(len(flat), -1, -1), flat).view_as(x)
+
+
 def _blur(x: Tensor) -> Tensor:
     """Filtered by (1, 4, 6, 4, 1) / 16 along both sides. As sums: convolutions of one channel train twenty times slower."""
+    # A compiler makes a kernel or two of the sums.
+    if x.is_cuda and not torch.compiler.is_compiling():
+        return _blur_by_products(x)
     x = F.pad(x, (2, 2, 2, 2), mode="reflect")
     for side in (-1, -2):
         n = x.shape[side] - 4

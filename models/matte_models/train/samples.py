@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -69,6 +70,16 @@ class Batch:
     mask: np.ndarray    # B × 1 × S × S, float32, the given mask of the first frame
     prior: np.ndarray   # B × T × 1 × S/16 × S/16, float32; −1 where it is absent
     tokens: np.ndarray  # B, float32: the area of the whole frame that a crop is of, in tokens, at the crop's zoom
+
+
+class Drawn(NamedTuple):
+    """A sample as it is handed on: pictures as bytes."""
+
+    frames: np.ndarray  # T × 3 × height × width, u8
+    alpha: np.ndarray   # T × 1 × height × width, u8
+    mask: np.ndarray    # 1 × height × width, u8
+    prior: np.ndarray   # T × 1 × height/16 × width/16, float32; −1 where it is absent
+    tokens: np.float32  # as in `Batch`
 
 
 @dataclass
@@ -132,6 +143,12 @@ def lit(body: np.ndarray, light: np.ndarray) -> np.ndarray:
 def over(body: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """`body`, premultiplied RGBA, before `picture`."""
     return body[..., :3] + (1 - body[..., 3:].astype(np.float32) * np.float32(1 / 255)) * picture[..., :3]
+
+
+def joined(front: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Two bodies, premultiplied RGBA bytes, as one."""
+    seen = 1 - front[..., 3:].astype(np.float32) * np.float32(1 / 255)
+    return np.rint(front + seen * back).clip(0, 255).astype(np.uint8)
 
 
 def compose(body: np.ndarray, ground: np.ndarray, light: np.ndarray, ambient: np.ndarray,
@@ -214,15 +231,17 @@ class Sample:
 class Mixer:
     """Draws samples from folders of layers."""
 
-    def __init__(self, segmenter: Segmenter | None, own: float = 0.35, company: float = 0.3, lining: float = 0.2):
-        self.segmenter, self.own, self.company, self.lining = segmenter, own, company, lining
+    def __init__(self, segmenter: Segmenter | None, own: float = 0.35, company: float = 0.3, lining: float = 0.2,
+                 together: float = 0.5):
+        self.segmenter, self.own, self.company, self.lining, self.together = segmenter, own, company, lining, together
 
     def sample(self, rng: np.random.Generator, target: Source, scene: Source, other: Source, length: int,
                size: tuple[int, int], ahead: bool, hint: bool) -> Sample:
         """A sample of height and width `size`. Only with `hint` it has a prior, and what the segmentation sees.
 
-        The target of `other` stands close to that of `target` in a share `company` of the samples, and in a share `lining`
-        a part of the target comes to be of the colour of what is behind it. The clips of all three are of one size.
+        The target of `other` stands close to that of `target` in a share `company` of the samples, and belongs to it in a
+        share `together` of these: what is only told apart is given up wherever a first mask is in doubt of it. In a share
+        `lining` a part of the target comes to be of the colour of what is behind it. The clips of all three are of one size.
         """
         whole = target[0].size
         moments = Moments(rng, length, ahead)
@@ -244,9 +263,12 @@ class Mixer:
         if rng.random() < self.company:
             others = Moments(rng, length, ahead).of(other[0].target[other[1]])
             others = self._beside(rng, others, bodies[0])
-            shade = tone(rng, 0.5)
-            for place, layer in zip(before if rng.random() < 0.25 else behind, others):
-                place.insert(0, lit(layer, shade))
+            nearer, shade = rng.random() < 0.25, tone(rng, 0.5)
+            if rng.random() < self.together:
+                bodies = [joined(*pair) for pair in (zip(others, bodies) if nearer else zip(bodies, others))]
+            else:
+                for place, layer in zip(before if nearer else behind, others):
+                    place.insert(0, lit(layer, shade))
         worn = [[] for _ in bodies]
         if rng.random() < self.lining:
             worn = self._lining(rng, bodies, cv2.transform(grounds[0].astype(np.float32), ambient))
@@ -408,8 +430,9 @@ class Loader:
         self.sizes = [size_of(f) for f in self.folders]
 
     def batch(self, clips: int, length: int, height: int, width: int, ahead: bool = False) -> Batch:
-        parts = [self._sample(length, (height, width), ahead) for _ in range(clips)]
-        return Batch(*(np.stack(p) for p in zip(*parts)))
+        parts = [self.draw(length, (height, width), ahead) for _ in range(clips)]
+        frames, alpha, mask, prior, tokens = (np.stack(p) for p in zip(*parts))
+        return Batch(frames, alpha.astype(np.float32) / 255, mask.astype(np.float32) / 255, prior, tokens)
 
     def _pick(self, among: np.ndarray) -> tuple[int, int]:
         """A folder and a clip of it, every clip of `among` with the same chance."""
@@ -417,7 +440,8 @@ class Loader:
         part = int(self.rng.choice(len(counts), p=counts / counts.sum()))
         return part, int(self.rng.integers(self.counts[part]))
 
-    def _sample(self, length: int, size: tuple[int, int], ahead: bool):
+    def draw(self, length: int, size: tuple[int, int], ahead: bool) -> Drawn:
+        """A sample of height and width `size`."""
         rng = self.rng
         part, clip = self._pick(self.counts > 0)
         hint = rng.random() < self.prior_rate
@@ -434,10 +458,9 @@ class Loader:
             mask = seed_of(drawn.person, first)
         if mask is None:
             mask = corrupt_mask(rng, first)
-        frames = drawn.frames[..., :3].transpose(0, 3, 1, 2)
-        alpha = drawn.frames[..., 3].astype(np.float32)[:, None] / 255
-        return (np.ascontiguousarray(frames), alpha, mask.astype(np.float32)[None] / 255,
-                np.ascontiguousarray(drawn.prior)[:, None], np.float32(drawn.tokens))
+        frames = np.ascontiguousarray(drawn.frames[..., :3].transpose(0, 3, 1, 2))
+        alpha = np.ascontiguousarray(drawn.frames[..., 3])[:, None]
+        return Drawn(frames, alpha, mask[None], np.ascontiguousarray(drawn.prior)[:, None], np.float32(drawn.tokens))
 
     def _crop(self, frames: np.ndarray, priors: np.ndarray, length: int, size: tuple[int, int], ahead: bool) -> Sample:
         """Of a clip of pictures, on the grid of the hint."""
