@@ -934,8 +934,8 @@ impl Matter {
     }
 
     /// Changes options. What the graphs were opened with (working size, region, precision, threads, device, provider
-    /// options, cache and profile folders, number of memory frames and references) opens them anew and loses the memory; all else takes
-    /// effect with the next frame.
+    /// options, cache and profile folders, number of memory frames and references) opens them anew and loses the memory; all
+    /// else takes effect with the next frame.
     ///
     /// # Errors
     /// As [`Matter::open`]; the engine stays as it was.

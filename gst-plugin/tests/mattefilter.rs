@@ -1116,7 +1116,7 @@ fn every_property_says_that_it_may_change_while_playing_and_what_it_is() {
         .filter(|pspec| pspec.owner_type() == filter.type_())
         .cloned()
         .collect::<Vec<_>>();
-    assert_eq!(own.len(), 33 + 3, "{own:?}");
+    assert_eq!(own.len(), 34 + 3, "{own:?}");
     for pspec in own {
         let name = pspec.name();
         let read_only = ["stats", "references", "targets"].contains(&name);
