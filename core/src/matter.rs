@@ -266,20 +266,17 @@ impl Network {
     fn forget_prior(&mut self) -> Result<()> {
         self.prior_age = None;
         match &mut self.prior {
-            Some(prior) => prior.fill(self.prior_absent),
+            Some(prior) => prior.set(self.prior_absent),
             None => Ok(()),
         }
     }
 
     /// Graph `matte`. The new sensory memory and feature lie in the other half of their pairs.
     fn run_matte(&mut self, read: Read) -> Result<()> {
-        let gate = match read {
+        self.gate.set(match read {
             Read::LastValue => 0f32,
             Read::Bank => 1.0,
-        };
-        if *self.gate.host_view::<f32>() != [gate] {
-            self.gate.fill(gate)?;
-        }
+        })?;
         let state = &mut self.state;
         let (sensory, sensory_out) = state.sensory.split();
         let (last_feature, feature) = state.feature.split();
@@ -346,10 +343,7 @@ impl Network {
         }
         if let Some(memorize) = &mut self.memorize {
             if let Some(keep) = &mut self.keep {
-                let keep_objects = if keep_objects { 1f32 } else { 0.0 };
-                if *keep.host_view::<f32>() != [keep_objects] {
-                    keep.fill(keep_objects)?;
-                }
+                keep.set(if keep_objects { 1f32 } else { 0.0 })?;
             }
             let (sensory, sensory_out) = state.sensory.split();
             let (objects, objects_out) = state.object_memory.split();

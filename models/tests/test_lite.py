@@ -379,12 +379,16 @@ def test_a_target_stands_before_its_own_scene_or_another(as_they_are):
             assert set(np.unique(frames[frames[..., 3] == 255][:, :3])) == {255}
 
 
-def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_are):
-    # A target of 255 and somebody of 100 before a scene of 0; both 60 wide.
+def two_before_nothing() -> samples.Layers:
+    """A clip with a target of 255 and one with a target of 100, both 60 wide, before a scene of 0."""
     target = np.zeros((2, data.FRAMES, *data.USUAL[::-1], 4), np.uint8)
     target[0, :, 60:200, 200:260] = 255
     target[1, :, 60:200, 20:80] = [100, 100, 100, 255]
-    layers = samples.Layers(np.zeros((*target.shape[:-1], 3), np.uint8), target, np.zeros_like(target), np.zeros(2, np.uint8))
+    return samples.Layers(np.zeros((*target.shape[:-1], 3), np.uint8), target, np.zeros_like(target), np.zeros(2, np.uint8))
+
+
+def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_are):
+    layers = two_before_nothing()
     rng = np.random.default_rng(5)
     places = set()
     for _ in range(20):
@@ -400,11 +404,7 @@ def test_somebody_close_by_touches_the_target_and_is_not_in_the_matte(as_they_ar
 
 
 def test_two_together_are_one_target(as_they_are):
-    # One of 255 and one of 100, both 60 wide, before a scene of 0.
-    target = np.zeros((2, data.FRAMES, *data.USUAL[::-1], 4), np.uint8)
-    target[0, :, 60:200, 200:260] = 255
-    target[1, :, 60:200, 20:80] = [100, 100, 100, 255]
-    layers = samples.Layers(np.zeros((*target.shape[:-1], 3), np.uint8), target, np.zeros_like(target), np.zeros(2, np.uint8))
+    layers = two_before_nothing()
     rng = np.random.default_rng(5)
     nearer = set()
     for _ in range(10):

@@ -275,6 +275,14 @@ impl Tensor {
         self.write(|all: &mut [T]| all.fill(value))
     }
 
+    /// As [`fill`](Self::fill); what is there already is not brought to the device again.
+    pub(crate) fn set<T: Host + PartialEq>(&mut self, value: T) -> Result<()> {
+        if !self.is_stale && self.host_slice::<T>().iter().all(|v| *v == value) {
+            return Ok(());
+        }
+        self.fill(value)
+    }
+
     /// Sets all elements to 0.
     pub(crate) fn zero(&mut self) -> Result<()> {
         match self.element {
@@ -420,8 +428,13 @@ impl Captures {
     /// Tensors change places in pairs, so there are a few sets of addresses; what comes after so many is not recorded.
     const MOST: usize = 64;
 
-    /// Options of a run on `self.addresses`.
-    fn options(&mut self) -> ort::Result<*const ort::sys::OrtRunOptions> {
+    /// Options of a run on tensors at these addresses.
+    fn options(
+        &mut self,
+        addresses: impl Iterator<Item = usize>,
+    ) -> ort::Result<*const ort::sys::OrtRunOptions> {
+        self.addresses.clear();
+        self.addresses.extend(addresses);
         if let Some((_, options)) = self.known.iter().find(|(a, _)| *a == self.addresses) {
             return Ok(options.ptr());
         }
@@ -489,9 +502,6 @@ impl BoundSession {
         let _inside = enter_for(|| doing.to_owned())?;
         let api = ort::api();
         let binding = self.binding.ptr_mut();
-        if let Some(captures) = &mut self.captures {
-            captures.addresses.clear();
-        }
         for (name, tensor) in inputs {
             let Some(tensor) = tensor else { continue };
             if let Some((_, c_name)) = self.inputs.iter().find(|(n, _)| n == name) {
@@ -501,9 +511,6 @@ impl BoundSession {
                 let status =
                     unsafe { (api.BindInput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
                 check(status, || format!("{doing}: binding input `{name}`"))?;
-                if let Some(captures) = &mut self.captures {
-                    captures.addresses.push(tensor.value.data_ptr().addr());
-                }
             }
         }
         for (name, tensor) in outputs.iter_mut() {
@@ -515,13 +522,15 @@ impl BoundSession {
                 let status =
                     unsafe { (api.BindOutput)(binding, c_name.as_ptr(), tensor.value.ptr()) };
                 check(status, || format!("{doing}: binding output `{name}`"))?;
-                if let Some(captures) = &mut self.captures {
-                    captures.addresses.push(tensor.value.data_ptr().addr());
-                }
             }
         }
         let options = match &mut self.captures {
-            Some(captures) => captures.options().doing(|| doing.to_owned())?,
+            Some(captures) => {
+                let read = inputs.iter().filter_map(|(_, tensor)| *tensor);
+                let written = outputs.iter().filter_map(|(_, tensor)| tensor.as_deref());
+                let bound = read.chain(written).map(|t| t.value.data_ptr().addr());
+                captures.options(bound).doing(|| doing.to_owned())?
+            }
             None => ptr::null(),
         };
         // SAFETY: session and binding belong together and are alive; `&mut self` keeps a second run away. The options are
