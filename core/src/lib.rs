@@ -42,6 +42,7 @@ pub mod runtime;
 mod seed;
 mod stages;
 pub mod stats;
+mod strays;
 
 pub use error::{Error, Result};
 pub use frame::{

@@ -21,6 +21,7 @@ use crate::seed::{self, Segmenter};
 use crate::stages::postprocess::Renderer;
 use crate::stages::preprocess::{Geometry, STRIDE, automatic_size, preprocess};
 use crate::stats::{Recorder, Stage, Stats};
+use crate::strays::Strays;
 
 /// What became of a frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -419,6 +420,23 @@ impl Network {
         })
     }
 
+    /// Empties the matte in the marked cells of the token grid.
+    fn clear_cells(&mut self, cells: &[bool], geometry: &Geometry) -> Result<()> {
+        let (width, columns) = (geometry.padded.0, geometry.grid().0);
+        self.alpha.read::<f32>()?;
+        self.alpha.write(|alpha: &mut [f32]| {
+            let bands = alpha.chunks_exact_mut(width * STRIDE);
+            for (band, cells) in bands.zip(cells.chunks_exact(columns)) {
+                for row in band.chunks_exact_mut(width) {
+                    let marked = row.chunks_exact_mut(STRIDE).zip(cells);
+                    for (pixels, _) in marked.filter(|(_, marked)| **marked) {
+                        pixels.fill(0.0);
+                    }
+                }
+            }
+        })
+    }
+
     /// The object memory is a running sum. Past this area sums and area are halved together, which leaves their ratio,
     /// the only thing that is read, as it is.
     const LARGEST_AREA: f32 = (1 << 20) as f32;
@@ -543,6 +561,9 @@ pub struct Matter {
     repairing: bool,
     /// The matte on the token grid.
     cells: Vec<f32>,
+    strays: Strays,
+    /// Cells of the token grid that hold strays.
+    stray: Vec<bool>,
     /// The person segmentation on the token grid, where the network does not read it.
     persons: Option<([usize; 4], Tensor)>,
     stats: Recorder,
@@ -791,6 +812,8 @@ impl Matter {
             warming: 0,
             repairing: false,
             cells: Vec::new(),
+            strays: Strays::default(),
+            stray: Vec::new(),
             persons: None,
             stats: Recorder::new(),
             frames: 0,
@@ -860,6 +883,7 @@ impl Matter {
             self.network.alpha.write_f32(&alpha)?;
             self.carried = Some(alpha);
         }
+        self.strays.forget();
         self.network.forget_prior()?;
         self.lacks_picture = true;
         self.geometry = window;
@@ -1113,6 +1137,7 @@ impl Matter {
     fn mask_step(&mut self, mask: &[u8], keep_objects: bool) -> Result<()> {
         let first = !keep_objects;
         (self.carried, self.seen_before) = (None, None);
+        self.strays.forget();
         let network = &mut self.network;
         network.run_matte(Read::LastValue)?;
         network.state.feature.swap();
@@ -1452,6 +1477,7 @@ impl Matter {
             if let Some(seen) = seen {
                 self.network.clear_outside(&seen, &self.geometry)?;
             }
+            self.clear_strays()?;
             self.pending = Some(Pending {
                 memorize: step.memorize || seen.is_some(),
             });
@@ -1570,6 +1596,27 @@ impl Matter {
         token_means(alpha, &self.geometry, &mut self.cells);
         let persons = persons.host_view::<f32>();
         Ok(self.watch.comparison(&self.cells, persons))
+    }
+
+    /// Clears what has joined the matte of a person from nowhere.
+    fn clear_strays(&mut self) -> Result<()> {
+        let network = &mut self.network;
+        if !self.watch.is_person() || network.prior_age.is_none() {
+            self.strays.forget();
+            return Ok(());
+        }
+        let alpha = network.alpha.read::<f32>()?;
+        token_means(alpha, &self.geometry, &mut self.cells);
+        let persons = network.prior.as_ref().map(Tensor::host_view::<f32>);
+        let (columns, _) = self.geometry.grid();
+        if self
+            .strays
+            .find(&self.cells, persons, columns, &mut self.stray)
+        {
+            network.clear_cells(&self.stray, &self.geometry)?;
+            log::debug!("something came from nowhere, and is not the target");
+        }
+        Ok(())
     }
 
     /// Names the same target anew, by a mask that the segmentation has found on the frame in the tensor `frame`.

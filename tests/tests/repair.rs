@@ -243,6 +243,38 @@ fn a_matte_that_was_spoiled_recovers_without_a_jump() {
     }
 }
 
+/// A dark red lorry drives into the picture behind somebody in a dark dress, who stands before a dark car at first.
+#[test]
+fn what_drives_into_the_picture_stays_out_of_the_matte() {
+    if !can_find_people() {
+        return;
+    }
+    let Some(frames) = frames("real/real09_street_interview_two_masks", 60) else {
+        return;
+    };
+    let mut matter = open(Options::default());
+    for (number, picture) in frames.iter().enumerate() {
+        let mut matte = grey(picture);
+        matter
+            .process(&view(picture), &mut output(&mut matte))
+            .unwrap();
+        matter.remember().unwrap();
+        let mean = |columns: std::ops::Range<usize>| {
+            let rows = matte.data.chunks_exact(matte.width);
+            let sum: u32 = rows
+                .flat_map(|row| &row[columns.clone()])
+                .map(|a| u32::from(*a))
+                .sum();
+            f64::from(sum) / (255 * columns.len() * matte.height) as f64
+        };
+        if number >= 25 {
+            let (lorry, people) = (mean(0..100), mean(120..540));
+            assert!(lorry < 0.005, "frame {number}: {lorry:.4}");
+            assert!(people > 0.25, "frame {number}: {people:.3}");
+        }
+    }
+}
+
 #[test]
 fn no_clip_of_ordinary_video_is_cut_or_repaired() {
     if !can_find_people() {
