@@ -9,6 +9,73 @@ use crate::runtime::tensor::Tensor;
 use crate::runtime::{Engine, Graph, Package, Role};
 use crate::stages::preprocess::{Geometry, STRIDE};
 
+/// Which pixels of a frame a network sees, and where in its picture. What is left of the picture repeats their edges: a
+/// black border would be the lower end of everybody who stands at it.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    crop: Option<Crop>,
+    left: usize,
+    top: usize,
+    size: (usize, usize),
+}
+
+impl View {
+    fn whole(size: (usize, usize)) -> Self {
+        let (left, top) = (0, 0);
+        Self {
+            crop: None,
+            left,
+            top,
+            size,
+        }
+    }
+
+    /// A part of the frame that may reach beyond it.
+    fn of([x, y, w, h]: Part, frame: &Frame<'_>, (width, height): (usize, usize)) -> Self {
+        // First pixel and pixels of a side that lie in the frame, and what they are of the part.
+        let side = |from: f64, length: f64, pixels: usize| {
+            let n = pixels as f64;
+            let first = (-from / length * n).ceil().clamp(0.0, n - 1.0);
+            let end = ((1.0 - from) / length * n).floor().clamp(first + 1.0, n);
+            let count = end - first;
+            let (start, share) = (from + first / n * length, count / n * length);
+            (first as usize, count as usize, start.clamp(0.0, 1.0), share)
+        };
+        let (left, columns, x, w) = side(x, w, width);
+        let (top, rows, y, h) = side(y, h, height);
+        let (across, down) = (f64::from(frame.width()), f64::from(frame.height()));
+        Self {
+            crop: Some([
+                x * across,
+                y * down,
+                w.min(1.0 - x) * across,
+                h.min(1.0 - y) * down,
+            ]),
+            left,
+            top,
+            size: (columns, rows),
+        }
+    }
+
+    /// Repeats the edges of what was drawn as far as the picture goes.
+    fn extend<T: Copy>(&self, picture: &mut [T], row_pixels: usize) {
+        let (left, right) = (self.left, self.left + self.size.0);
+        let (top, bottom) = (self.top, self.top + self.size.1);
+        for row in picture[top * row_pixels..bottom * row_pixels].chunks_exact_mut(row_pixels) {
+            let (first, last) = (row[left], row[right - 1]);
+            row[..left].fill(first);
+            row[right..].fill(last);
+        }
+        let row = |y: usize| y * row_pixels..(y + 1) * row_pixels;
+        for y in 0..top {
+            picture.copy_within(row(top), y * row_pixels);
+        }
+        for y in bottom..picture.len() / row_pixels {
+            picture.copy_within(row(bottom - 1), y * row_pixels);
+        }
+    }
+}
+
 /// One graph of the segmentation and its tensors.
 #[derive(Debug)]
 struct Finder {
@@ -47,18 +114,20 @@ impl Finder {
         &mut self,
         scaler: &mut Scaler,
         frame: &Frame<'_>,
-        crop: Option<Crop>,
+        view: View,
         mirrored: bool,
     ) -> Result<&[f32]> {
         let place = Placement {
-            left: 0,
-            top: 0,
+            left: view.left,
+            top: view.top,
             row_pixels: self.size.0,
         };
         self.frame.write(|rgb: &mut [u8]| {
-            scaler.rgb(frame, crop, self.size, rgb, place);
+            scaler.rgb(frame, view.crop, view.size, rgb, place);
+            let pixels = rgb.as_chunks_mut::<3>().0;
+            view.extend(pixels, self.size.0);
             if mirrored {
-                mirror(rgb.as_chunks_mut::<3>().0, self.size.0);
+                mirror(pixels, self.size.0);
             }
         })?;
         self.graph.run(
@@ -76,9 +145,11 @@ impl Finder {
         part: Option<Part>,
         mirrored: bool,
     ) -> Result<Look> {
-        let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
-        let crop = part.map(|[x, y, w, h]| [x * width, y * height, w * width, h * height]);
-        let mut map = self.run(scaler, frame, crop, mirrored)?.to_vec();
+        let view = match part {
+            Some(part) => View::of(part, frame, self.size),
+            None => View::whole(self.size),
+        };
+        let mut map = self.run(scaler, frame, view, mirrored)?.to_vec();
         if mirrored {
             mirror(&mut map, self.size.0);
         }
@@ -96,6 +167,8 @@ pub(crate) struct Segmenter {
     whole: Finder,
     /// For wide frames: fewer pixels are wasted on their height.
     wide: Option<Finder>,
+    /// For one person at a time, arms and feet and all.
+    body: Option<Finder>,
 }
 
 /// Probability from which a pixel belongs to a person.
@@ -109,6 +182,29 @@ const LITTLE_ROOM: f64 = 0.15;
 /// What the closest look, the same mirrored, and the look at the whole frame count. Each makes errors of its own: a corner of a
 /// dark building beside a dark shoulder is a person to one of them, seldom to all.
 const WEIGHTS: [f32; 3] = [0.4, 0.4, 0.2];
+
+/// Side of the square in which one person's body is looked at, in longer sides of what was found of them.
+const ROOM_FOR_BODY: f64 = 1.5;
+/// So many people's bodies are looked at, the largest.
+const MOST_BODIES: usize = 4;
+/// Width of the map on which people are told apart, cells.
+const MAP_WIDTH: usize = 256;
+/// From here on a pixel belongs to a person for certain.
+const CERTAIN: f32 = 0.8;
+/// What the body's look must give to what is certainly a person, on average, to count at all, and in full: it knows whole
+/// figures, and loses the shoulders of a face that fills the picture.
+const BODY_AGREES: [f32; 2] = [0.5, 0.7];
+/// What it counts then, where it is sure of more than the other looks see, or where they are in doubt.
+const BODY_WEIGHT: f32 = 0.85;
+/// Probabilities from which it begins to be sure of a person, and is.
+const BODY_SURE: [f32; 2] = [0.5, 0.8];
+/// Probabilities from which the other looks begin to be sure of a person, and are: it counts nothing then.
+const PEOPLE_SURE: [f32; 2] = [0.65, 0.95];
+
+/// 0 below a range, 1 above it.
+fn rise(value: f32, [from, to]: [f32; 2]) -> f32 {
+    ((value - from) / (to - from)).clamp(0.0, 1.0)
+}
 
 /// Left becomes right in a picture of this width.
 fn mirror<T>(picture: &mut [T], width: usize) {
@@ -173,24 +269,47 @@ fn grown([x, y, w, h]: Part, margin: f64) -> Part {
     [left, top, right - left, bottom - top]
 }
 
+/// Bounding box of cells of a map, and how many there are.
+#[derive(Default)]
+struct Extent {
+    columns: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
+    cells: usize,
+}
+
+impl Extent {
+    fn add(&mut self, x: usize, y: usize) {
+        let grow = |range: &mut std::ops::Range<usize>, v: usize| {
+            *range = match range.start < range.end {
+                true => range.start.min(v)..range.end.max(v + 1),
+                false => v..v + 1,
+            };
+        };
+        grow(&mut self.columns, x);
+        grow(&mut self.rows, y);
+        self.cells += 1;
+    }
+
+    /// As a part of the map's size, and the share of its cells; none if it is empty.
+    fn part(&self, (width, height): (usize, usize)) -> Option<(Part, f32)> {
+        let (w, h) = (width as f64, height as f64);
+        let bounds = [
+            self.columns.start as f64 / w,
+            self.rows.start as f64 / h,
+            self.columns.len() as f64 / w,
+            self.rows.len() as f64 / h,
+        ];
+        (self.cells > 0).then(|| (bounds, self.cells as f32 / (width * height) as f32))
+    }
+}
+
 /// Bounding box of all pixels above the threshold in a row-major map, in shares of its size, and their share.
 fn found(map: &[f32], (width, height): (usize, usize)) -> Option<(Part, f32)> {
-    let (mut x0, mut y0, mut x1, mut y1, mut n) = (width, height, 0, 0, 0usize);
-    for (y, row) in map.chunks_exact(width).enumerate() {
-        for (x, _) in row.iter().enumerate().filter(|(_, p)| **p >= THRESHOLD) {
-            (x0, x1) = (x0.min(x), x1.max(x + 1));
-            (y0, y1) = (y0.min(y), y1.max(y + 1));
-            n += 1;
-        }
+    let mut extent = Extent::default();
+    for (i, _) in map.iter().enumerate().filter(|(_, p)| **p >= THRESHOLD) {
+        extent.add(i % width, i / width);
     }
-    let (w, h) = (width as f64, height as f64);
-    let bounds = [
-        x0 as f64 / w,
-        y0 as f64 / h,
-        (x1 as f64 - x0 as f64) / w,
-        (y1 as f64 - y0 as f64) / h,
-    ];
-    (n > 0).then(|| (bounds, n as f32 / map.len() as f32))
+    extent.part((width, height))
 }
 
 /// How far from a place a person may begin, in shares of the map's width: a click is not always on target.
@@ -204,19 +323,37 @@ fn component<T: Copy + Default>(
     inside: impl Fn(&T) -> bool,
 ) -> Vec<T> {
     let mut kept = vec![T::default(); map.len()];
+    let mut visited = vec![false; map.len()];
     let (x, y) = (x * width as f64 - 0.5, y * height as f64 - 0.5);
     let distance = |i: usize| ((i % width) as f64 - x).powi(2) + ((i / width) as f64 - y).powi(2);
     let reach = (REACH * width as f64).max(1.0).powi(2);
     let nearest = (0..map.len())
         .filter(|i| inside(&map[*i]) && distance(*i) <= reach)
         .min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
-    let mut visited = vec![false; map.len()];
-    let mut open: Vec<usize> = nearest.into_iter().collect();
+    if let Some(nearest) = nearest {
+        flood(map, width, nearest, inside, &mut visited, |i| {
+            kept[i] = map[i];
+        });
+    }
+    kept
+}
+
+/// Calls `visit` for all that hangs together with a cell and has not been visited.
+fn flood<T>(
+    map: &[T],
+    width: usize,
+    start: usize,
+    inside: impl Fn(&T) -> bool,
+    visited: &mut [bool],
+    mut visit: impl FnMut(usize),
+) {
+    let height = map.len() / width;
+    let mut open = vec![start];
     while let Some(i) = open.pop() {
         if std::mem::replace(&mut visited[i], true) {
             continue;
         }
-        kept[i] = map[i];
+        visit(i);
         let (u, v) = (i % width, i / width);
         let neighbours = [
             (u > 0).then(|| i - 1),
@@ -231,7 +368,134 @@ fn component<T: Copy + Default>(
                 .filter(|n| !visited[*n] && inside(&map[*n])),
         );
     }
-    kept
+}
+
+/// Bounding boxes of what hangs together above the threshold in a row-major map, in shares of its size, largest area first;
+/// what is smaller than a person must be is left out.
+fn apart(map: &[f32], (width, height): (usize, usize)) -> Vec<Part> {
+    let inside = |p: &f32| *p >= THRESHOLD;
+    let mut visited = vec![false; map.len()];
+    let mut people = Vec::new();
+    for start in 0..map.len() {
+        if visited[start] || !inside(&map[start]) {
+            continue;
+        }
+        let mut extent = Extent::default();
+        flood(map, width, start, inside, &mut visited, |i| {
+            extent.add(i % width, i / width);
+        });
+        people.extend(
+            extent
+                .part((width, height))
+                .filter(|(_, share)| *share >= SMALLEST),
+        );
+    }
+    people.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    people.into_iter().map(|(bounds, _)| bounds).collect()
+}
+
+/// A person's body, looked at by itself; or those of a few people who touch each other, each looked at by itself.
+struct Body {
+    looks: Vec<Look>,
+    /// What had been found of them.
+    bounds: Part,
+    weight: f32,
+}
+
+/// Probability of a person at a place of the frame by looks at bodies, the highest; none beyond all of them.
+fn body_at(looks: &[Look], (x, y): (f64, f64)) -> Option<f32> {
+    looks
+        .iter()
+        .filter(|look| lies_in(look.part, (x, y)))
+        .map(|look| look.at(x, y))
+        .reduce(f32::max)
+}
+
+/// What is found of one, two and three people side by side is at least so wide for its height.
+const ABREAST: [f64; 3] = [0.0, 0.8, 1.4];
+
+/// Squares in which to look at the bodies of so many people side by side, who were found as one; none where what was found
+/// is too narrow for them. `aspect` is that of the frame.
+fn abreast([x, y, w, h]: Part, count: usize, aspect: f64) -> Vec<Part> {
+    if w * aspect < ABREAST[count - 1] * h {
+        return Vec::new();
+    }
+    let each = w / count as f64;
+    let side = (each * aspect).max(h) * ROOM_FOR_BODY;
+    (0..count)
+        .map(|i| {
+            let centre = x + (i as f64 + 0.5) * each;
+            let width = side / aspect;
+            [centre - width / 2.0, y + (h - side) / 2.0, width, side]
+        })
+        .collect()
+}
+
+/// Whether a place of the frame lies in a part of it.
+fn lies_in([left, top, width, height]: Part, (x, y): (f64, f64)) -> bool {
+    (left..left + width).contains(&x) && (top..top + height).contains(&y)
+}
+
+/// All that was seen of the people in a frame.
+struct Seen {
+    looks: Vec<(Look, f32)>,
+    bodies: Vec<Body>,
+}
+
+impl Seen {
+    /// Probability of a person at a place of the frame, by the looks at everybody.
+    fn people_at(&self, x: f64, y: f64) -> f32 {
+        self.looks
+            .iter()
+            .map(|(look, weight)| look.at(x, y) * weight)
+            .sum()
+    }
+
+    /// Probability of a person at a place of the frame.
+    ///
+    /// The looks at everybody see heads and shoulders well, forearms and small figures badly; those at one body the other
+    /// way round. So the latter count where they are sure of more, and where the former are in doubt. Nobody's look denies
+    /// what was found of somebody else.
+    fn at(&self, x: f64, y: f64) -> f32 {
+        let people = self.people_at(x, y);
+        let mut seen = people;
+        for (i, body) in self.bodies.iter().enumerate() {
+            let Some(person) = body_at(&body.looks, (x, y)) else {
+                continue;
+            };
+            let counts = if person > people {
+                rise(person, BODY_SURE)
+            } else if self.is_anothers(i, (x, y)) {
+                0.0
+            } else {
+                1.0 - rise(people, PEOPLE_SURE)
+            };
+            seen += (person - seen) * body.weight * counts;
+        }
+        seen.clamp(0.0, 1.0)
+    }
+
+    fn is_anothers(&self, body: usize, place: (f64, f64)) -> bool {
+        let mut others = self.bodies.iter().enumerate().filter(|(i, _)| *i != body);
+        others.any(|(_, other)| lies_in(other.bounds, place))
+    }
+
+    /// How far looks at the body in `bounds` agree with the looks at everybody, as what they count.
+    fn weight_of(&self, looks: &[Look], [left, top, width, height]: Part) -> f32 {
+        const STEPS: usize = 64;
+        let (mut sum, mut count) = (0.0, 0u32);
+        for v in 0..STEPS {
+            let y = top + height * (v as f64 + 0.5) / STEPS as f64;
+            for u in 0..STEPS {
+                let x = left + width * (u as f64 + 0.5) / STEPS as f64;
+                if self.people_at(x, y) >= CERTAIN {
+                    sum += body_at(looks, (x, y)).unwrap_or_default();
+                    count += 1;
+                }
+            }
+        }
+        BODY_WEIGHT * rise(sum / count.max(1) as f32, BODY_AGREES)
+    }
 }
 
 /// [`THRESHOLD`] in a mask.
@@ -271,11 +535,12 @@ fn is_wide(width: usize, height: usize) -> bool {
 impl Segmenter {
     pub(crate) fn open(engine: &Engine, package: &Package) -> Result<Self> {
         let whole = Finder::open(engine, package, "segment")?;
-        let wide = match package.manifest.graphs.contains_key("segment_wide") {
-            true => Some(Finder::open(engine, package, "segment_wide")?),
-            false => None,
+        let optional = |name| match package.manifest.graphs.contains_key(name) {
+            true => Finder::open(engine, package, name).map(Some),
+            false => Ok(None),
         };
-        Ok(Self { whole, wide })
+        let (wide, body) = (optional("segment_wide")?, optional("segment_body")?);
+        Ok(Self { whole, wide, body })
     }
 
     /// Whether a picture of this size has as many pixels as the segmentation looks at.
@@ -297,7 +562,7 @@ impl Segmenter {
 
     /// A first mask at the working size, without padding: the probability of a person, 0 to 255. The frame is searched as a
     /// whole, then around what was found, where a person fills the network's view, and once more around what was found there,
-    /// which is often more. `None` if nobody is there.
+    /// which is often more; then each person's body is looked at. `None` if nobody is there.
     ///
     /// Doubt is left to the matting network, which sees the picture in more detail: cut at a half, a doubtful arm is either
     /// gone for seconds or there with what lies around it.
@@ -310,8 +575,8 @@ impl Segmenter {
         self.search(scaler, frame, geometry, None)
     }
 
-    /// As [`first_mask`](Self::first_mask), but by one closer look, of the person at a place alone, in shares of the frame's
-    /// size. People who touch each other are one to the segmentation.
+    /// As [`first_mask`](Self::first_mask), but by one closer look and one at the body, of the person at a place alone, in
+    /// shares of the frame's size. People who touch each other are one to the segmentation.
     pub(crate) fn mask_at(
         &mut self,
         scaler: &mut Scaler,
@@ -347,6 +612,7 @@ impl Segmenter {
             let mirrored = closer(part, true)?;
             [close, mirrored, whole].into_iter().zip(WEIGHTS).collect()
         };
+        let seen = self.with_bodies(scaler, frame, looks, place)?;
         let (width, height) = geometry.size;
         let (origin, canvas) = (geometry.origin, geometry.canvas);
         let mut mask = vec![0; width * height];
@@ -354,8 +620,7 @@ impl Segmenter {
             let y = (v as f64 + 0.5) / canvas.1 as f64;
             for (u, pixel) in (origin.0..).zip(row) {
                 let x = (u as f64 + 0.5) / canvas.0 as f64;
-                let seen: f32 = looks.iter().map(|(look, w)| look.at(x, y) * w).sum();
-                *pixel = (255.0 * seen).round() as u8;
+                *pixel = (255.0 * seen.at(x, y)).round() as u8;
             }
         }
         if let Some(place) = place {
@@ -363,6 +628,62 @@ impl Segmenter {
         }
         let covered = mask.iter().filter(|pixel| **pixel >= HALF).count();
         Ok((covered as f32 >= SMALLEST * mask.len() as f32).then_some(mask))
+    }
+
+    /// Looks at the body of each person who was found, or of the one at a place.
+    fn with_bodies(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        looks: Vec<(Look, f32)>,
+        place: Option<(f64, f64)>,
+    ) -> Result<Seen> {
+        let mut seen = Seen {
+            looks,
+            bodies: Vec::new(),
+        };
+        let Some(finder) = &mut self.body else {
+            return Ok(seen);
+        };
+        let (across, down) = (f64::from(frame.width()), f64::from(frame.height()));
+        let rows = (MAP_WIDTH as f64 * down / across).ceil().max(1.0) as usize;
+        let size = (MAP_WIDTH, rows);
+        let share = |i: usize, n: usize| (i as f64 + 0.5) / n as f64;
+        let map: Vec<f32> = (0..MAP_WIDTH * rows)
+            .map(|i| seen.people_at(share(i % MAP_WIDTH, MAP_WIDTH), share(i / MAP_WIDTH, rows)))
+            .collect();
+        let people = match place {
+            Some(place) => apart(&component(&map, size, place, |p| *p >= THRESHOLD), size),
+            None => apart(&map, size),
+        };
+        for bounds in people.into_iter().take(MOST_BODIES) {
+            let mut best: Option<Body> = None;
+            for count in 1..=ABREAST.len() {
+                let mut looks = Vec::with_capacity(count);
+                for part in abreast(bounds, count, across / down) {
+                    let mut look = finder.look(scaler, frame, Some(part), false)?;
+                    let mirrored = finder.look(scaler, frame, Some(part), true)?;
+                    for (one, other) in look.map.iter_mut().zip(mirrored.map) {
+                        *one = f32::midpoint(*one, other);
+                    }
+                    looks.push(look);
+                }
+                let weight = seen.weight_of(&looks, bounds);
+                log::debug!("{count} in {bounds:.2?}: looks at bodies count {weight:.2}");
+                if best.as_ref().is_none_or(|best| weight > best.weight) {
+                    best = Some(Body {
+                        looks,
+                        bounds,
+                        weight,
+                    });
+                }
+                if weight >= BODY_WEIGHT {
+                    break;
+                }
+            }
+            seen.bodies.extend(best);
+        }
+        Ok(seen)
     }
 
     /// The hint for a frame: means over the cells of the token grid, into a tensor [1,1,h,w]. The padding counts as
@@ -378,7 +699,7 @@ impl Segmenter {
         const SAMPLES: usize = 4;
         let finder = self.for_frame(frame);
         let size = finder.size;
-        let map = finder.run(scaler, frame, None, false)?;
+        let map = finder.run(scaler, frame, View::whole(size), false)?;
         let (columns, _) = geometry.grid();
         let position = |cell: usize, sample: usize, offset: usize, inner: usize| {
             let pixel =
@@ -410,6 +731,7 @@ impl Segmenter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::PixelFormat;
 
     #[test]
     fn the_bounding_box_covers_what_is_above_the_threshold() {
@@ -454,6 +776,170 @@ mod tests {
         for (got, wanted) in around.iter().zip([0.04, 0.35, 0.32, 0.65]) {
             assert!((got - wanted).abs() < 1e-9, "{around:?}");
         }
+    }
+
+    #[test]
+    fn a_view_beyond_the_frame_repeats_its_edges() {
+        let data = vec![0; 100 * 50 * 3];
+        let frame = Frame::packed(PixelFormat::Rgb, 100, 50, &data, 300).unwrap();
+        // A square of 80 pixels around the lower right corner: half of it each way lies in the frame.
+        let view = View::of([0.6, 0.2, 0.8, 1.6], &frame, (8, 8));
+        assert_eq!((view.left, view.top, view.size), (0, 0, (4, 4)));
+        for (got, wanted) in view.crop.unwrap().iter().zip([60.0, 10.0, 40.0, 40.0]) {
+            assert!((got - wanted).abs() < 1e-9, "{:?}", view.crop);
+        }
+        // Around the upper left one; a pixel that lies only partly in the frame repeats its neighbour.
+        let view = View::of([-0.45, -0.8, 0.8, 1.6], &frame, (8, 8));
+        assert_eq!((view.left, view.top, view.size), (5, 4, (3, 4)));
+        assert!(
+            (view.crop.unwrap()[0] - 5.0).abs() < 1e-9,
+            "{:?}",
+            view.crop
+        );
+
+        let mut picture = [0u8; 25];
+        picture[7] = 1;
+        picture[8] = 2;
+        picture[12] = 3;
+        picture[13] = 4;
+        let view = View {
+            crop: None,
+            left: 2,
+            top: 1,
+            size: (2, 2),
+        };
+        view.extend(&mut picture, 5);
+        let (upper, lower) = ([1, 1, 1, 2, 2], [3, 3, 3, 4, 4]);
+        assert_eq!(picture, [upper, upper, lower, lower, lower].concat()[..]);
+        // Nothing of the part is in the frame: still a picture, of the frame's nearest pixels.
+        let view = View::of([1.5, -3.0, 0.5, 1.0], &frame, (8, 8));
+        assert!(view.size.0 >= 1 && view.size.1 >= 1 && view.left < 8 && view.top < 8);
+    }
+
+    #[test]
+    fn people_are_told_apart_and_specks_are_none() {
+        let mut map = vec![0.0; 100 * 50];
+        for (x0, x1, y0, y1) in [(5, 15, 10, 40), (50, 80, 20, 50), (90, 92, 3, 4)] {
+            for y in y0..y1 {
+                map[y * 100 + x0..y * 100 + x1].fill(0.7);
+            }
+        }
+        let people = apart(&map, (100, 50));
+        let wanted = [[0.5, 0.4, 0.3, 0.6], [0.05, 0.2, 0.1, 0.6]];
+        assert_eq!(people.len(), 2, "{people:?}");
+        for (got, wanted) in people.iter().flatten().zip(wanted.iter().flatten()) {
+            assert!((got - wanted).abs() < 1e-9, "{people:?}");
+        }
+        assert!(apart(&[0.4; 100], (10, 10)).is_empty());
+    }
+
+    /// What is seen of two people side by side, each in a half of the frame, given what everybody's look and the left
+    /// one's sees at each of eight places.
+    fn two_people(everybody: [f32; 8], left: [f32; 4]) -> Seen {
+        let looks = vec![(
+            Look {
+                map: everybody.to_vec(),
+                size: (8, 1),
+                part: WHOLE,
+            },
+            1.0,
+        )];
+        let mut seen = Seen {
+            looks,
+            bodies: Vec::new(),
+        };
+        let look = Look {
+            map: left.to_vec(),
+            size: (4, 1),
+            part: [0.0, 0.0, 0.5, 1.0],
+        };
+        let bounds = [0.0, 0.0, 0.375, 1.0];
+        let weight = seen.weight_of(std::slice::from_ref(&look), bounds);
+        seen.bodies.push(Body {
+            looks: vec![look],
+            bounds,
+            weight,
+        });
+        let bounds = [0.5, 0.0, 0.5, 1.0];
+        let look = Look {
+            map: vec![0.0; 4],
+            size: (4, 1),
+            part: bounds,
+        };
+        seen.bodies.push(Body {
+            looks: vec![look],
+            bounds,
+            weight: BODY_WEIGHT,
+        });
+        seen
+    }
+
+    #[test]
+    fn a_body_counts_where_it_is_sure_or_the_others_are_not() {
+        let seen = two_people(
+            [0.9, 0.1, 0.6, 0.3, 0.5, 0.9, 0.9, 0.1],
+            [1.0, 1.0, 0.0, 0.6],
+        );
+        assert!((seen.bodies[0].weight - BODY_WEIGHT).abs() < 1e-6);
+        let at = |i: usize| seen.at((i as f64 + 0.5) / 8.0, 0.5);
+        // An arm that only the body's look sees; doubt that it clears up; a guess of its own that is worth little.
+        assert!(at(1) > 0.8, "{}", at(1));
+        assert!(at(2) < 0.2, "{}", at(2));
+        assert!((at(3) - 0.3).abs() < 0.15, "{}", at(3));
+        // The other body's look denies doubt, but not what is certain.
+        assert!(at(4) < 0.2 && at(5) > 0.75, "{} {}", at(4), at(5));
+    }
+
+    #[test]
+    fn a_body_is_not_believed_that_misses_what_is_certain() {
+        let seen = two_people(
+            [0.9, 0.9, 0.9, 0.3, 0.5, 0.9, 0.9, 0.1],
+            [0.0, 0.2, 0.1, 1.0],
+        );
+        assert!(seen.bodies[0].weight.abs() < 1e-6);
+        assert!((seen.at(0.3, 0.5) - 0.9).abs() < 0.3);
+    }
+
+    #[test]
+    fn people_who_touch_are_looked_at_one_by_one() {
+        // 800 × 600 pixels of 1600 × 900: room for one or two.
+        let bounds = [0.25, 1.0 / 3.0, 0.5, 2.0 / 3.0];
+        let pixels = |parts: Vec<Part>| -> Vec<[i32; 4]> {
+            let whole = [1600.0, 900.0, 1600.0, 900.0];
+            let each = |part: Part| std::array::from_fn(|i| (part[i] * whole[i]).round() as i32);
+            parts.into_iter().map(each).collect()
+        };
+        let aspect = 16.0 / 9.0;
+        assert_eq!(pixels(abreast(bounds, 1, aspect)), [[200, 0, 1200, 1200]]);
+        assert_eq!(
+            pixels(abreast(bounds, 2, aspect)),
+            [[150, 150, 900, 900], [550, 150, 900, 900]]
+        );
+        assert!(abreast(bounds, 3, aspect).is_empty());
+        // The higher of what two looks see; nothing beyond both.
+        let look = |left: f64, p: f32| Look {
+            map: vec![p; 4],
+            size: (2, 2),
+            part: [left, 0.0, 0.4, 1.0],
+        };
+        let looks = [look(0.0, 0.3), look(0.3, 0.8)];
+        assert_eq!(body_at(&looks, (0.1, 0.5)), Some(0.3));
+        assert_eq!(body_at(&looks, (0.35, 0.5)), Some(0.8));
+        assert_eq!(body_at(&looks, (0.8, 0.5)), None);
+    }
+
+    #[test]
+    fn nobodys_look_denies_somebody_else() {
+        let mut seen = two_people([0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.1], [0.0; 4]);
+        // The second is found in the right half; a look at the first that reaches over them sees nobody there.
+        seen.bodies[0].looks = vec![Look {
+            map: vec![0.0; 8],
+            size: (8, 1),
+            part: WHOLE,
+        }];
+        seen.bodies[0].weight = BODY_WEIGHT;
+        seen.bodies[1].weight = 0.0;
+        assert!((seen.at(0.7, 0.5) - 0.5).abs() < 1e-6);
     }
 
     #[test]
