@@ -1130,7 +1130,25 @@ impl Matter {
         self.network.clear()?;
         self.mask_step(mask, false)?;
         self.seeded = true;
+        self.strays.target_is_person = self.names_a_person(mask);
         Ok(())
+    }
+
+    /// Whether a mask covers what the hint for its frame calls people.
+    fn names_a_person(&mut self, mask: &[u8]) -> bool {
+        let network = &self.network;
+        let hint = network
+            .prior
+            .as_ref()
+            .filter(|_| network.prior_age.is_some());
+        let Some(hint) = hint else {
+            return false;
+        };
+        let (width, height) = self.geometry.padded;
+        let mut padded = vec![0.0; width * height];
+        pad(mask, &self.geometry, &mut padded);
+        token_means(&padded, &self.geometry, &mut self.cells);
+        repair::agreement(&self.cells, hint.host_view()).is_some_and(|a| a >= repair::PERSON)
     }
 
     /// The alpha of this frame is given. `keep_objects` says whether the object memory goes on.
@@ -1398,11 +1416,11 @@ impl Matter {
     fn step_through(
         &mut self,
         frame: &Frame<'_>,
-        queued: Option<&QueuedSeed>,
+        given: Option<&QueuedSeed>,
     ) -> Result<FrameReport> {
         self.remember()?;
         let _guard = FlushDenormals::new();
-        let queued = match queued {
+        let queued = match given {
             Some(QueuedSeed::Found(mask)) => Some(mask.clone()),
             Some(QueuedSeed::Given(width, height, data)) => {
                 let view = Mask::new(*width, *height, data, *width as usize)?;
@@ -1411,6 +1429,7 @@ impl Matter {
             None => None,
         };
         let by_segmentation = queued.is_none();
+        let is_found = !matches!(given, Some(QueuedSeed::Given(..)));
         let found = match queued {
             Some(mask) => Some(mask),
             None if self.seeded => {
@@ -1438,6 +1457,7 @@ impl Matter {
             }
             self.seed_prepared(&mask)?;
             self.watch.named(by_segmentation);
+            self.strays.target_is_person |= is_found;
             report.matte = MatteState::Seeded;
             return Ok(report);
         }
@@ -1601,7 +1621,8 @@ impl Matter {
     /// Clears what has joined the matte of a person from nowhere.
     fn clear_strays(&mut self) -> Result<()> {
         let network = &mut self.network;
-        if !self.watch.is_person() || network.prior_age.is_none() {
+        let is_person = self.strays.target_is_person || self.watch.is_person();
+        if !is_person || network.prior_age.is_none() {
             self.strays.forget();
             return Ok(());
         }
@@ -1638,6 +1659,7 @@ impl Matter {
         self.first_frame_step()?;
         self.warming = self.warm_up();
         self.watch.renamed();
+        self.strays.target_is_person = true;
         self.repairing = true;
         log::info!(
             "the target is named anew{}",

@@ -14,7 +14,7 @@ const LASTING: i32 = 6;
 /// After an attempt that changed nothing so many comparisons must fail before the next.
 const PATIENCE: i32 = 24;
 /// Agreement from which the target counts as a person that the segmentation sees.
-const PERSON: f32 = 0.6;
+pub(crate) const PERSON: f32 = 0.6;
 /// What is presumed of a target that the segmentation has found.
 const PRESUMED: f32 = 0.75;
 /// A mask tells after so many comparisons whether it names a person.

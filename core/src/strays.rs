@@ -4,7 +4,8 @@
 //! target itself comes from where it was, or is a person whom the segmentation sees. So where the target is such a person, a
 //! part of the matte is a stray that hangs together with nothing that was there a frame ago, and in which the segmentation
 //! sees nobody. It is cleared before the matte is drawn or remembered; what is remembered as background seldom comes back.
-//! What is thrown up and caught stays, as it comes out of a hand.
+//! What is thrown up and caught stays, as it comes out of a hand; what has left the picture and comes back by itself is a stray
+//! until it touches the target.
 
 /// Mean alpha from which there is something in a cell of the token grid.
 const PRESENT: f32 = 0.02;
@@ -16,6 +17,8 @@ const REACH: usize = 2;
 /// Finds strays, from frame to frame of one geometry.
 #[derive(Debug, Default)]
 pub(crate) struct Strays {
+    /// Whether the target was found by the person segmentation, or looked like it when it was named.
+    pub(crate) target_is_person: bool,
     /// Where there was something a frame ago, on the token grid.
     before: Vec<bool>,
     /// What is looked at, and what of it has been visited.
