@@ -7,8 +7,8 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use serde::Serialize;
 
-/// Sums in flight: enough to hide how long an addition takes, few enough for the registers of AVX2.
-const ACCUMULATORS: usize = 96;
+/// Sums in flight: enough to hide how long an addition takes, few enough for the registers of AVX2, and of AVX-512.
+const ACCUMULATORS: [usize; 2] = [96, 192];
 /// Multiplications of each sum in one measurement: about a millisecond.
 const ROUNDS: usize = 500_000;
 /// Rows and columns of the matrices: more than a core's own caches hold, and still a fraction of a second on a slow core.
@@ -96,16 +96,20 @@ fn product() -> f64 {
     2.0 * (MATRIX * MATRIX * MATRIX) as f64 / 1e9 / time.as_secs_f64()
 }
 
-/// GFLOP/s of fused arithmetic on this thread.
+/// GFLOP/s of fused arithmetic on this thread, with as many sums as suit its registers.
 fn fused() -> f64 {
-    let mut sums = [0.5; ACCUMULATORS];
+    fused_in::<{ ACCUMULATORS[0] }>().max(fused_in::<{ ACCUMULATORS[1] }>())
+}
+
+fn fused_in<const SUMS: usize>() -> f64 {
+    let mut sums = [0.5; SUMS];
     let time = best(|| multiply_add(black_box(&mut sums), black_box(0.999), black_box(0.001)));
-    2.0 * (ROUNDS * ACCUMULATORS) as f64 / 1e9 / time.as_secs_f64()
+    2.0 * (ROUNDS * SUMS) as f64 / 1e9 / time.as_secs_f64()
 }
 
 /// Multiplies and adds in registers, with no memory in the way.
 #[multiversion::multiversion(targets("x86_64+avx512f+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn multiply_add(sums: &mut [f32; ACCUMULATORS], factor: f32, summand: f32) {
+fn multiply_add<const SUMS: usize>(sums: &mut [f32; SUMS], factor: f32, summand: f32) {
     let mut local = *sums;
     for _ in 0..ROUNDS {
         for sum in &mut local {
