@@ -1201,6 +1201,7 @@ impl Matter {
         let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
         self.look_at(frame)?;
+        self.strays.target_is_person &= self.names_a_person(&mask);
         self.mask_step(&mask, true)?;
         self.note_bounds()
     }
@@ -1237,6 +1238,7 @@ impl Matter {
 
     fn store_reference(&mut self, frame: &Frame<'_>, mask: &[u8], slot: usize) -> Result<()> {
         self.look_at(frame)?;
+        self.strays.target_is_person &= self.names_a_person(mask);
         let network = &mut self.network;
         // The reference may come from another place or time, and so does its hint.
         network.prior_age = None;
@@ -1497,7 +1499,7 @@ impl Matter {
             if let Some(seen) = seen {
                 self.network.clear_outside(&seen, &self.geometry)?;
             }
-            self.clear_strays()?;
+            self.clear_strays(frame)?;
             self.pending = Some(Pending {
                 memorize: step.memorize || seen.is_some(),
             });
@@ -1619,25 +1621,39 @@ impl Matter {
     }
 
     /// Clears what has joined the matte of a person from nowhere.
-    fn clear_strays(&mut self) -> Result<()> {
-        let network = &mut self.network;
-        let is_person = self.strays.target_is_person || self.watch.is_person();
-        if !is_person || network.prior_age.is_none() {
+    fn clear_strays(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let is_person = self.strays.target_is_person && self.watch.sees_a_person() != Some(false);
+        if !is_person || self.network.prior_age.is_none() {
             self.strays.forget();
             return Ok(());
         }
+        let found = self.find_strays()?;
+        // Somebody may have come since the hint was made.
+        let is_old = self.network.prior_age.is_some_and(|age| age > 0);
+        let found = match found && is_old {
+            true => {
+                self.prepare_prior(frame, 0)?;
+                self.find_strays()?
+            }
+            false => found,
+        };
+        self.strays.keep();
+        if found {
+            self.network.clear_cells(&self.stray, &self.geometry)?;
+            log::debug!("something came from nowhere, and is not the target");
+        }
+        Ok(())
+    }
+
+    fn find_strays(&mut self) -> Result<bool> {
+        let network = &mut self.network;
         let alpha = network.alpha.read::<f32>()?;
         token_means(alpha, &self.geometry, &mut self.cells);
         let persons = network.prior.as_ref().map(Tensor::host_view::<f32>);
         let (columns, _) = self.geometry.grid();
-        if self
+        Ok(self
             .strays
-            .find(&self.cells, persons, columns, &mut self.stray)
-        {
-            network.clear_cells(&self.stray, &self.geometry)?;
-            log::debug!("something came from nowhere, and is not the target");
-        }
-        Ok(())
+            .find(&self.cells, persons, columns, &mut self.stray))
     }
 
     /// Names the same target anew, by a mask that the segmentation has found on the frame in the tensor `frame`.

@@ -162,7 +162,12 @@ impl Watch {
 
     /// Whether the target is a person that the segmentation sees.
     pub(crate) fn is_person(&self) -> bool {
-        self.usual.is_some_and(|u| u >= PERSON)
+        self.sees_a_person().unwrap_or_default()
+    }
+
+    /// The same; `None` before it is known.
+    pub(crate) fn sees_a_person(&self) -> Option<bool> {
+        self.usual.map(|usual| usual >= PERSON)
     }
 
     /// The next picture is another one, or shows something else: it is compared with nothing.

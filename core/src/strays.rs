@@ -4,6 +4,7 @@
 //! target itself comes from where it was, or is a person whom the segmentation sees. So where the target is such a person, a
 //! part of the matte is a stray that hangs together with nothing that was there a frame ago, and in which the segmentation
 //! sees nobody. It is cleared before the matte is drawn or remembered; what is remembered as background seldom comes back.
+//! Where all of the matte is somewhere else, the picture is another one, and nothing is a stray.
 //! What is thrown up and caught stays, as it comes out of a hand; what has left the picture and comes back by itself is a stray
 //! until it touches the target.
 
@@ -60,6 +61,7 @@ impl Strays {
 
     /// Marks in `stray` what is to be cleared; returns whether there is any. `cells` and `persons` are means of the matte and
     /// the probability of a person on the token grid, in rows of `width`. Without `persons` all is taken as it is.
+    /// [`keep`](Self::keep) must follow before the next frame.
     pub(crate) fn find(
         &mut self,
         cells: &[f32],
@@ -97,16 +99,20 @@ impl Strays {
                 *stray &= !now;
             }
         }
-        std::mem::swap(&mut self.before, &mut self.now);
         any
     }
 
-    /// Marks the parts of `now` that nowhere touch `home`.
+    /// What was found last, but for the strays, is where the target is.
+    pub(crate) fn keep(&mut self) {
+        std::mem::swap(&mut self.before, &mut self.now);
+    }
+
+    /// Marks the parts of `now` that nowhere touch `home`, if another part does.
     fn mark_parts(&mut self, width: usize, stray: &mut [bool]) -> bool {
         let height = self.now.len() / width;
         self.visited.clear();
         self.visited.resize(self.now.len(), false);
-        let mut any = false;
+        let (mut any, mut rest) = (false, false);
         for start in 0..self.now.len() {
             if !self.now[start] || std::mem::replace(&mut self.visited[start], true) {
                 continue;
@@ -128,6 +134,7 @@ impl Strays {
                     }
                 }
             }
+            rest |= at_home;
             if !at_home {
                 any = true;
                 for cell in &self.part {
@@ -135,7 +142,10 @@ impl Strays {
                 }
             }
         }
-        any
+        if !rest {
+            stray.fill(false);
+        }
+        any && rest
     }
 }
 
@@ -150,11 +160,36 @@ mod tests {
         (cells, rows[0].len())
     }
 
+    /// A frame: whether there were strays.
+    fn next(
+        finder: &mut Strays,
+        cells: &[f32],
+        persons: Option<&[f32]>,
+        width: usize,
+        stray: &mut Vec<bool>,
+    ) -> bool {
+        let any = finder.find(cells, persons, width, stray);
+        finder.keep();
+        any
+    }
+
     fn strays(before: &[&str], now: &[&str], persons: &[&str]) -> (bool, Vec<bool>) {
         let (mut finder, mut stray) = (Strays::default(), Vec::new());
         let (before, width) = drawn(before);
-        assert!(!finder.find(&before, Some(&drawn(persons).0), width, &mut stray));
-        let any = finder.find(&drawn(now).0, Some(&drawn(persons).0), width, &mut stray);
+        assert!(!next(
+            &mut finder,
+            &before,
+            Some(&drawn(persons).0),
+            width,
+            &mut stray
+        ));
+        let any = next(
+            &mut finder,
+            &drawn(now).0,
+            Some(&drawn(persons).0),
+            width,
+            &mut stray,
+        );
         (any, stray)
     }
 
@@ -202,16 +237,16 @@ mod tests {
         let (before, _) = drawn(&["........##..", "........##..", "........##.."]);
         let persons = drawn(&NOBODY).0;
         // The first frame; without the segmentation; after everything was forgotten; after an empty matte; another grid.
-        assert!(!finder.find(&now, Some(&persons), width, &mut stray));
-        finder.find(&before, None, width, &mut stray);
-        assert!(!finder.find(&now, None, width, &mut stray));
-        finder.find(&before, None, width, &mut stray);
+        assert!(!next(&mut finder, &now, Some(&persons), width, &mut stray));
+        next(&mut finder, &before, None, width, &mut stray);
+        assert!(!next(&mut finder, &now, None, width, &mut stray));
+        next(&mut finder, &before, None, width, &mut stray);
         finder.forget();
-        assert!(!finder.find(&now, Some(&persons), width, &mut stray));
-        finder.find(&persons, None, width, &mut stray);
-        assert!(!finder.find(&now, Some(&persons), width, &mut stray));
-        finder.find(&before[..24], None, width, &mut stray);
-        assert!(!finder.find(&now, Some(&persons), width, &mut stray));
+        assert!(!next(&mut finder, &now, Some(&persons), width, &mut stray));
+        next(&mut finder, &persons, None, width, &mut stray);
+        assert!(!next(&mut finder, &now, Some(&persons), width, &mut stray));
+        next(&mut finder, &before[..24], None, width, &mut stray);
+        assert!(!next(&mut finder, &now, Some(&persons), width, &mut stray));
         assert!(stray.iter().all(|stray| !stray));
     }
 
@@ -220,12 +255,12 @@ mod tests {
         let (mut finder, mut stray) = (Strays::default(), Vec::new());
         let (before, width) = drawn(&["........##..", "........##..", "........##.."]);
         let persons = drawn(&NOBODY).0;
-        finder.find(&before, None, width, &mut stray);
+        next(&mut finder, &before, None, width, &mut stray);
         for step in 0..4 {
             let mut now = before.clone();
             now[step] = 1.0;
             assert!(
-                finder.find(&now, Some(&persons), width, &mut stray),
+                next(&mut finder, &now, Some(&persons), width, &mut stray),
                 "{step}"
             );
             assert!(stray[step]);
@@ -233,7 +268,28 @@ mod tests {
         // At the target it cannot be told from it any more.
         let mut now = before.clone();
         now[6] = 1.0;
-        assert!(!finder.find(&now, Some(&persons), width, &mut stray));
+        assert!(!next(&mut finder, &now, Some(&persons), width, &mut stray));
+    }
+
+    #[test]
+    fn where_everything_is_elsewhere_nothing_is_a_stray() {
+        let before = ["#...........", "#...........", "............"];
+        let now = ["........##..", "........##..", "........##.."];
+        assert!(!strays(&before, &now, &NOBODY).0);
+    }
+
+    #[test]
+    fn a_second_look_decides() {
+        let (mut finder, mut stray) = (Strays::default(), Vec::new());
+        let (before, width) = drawn(&["........##..", "........##..", "........##.."]);
+        let (now, _) = drawn(&["#.......##..", "#.......##..", "#.......##.."]);
+        let persons = drawn(&NOBODY).0;
+        next(&mut finder, &before, None, width, &mut stray);
+        // With a hint that is old somebody is a stray, with a fresh one none.
+        assert!(finder.find(&now, Some(&persons), width, &mut stray));
+        assert!(!finder.find(&now, Some(&now), width, &mut stray));
+        finder.keep();
+        assert!(!next(&mut finder, &now, Some(&persons), width, &mut stray));
     }
 
     #[test]

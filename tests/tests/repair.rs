@@ -276,7 +276,7 @@ fn what_drives_into_the_picture_stays_out_of_the_matte() {
         ..Options::default()
     });
     given.queue_seed(&Mask::new(640, 360, &mask.data, 640).unwrap());
-    for (how, mut matter) in [("found", found), ("given", given)] {
+    for (how, matter) in [("found", &mut found), ("given", &mut given)] {
         for (number, picture) in frames.iter().enumerate() {
             let mut matte = grey(picture);
             matter

@@ -187,8 +187,10 @@ const WEIGHTS: [f32; 3] = [0.4, 0.4, 0.2];
 const ROOM_FOR_BODY: f64 = 1.5;
 /// So many people's bodies are looked at, the largest.
 const MOST_BODIES: usize = 4;
-/// Width of the map on which people are told apart, cells.
-const MAP_WIDTH: usize = 256;
+/// So many squares are looked into for that at most, twice each.
+const MOST_SQUARES: usize = 8;
+/// Longer side of the map on which people are told apart, cells.
+const MAP_SIDE: f64 = 256.0;
 /// From here on a pixel belongs to a person for certain.
 const CERTAIN: f32 = 0.8;
 /// What the body's look must give to what is certainly a person, on average, to count at all, and in full: it knows whole
@@ -458,21 +460,23 @@ impl Seen {
     /// what was found of somebody else.
     fn at(&self, x: f64, y: f64) -> f32 {
         let people = self.people_at(x, y);
-        let mut seen = people;
+        let (mut raised, mut lowered) = (people, people);
         for (i, body) in self.bodies.iter().enumerate() {
             let Some(person) = body_at(&body.looks, (x, y)) else {
                 continue;
             };
-            let counts = if person > people {
-                rise(person, BODY_SURE)
-            } else if self.is_anothers(i, (x, y)) {
-                0.0
-            } else {
-                1.0 - rise(people, PEOPLE_SURE)
-            };
-            seen += (person - seen) * body.weight * counts;
+            if person > people {
+                let counts = body.weight * rise(person, BODY_SURE);
+                raised = raised.max(people + (person - people) * counts);
+            } else if !self.is_anothers(i, (x, y)) {
+                let counts = body.weight * (1.0 - rise(people, PEOPLE_SURE));
+                lowered = lowered.min(people + (person - people) * counts);
+            }
         }
-        seen.clamp(0.0, 1.0)
+        match raised > people {
+            true => raised.min(1.0),
+            false => lowered.max(0.0),
+        }
     }
 
     fn is_anothers(&self, body: usize, place: (f64, f64)) -> bool {
@@ -480,8 +484,9 @@ impl Seen {
         others.any(|(_, other)| lies_in(other.bounds, place))
     }
 
-    /// How far looks at the body in `bounds` agree with the looks at everybody, as what they count.
-    fn weight_of(&self, looks: &[Look], [left, top, width, height]: Part) -> f32 {
+    /// How far looks at the body in `bounds` agree with the looks at everybody, as what they count; none where the latter are
+    /// certain of nothing.
+    fn weight_of(&self, looks: &[Look], [left, top, width, height]: Part) -> Option<f32> {
         const STEPS: usize = 64;
         let (mut sum, mut count) = (0.0, 0u32);
         for v in 0..STEPS {
@@ -494,7 +499,7 @@ impl Seen {
                 }
             }
         }
-        BODY_WEIGHT * rise(sum / count.max(1) as f32, BODY_AGREES)
+        (count > 0).then(|| BODY_WEIGHT * rise(sum / count as f32, BODY_AGREES))
     }
 }
 
@@ -646,21 +651,31 @@ impl Segmenter {
             return Ok(seen);
         };
         let (across, down) = (f64::from(frame.width()), f64::from(frame.height()));
-        let rows = (MAP_WIDTH as f64 * down / across).ceil().max(1.0) as usize;
-        let size = (MAP_WIDTH, rows);
+        let cell = across.max(down) / MAP_SIDE;
+        let [columns, rows] = [across, down].map(|side| (side / cell).ceil().max(1.0) as usize);
+        let size = (columns, rows);
         let share = |i: usize, n: usize| (i as f64 + 0.5) / n as f64;
-        let map: Vec<f32> = (0..MAP_WIDTH * rows)
-            .map(|i| seen.people_at(share(i % MAP_WIDTH, MAP_WIDTH), share(i / MAP_WIDTH, rows)))
+        let map: Vec<f32> = (0..columns * rows)
+            .map(|i| seen.people_at(share(i % columns, columns), share(i / columns, rows)))
             .collect();
         let people = match place {
             Some(place) => apart(&component(&map, size, place, |p| *p >= THRESHOLD), size),
             None => apart(&map, size),
         };
+        let mut squares = MOST_SQUARES;
         for bounds in people.into_iter().take(MOST_BODIES) {
+            if seen.weight_of(&[], bounds).is_none() {
+                continue;
+            }
             let mut best: Option<Body> = None;
             for count in 1..=ABREAST.len() {
                 let mut looks = Vec::with_capacity(count);
-                for part in abreast(bounds, count, across / down) {
+                let parts = abreast(bounds, count, across / down);
+                let Some(left) = squares.checked_sub(parts.len()) else {
+                    break;
+                };
+                squares = left;
+                for part in parts {
                     let mut look = finder.look(scaler, frame, Some(part), false)?;
                     let mirrored = finder.look(scaler, frame, Some(part), true)?;
                     for (one, other) in look.map.iter_mut().zip(mirrored.map) {
@@ -668,7 +683,7 @@ impl Segmenter {
                     }
                     looks.push(look);
                 }
-                let weight = seen.weight_of(&looks, bounds);
+                let weight = seen.weight_of(&looks, bounds).unwrap_or_default();
                 log::debug!("{count} in {bounds:.2?}: looks at bodies count {weight:.2}");
                 if best.as_ref().is_none_or(|best| weight > best.weight) {
                     best = Some(Body {
@@ -855,6 +870,7 @@ mod tests {
         };
         let bounds = [0.0, 0.0, 0.375, 1.0];
         let weight = seen.weight_of(std::slice::from_ref(&look), bounds);
+        let weight = weight.unwrap_or_default();
         seen.bodies.push(Body {
             looks: vec![look],
             bounds,
@@ -940,6 +956,16 @@ mod tests {
         seen.bodies[0].weight = BODY_WEIGHT;
         seen.bodies[1].weight = 0.0;
         assert!((seen.at(0.7, 0.5) - 0.5).abs() < 1e-6);
+        assert_eq!(seen.weight_of(&[], WHOLE), None, "nothing is certain");
+        // Nor what a look at them is sure of beyond what had been found, whoever comes first.
+        for (sure, blind) in [(0, 1), (1, 0)] {
+            for (i, p) in [(sure, 1.0), (blind, 0.0)] {
+                seen.bodies[i].looks[0].map.fill(p);
+                seen.bodies[i].looks[0].part = WHOLE;
+                seen.bodies[i].weight = BODY_WEIGHT;
+            }
+            assert!(seen.at(0.45, 0.5) > 0.8, "{}", seen.at(0.45, 0.5));
+        }
     }
 
     #[test]
