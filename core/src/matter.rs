@@ -595,6 +595,14 @@ fn token_means(alpha: &[f32], geometry: &Geometry, out: &mut Vec<f32>) {
     }
 }
 
+/// The means of a mask over the tokens.
+fn mask_means(mask: &[u8], geometry: &Geometry) -> Vec<f32> {
+    let (mut padded, mut means) = (vec![0.0; geometry.padded.0 * geometry.padded.1], Vec::new());
+    pad(mask, geometry, &mut padded);
+    token_means(&padded, geometry, &mut means);
+    means
+}
+
 /// Agreement from which a matte is taken to be right after all.
 const AGREES: f32 = 0.6;
 
@@ -1135,7 +1143,7 @@ impl Matter {
     }
 
     /// Whether a mask covers what the hint for its frame calls people.
-    fn names_a_person(&mut self, mask: &[u8]) -> bool {
+    fn names_a_person(&self, mask: &[u8]) -> bool {
         let network = &self.network;
         let hint = network
             .prior
@@ -1144,11 +1152,8 @@ impl Matter {
         let Some(hint) = hint else {
             return false;
         };
-        let (width, height) = self.geometry.padded;
-        let mut padded = vec![0.0; width * height];
-        pad(mask, &self.geometry, &mut padded);
-        token_means(&padded, &self.geometry, &mut self.cells);
-        repair::agreement(&self.cells, hint.host_view()).is_some_and(|a| a >= repair::PERSON)
+        let means = mask_means(mask, &self.geometry);
+        repair::agreement(&means, hint.host_view()).is_some_and(|a| a >= repair::PERSON)
     }
 
     /// The alpha of this frame is given. `keep_objects` says whether the object memory goes on.
@@ -1552,9 +1557,7 @@ impl Matter {
         let is_wrong = match fault {
             Fault::Disagreement => agreement < AGREES,
             Fault::MissingPart => {
-                let (mut padded, mut means) = (vec![0.0; alpha.len()], Vec::new());
-                pad(&mask, &geometry, &mut padded);
-                token_means(&padded, &geometry, &mut means);
+                let means = mask_means(&mask, &geometry);
                 self.watch.completes(&means, &self.cells)
             }
         };

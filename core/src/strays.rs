@@ -160,6 +160,10 @@ mod tests {
         (cells, rows[0].len())
     }
 
+    fn marked(rows: &[&str]) -> Vec<bool> {
+        drawn(rows).0.iter().map(|v| *v > 0.0).collect()
+    }
+
     /// A frame: whether there were strays.
     fn next(
         finder: &mut Strays,
@@ -202,14 +206,7 @@ mod tests {
         let (any, stray) = strays(&before, &now, &NOBODY);
         assert!(any);
         let wanted = ["##..........", "##..........", "##.........."];
-        assert_eq!(
-            stray,
-            drawn(&wanted)
-                .0
-                .iter()
-                .map(|v| *v > 0.0)
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(stray, marked(&wanted));
     }
 
     #[test]
@@ -294,17 +291,9 @@ mod tests {
 
     #[test]
     fn growing_reaches_all_eight_neighbours() {
-        let (cells, width) = drawn(&[".....", "..#..", ".....", "....#"]);
-        let mut marked: Vec<bool> = cells.iter().map(|v| *v > 0.0).collect();
-        grow(&mut marked, width);
+        let mut cells = marked(&[".....", "..#..", ".....", "....#"]);
+        grow(&mut cells, 5);
         let wanted = [".###.", ".###.", ".####", "...##"];
-        assert_eq!(
-            marked,
-            drawn(&wanted)
-                .0
-                .iter()
-                .map(|v| *v > 0.0)
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(cells, marked(&wanted));
     }
 }

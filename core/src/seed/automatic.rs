@@ -1,5 +1,6 @@
 //! People found by a segmentation network: the automatic first mask, and a hint for every frame.
 
+use super::flood;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::pixel::morphology::dilate;
@@ -338,38 +339,6 @@ fn component<T: Copy + Default>(
         });
     }
     kept
-}
-
-/// Calls `visit` for all that hangs together with a cell and has not been visited.
-fn flood<T>(
-    map: &[T],
-    width: usize,
-    start: usize,
-    inside: impl Fn(&T) -> bool,
-    visited: &mut [bool],
-    mut visit: impl FnMut(usize),
-) {
-    let height = map.len() / width;
-    let mut open = vec![start];
-    while let Some(i) = open.pop() {
-        if std::mem::replace(&mut visited[i], true) {
-            continue;
-        }
-        visit(i);
-        let (u, v) = (i % width, i / width);
-        let neighbours = [
-            (u > 0).then(|| i - 1),
-            (u + 1 < width).then(|| i + 1),
-            (v > 0).then(|| i - width),
-            (v + 1 < height).then(|| i + width),
-        ];
-        open.extend(
-            neighbours
-                .into_iter()
-                .flatten()
-                .filter(|n| !visited[*n] && inside(&map[*n])),
-        );
-    }
 }
 
 /// Bounding boxes of what hangs together above the threshold in a row-major map, in shares of its size, largest area first;

@@ -1,5 +1,6 @@
 //! A first mask without any network: what is in the middle of the picture, told from the rest by its colours.
 
+use super::flood;
 use crate::frame::{Frame, MaskImage};
 use crate::pixel::scale::{Placement, Scaler};
 
@@ -120,26 +121,10 @@ fn smooth(values: &mut [f32], (w, h): (usize, usize)) {
 }
 
 /// All pixels that are reached from `start` through pixels like it.
-fn flood(like: &[bool], (w, h): (usize, usize), start: impl Iterator<Item = usize>) -> Vec<bool> {
-    let mut reached = vec![false; w * h];
-    let mut open: Vec<usize> = start.filter(|i| like[*i]).collect();
-    for i in &open {
-        reached[*i] = true;
-    }
-    while let Some(i) = open.pop() {
-        let (x, y) = (i % w, i / w);
-        let around = [
-            (x > 0).then(|| i - 1),
-            (x + 1 < w).then(|| i + 1),
-            (y > 0).then(|| i - w),
-            (y + 1 < h).then(|| i + w),
-        ];
-        for next in around.into_iter().flatten() {
-            if like[next] && !reached[next] {
-                reached[next] = true;
-                open.push(next);
-            }
-        }
+fn reached(like: &[bool], width: usize, start: impl Iterator<Item = usize>) -> Vec<bool> {
+    let mut reached = vec![false; like.len()];
+    for i in start.filter(|i| like[*i]) {
+        flood(like, width, i, |like| *like, &mut reached, |_| {});
     }
     reached
 }
@@ -151,7 +136,7 @@ fn connected(inside: &[bool], (w, h): (usize, usize)) -> Vec<bool> {
         x * x + y * y
     };
     let start = (0..w * h).filter(|i| inside[*i]).min_by_key(from_centre);
-    flood(inside, (w, h), start.into_iter())
+    reached(inside, w, start.into_iter())
 }
 
 /// What the border cannot reach belongs to it.
@@ -159,7 +144,7 @@ fn without_holes(area: &[bool], (w, h): (usize, usize)) -> Vec<bool> {
     let outside: Vec<bool> = area.iter().map(|v| !v).collect();
     let border =
         (0..w * h).filter(|i| i % w == 0 || i % w == w - 1 || i / w == 0 || i / w == h - 1);
-    flood(&outside, (w, h), border)
+    reached(&outside, w, border)
         .into_iter()
         .map(|v| !v)
         .collect()
