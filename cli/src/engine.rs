@@ -125,11 +125,15 @@ enum PrecisionArg {
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum RefineArg {
+    /// `detail` where there is enough to compute with, `guided` where there is not.
+    #[default]
+    Auto,
     /// Bilinear interpolation.
     None,
     /// Edges follow those of the full-size frame.
-    #[default]
     Guided,
+    /// As `guided`, then a small network draws the edges anew.
+    Detail,
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -210,8 +214,10 @@ impl EngineArgs {
             model_cache_dir: self.model_cache_dir.as_deref().map(Into::into),
             profile_dir: None,
             refine: match self.refine {
+                RefineArg::Auto => Refine::Auto,
                 RefineArg::None => Refine::None,
                 RefineArg::Guided => Refine::Guided,
+                RefineArg::Detail => Refine::Detail,
             },
             before_seed: self.before_seed.into(),
             on_failure: self.on_failure.into(),

@@ -25,6 +25,8 @@ pub struct Matte {
     pub(crate) alpha: Vec<f32>,
     /// Packed RGB, likewise; black where the network did not look.
     pub(crate) picture: Vec<u8>,
+    /// The matte at the size of the frame, 0 to 255, where its edges have been drawn anew; empty where they have not.
+    pub(crate) full: Vec<u8>,
     /// Whether the network saw a part of the frame only.
     pub(crate) is_partial: bool,
     /// Whether the picture is not the frame's where the matte is.
@@ -47,6 +49,7 @@ impl Clone for Matte {
         self.geometry = source.geometry;
         self.alpha.clone_from(&source.alpha);
         self.picture.clone_from(&source.picture);
+        self.full.clone_from(&source.full);
         self.is_partial = source.is_partial;
         self.lacks_picture = source.lacks_picture;
         self.number = source.number;
@@ -122,6 +125,7 @@ impl Matte {
             geometry: Some(Geometry::new(frame_size, size)),
             alpha: alpha.collect(),
             picture: picture[..pixels * 3].to_vec(),
+            full: Vec::new(),
             is_partial: false,
             lacks_picture: false,
             number: next_number(),
@@ -139,6 +143,7 @@ impl Matte {
         self.geometry = None;
         self.alpha.clear();
         self.picture.clear();
+        self.full.clear();
     }
 
     /// Width and height of the frame that it belongs to, pixels; 0 where it is empty.
@@ -212,6 +217,7 @@ impl Matte {
             self.lacks_picture |= larger != own;
             self.geometry = Some(larger);
         }
+        self.full.clear();
         // Each picture shows its own window only.
         self.lacks_picture |= other.lacks_picture || self.is_partial || other.is_partial;
         self.is_partial |= other.is_partial;

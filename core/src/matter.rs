@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Frame, Mask, OutputMut, PixelFormat, check_equal};
 use crate::matte::{Matte, next_number};
 use crate::memory::{Bank, BankShape, Policy as MemoryPolicy, ReferenceId, State};
-use crate::options::{Options, Policy, Region, SeedMode};
+use crate::options::{Options, Policy, Refine, Region, SeedMode};
 use crate::pixel::scale::Scaler;
 use crate::pixel::smooth::Fader;
 use crate::region::{self, Bounds, Follower};
@@ -18,6 +18,7 @@ use crate::runtime::{
     Backend, Engine, Graph, ModelSet, Package, Power, Role, availability, must_build,
 };
 use crate::seed::{self, Segmenter};
+use crate::stages::detail::Detail;
 use crate::stages::postprocess::Renderer;
 use crate::stages::preprocess::{Geometry, STRIDE, automatic_size, preprocess};
 use crate::stats::{Recorder, Stage, Stats};
@@ -530,6 +531,7 @@ pub struct Matter {
     whole: Geometry,
     /// What the network sees.
     geometry: Geometry,
+    detail: Option<Detail>,
     network: Network,
     /// For windows while the whole frame is seen, and the other way round; none where one network serves both.
     other: Option<Network>,
@@ -762,6 +764,29 @@ impl Matter {
         Ok((open(whole)?, window.as_ref().map(open).transpose()?))
     }
 
+    /// The network that draws edges anew, where it is asked for and the package has it.
+    fn open_detail(
+        engine: &Engine,
+        models: &ModelSet,
+        options: &Options,
+    ) -> Result<Option<Detail>> {
+        match options.refine {
+            Refine::None | Refine::Guided => return Ok(None),
+            Refine::Auto if Power::of(engine.backend(), options) == Power::Plain => {
+                return Ok(None);
+            }
+            Refine::Auto | Refine::Detail => {}
+        }
+        let detail = Detail::open(engine, &models.matting)?;
+        if detail.is_none() && options.refine == Refine::Detail {
+            log::warn!(
+                "refine: {} has no graph `detail`, the guided filter has to do",
+                models.matting.manifest.name
+            );
+        }
+        Ok(detail)
+    }
+
     fn slots(models: &ModelSet, options: &Options) -> (usize, usize) {
         let temporary = models
             .matting
@@ -795,6 +820,7 @@ impl Matter {
         Ok(Self {
             policy: MemoryPolicy::new(Self::interval(models, options)),
             models: models.clone(),
+            detail: Self::open_detail(&engine, models, options)?,
             engine,
             options: options.clone(),
             whole: geometry,
@@ -985,18 +1011,22 @@ impl Matter {
                 self.policy
                     .set_interval(Self::interval(&self.models, &options));
             }
+            if options.refine != self.options.refine {
+                self.detail = Self::open_detail(&self.engine, &self.models, &options)?;
+            }
             self.renderer.set_options(&options)?;
             self.options = options;
             return Ok(());
         }
         let engine = Engine::new(self.engine.backend(), &options)?;
         let (network, other) = Self::networks(&engine, &self.models, &options, &geometry)?;
+        let detail = Self::open_detail(&engine, &self.models, &options)?;
         if options.threads != self.options.threads
             && let Some(package) = &self.models.segmentation
         {
             self.segmenter = Some(Segmenter::open(&engine, package)?);
         }
-        (self.network, self.other) = (network, other);
+        (self.network, self.other, self.detail) = (network, other, detail);
         self.engine = engine;
         if geometry.size != self.whole.size {
             self.drop_found_mask();
@@ -1399,6 +1429,29 @@ impl Matter {
         Ok(())
     }
 
+    /// Draws the edges of a matte anew, for [`Renderer::render`] with the same frame: the network of
+    /// [`Refine::Detail`](crate::options::Refine::Detail). It does nothing where that is not asked for, or of no use. `matte` is
+    /// a [`snapshot`](Matter::snapshot) of this frame, or the sum of several.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`] for a frame of another size than the matte was made for, [`Error::NotSeeded`] for an empty matte,
+    /// [`Error::Ort`] when the network fails. The matte is then drawn by the filter.
+    pub fn refine(&mut self, frame: &Frame<'_>, matte: &mut Matte) -> Result<()> {
+        let Some(detail) = &mut self.detail else {
+            return Ok(());
+        };
+        let geometry = matte.geometry_for(frame, frame.size())?;
+        let smooths = self.options.temporal_smoothing > 0.0;
+        if smooths || matte.lacks_picture || !Detail::serves(geometry.size, geometry.frame) {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let _guard = FlushDenormals::new();
+        detail.draw(frame, matte)?;
+        self.stats.record(Stage::Detail, start);
+        Ok(())
+    }
+
     /// The alpha of a frame at the working size, in the tensor `alpha`; `None` without a target.
     fn step(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
         let report = self.step_with_queued(frame);
@@ -1724,11 +1777,15 @@ impl Matter {
     fn render_matte(&mut self, frame: &Frame<'_>, out: &mut OutputMut<'_>) -> Result<()> {
         let start = Instant::now();
         let mut matte = std::mem::take(&mut self.matte);
-        let drawn = self
-            .snapshot(&mut matte)
-            .and_then(|()| self.renderer.render(&matte, frame, out));
+        let made = self.snapshot(&mut matte);
+        let snapshot = start.elapsed();
+        let made = made.and_then(|()| self.refine(frame, &mut matte));
+        let start = Instant::now();
+        let drawn = made.and_then(|()| self.renderer.render(&matte, frame, out));
         self.matte = matte;
         drawn?;
+        // What draws edges anew is a stage of its own.
+        let start = start.checked_sub(snapshot).unwrap_or(start);
         self.stats.record(Stage::Postprocess, start);
         Ok(())
     }

@@ -231,7 +231,12 @@ impl MultiMatter {
                 policy => self.renderer.render_without_matte(policy, frame, out),
             }
         } else {
-            self.renderer.render(&union, frame, out)
+            // The network that draws edges anew is the same in all of them.
+            let refined = match self.targets.first_mut() {
+                Some(target) => target.matter.refine(frame, &mut union),
+                None => Ok(()),
+            };
+            refined.and_then(|()| self.renderer.render(&union, frame, out))
         };
         self.union = union;
         drawn

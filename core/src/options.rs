@@ -32,12 +32,19 @@ pub enum Policy {
 /// How the matte gets from the working size to the size of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Refine {
+    /// [`Detail`](Self::Detail) where the package has it and there is enough to compute with: a GPU, two threads of a
+    /// processor with instructions for sums of 8-bit products, or four of another. Otherwise [`Guided`](Self::Guided).
+    #[default]
+    Auto,
     /// Bilinear interpolation.
     None,
     /// Fast guided filter (He and Sun 2015) with the colours of the full-size frame as guide: edges of the matte follow
     /// the edges of the picture.
-    #[default]
     Guided,
+    /// As [`Guided`](Self::Guided); then a small network draws the edges anew, from the full-size picture. Frames that are
+    /// more than 3.3 times as high and wide as what the matting network sees are left to the filter, and so are all where
+    /// the package has no such network, and with `temporal_smoothing`.
+    Detail,
 }
 
 /// Colour of the pixels that the target covers only partly.

@@ -12,6 +12,8 @@ pub enum Stage {
     Prior,
     /// Graph `matte`: encode, read the bank, decode.
     Matte,
+    /// Graph `detail`: the matte at full size, its edges drawn anew.
+    Detail,
     /// Matte → full size → output.
     Postprocess,
     /// Graph `value`.
@@ -22,10 +24,11 @@ pub enum Stage {
 
 impl Stage {
     /// All stages.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Preprocess,
         Self::Prior,
         Self::Matte,
+        Self::Detail,
         Self::Postprocess,
         Self::Value,
         Self::Memorize,
@@ -37,6 +40,7 @@ impl Stage {
             Self::Preprocess => "preprocess",
             Self::Prior => "prior",
             Self::Matte => "matte",
+            Self::Detail => "detail",
             Self::Postprocess => "postprocess",
             Self::Value => "value",
             Self::Memorize => "memorize",

@@ -1080,7 +1080,7 @@ fn properties_have_the_engines_defaults_and_ranges() {
             "auto tensorrt tensorrt-rtx cuda openvino cpu",
         ),
         ("seed", "auto mask none"),
-        ("refine", "none guided"),
+        ("refine", "none guided detail auto"),
         ("latency-mode", "aligned low"),
         ("wait-for-model", "auto always never"),
         ("region", "frame target"),

@@ -295,7 +295,7 @@ fn properties_may_change_with_every_frame_from_another_thread() {
             let mut dice = Dice(5);
             let choices = [
                 ("latency-mode", ["low", "aligned"]),
-                ("refine", ["none", "guided"]),
+                ("refine", ["none", "auto"]),
                 ("working-size", ["32x32", "48x32"]),
                 ("memory-interval", ["1", "7"]),
                 ("background", ["transparent", "colour"]),

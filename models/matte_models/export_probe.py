@@ -1,9 +1,11 @@
 """Writes `probe`, the package of the tests: a network so simple that every pixel it gives is known beforehand.
 
     python -m matte_models.export_probe ../tests/data/probe
+    python -m matte_models.export_probe ../tests/data/probe-detail --detail
 
 The matte of a pixel is its green. It is quick enough for tests that go through thousands of frames. A frame with a red of
-250 or more anywhere makes the run fail, as a lost device would: that red is an index into a table which ends before it.
+250 or more anywhere makes the run fail, as a lost device would: that red is an index into a table which ends before it. With `detail` the package also has that graph: an
+edge that is drawn anew is the blue of the picture.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from .manifest import package_files, write
 
 OPSET = 17
+# Of a tile, as in network/detail.py, which needs PyTorch.
+PLANES, TILE = 4, 64
 KEY_ROW, VALID, VALUE = 8, 7, 1
 # Red values from here on fail.
 FAILS = 250
@@ -51,14 +55,19 @@ SPECS = {
         ],
     },
 }
+DETAIL = {
+    "file": "detail.onnx",
+    "inputs": [tensor("tiles", "uint8", "T", PLANES, TILE, TILE)],
+    "outputs": [tensor("tile_alpha", "float32", "T", 1, TILE, TILE)],
+}
 
 
-def graph(name: str, nodes: list, constants: dict[str, np.ndarray]) -> bytes:
+def graph(name: str, nodes: list, constants: dict[str, np.ndarray], spec: dict | None = None) -> bytes:
     def info(t: dict):
         kind = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}[t["type"]]
         return helper.make_tensor_value_info(t["name"], kind, t["shape"])
 
-    spec = SPECS[name]
+    spec = spec or SPECS[name]
     model = helper.make_model(
         helper.make_graph(
             nodes,
@@ -118,11 +127,28 @@ def value() -> bytes:
     )
 
 
-def package() -> dict[str, bytes]:
+def detail() -> bytes:
+    node = helper.make_node
+    return graph(
+        "detail",
+        [
+            node("Gather", ["tiles", "blue"], ["blue_u8"], axis=1),
+            node("Cast", ["blue_u8"], ["blue_f32"], to=TensorProto.FLOAT),
+            node("Mul", ["blue_f32", "scale"], ["tile_alpha"]),
+        ],
+        {"blue": np.array([2], np.int64), "scale": np.array(1 / 255, np.float32)},
+        DETAIL,
+    )
+
+
+def package(with_detail: bool = False) -> dict[str, bytes]:
     """The files of the package by name."""
+    blobs = {"matte.onnx": matte(), "value.onnx": value()}
+    if with_detail:
+        blobs["detail.onnx"] = detail()
     manifest = {
         "format": "1.0",
-        "name": "probe",
+        "name": "probe-detail" if with_detail else "probe",
         "version": "1.0.0",
         "kind": "matting",
         "description": "for tests: the matte of a pixel is its green; a red of 250 or more fails",
@@ -133,15 +159,17 @@ def package() -> dict[str, bytes]:
         "dims": {"stride": 16, "key_row": KEY_ROW, "valid": VALID, "value": VALUE},
         "memory": {"interval": 5, "temporary_frames": 2, "warm_up": 0},
         "read": "softmax",
-        "graphs": SPECS,
+        "graphs": {**SPECS, **({"detail": DETAIL} if with_detail else {})},
     }
-    return package_files(manifest, {"matte.onnx": matte(), "value.onnx": value()})
+    return package_files(manifest, blobs)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    write(parser.parse_args().out, package())
+    parser.add_argument("--detail", action="store_true", help="with the graph `detail`")
+    args = parser.parse_args()
+    write(args.out, package(args.detail))
 
 
 if __name__ == "__main__":

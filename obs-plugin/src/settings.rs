@@ -352,7 +352,7 @@ impl Settings {
                     // Where what is matted has the working size already, the shader alone brings it to full size.
                     refine: match region {
                         Region::Frame => Refine::None,
-                        Region::Target => Refine::default(),
+                        Region::Target => Refine::Guided,
                     },
                     ..Options::default()
                 },

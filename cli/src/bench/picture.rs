@@ -17,10 +17,11 @@ const LEGEND: f64 = 46.0;
 const NUMBER: f64 = 90.0;
 
 /// Stages in the order of a frame, and colours that can be told apart without seeing red or green.
-const STAGES: [(&str, &str); 6] = [
+const STAGES: [(&str, &str); 7] = [
     ("preprocess", "#56b4e9"),
     ("prior", "#cc79a7"),
     ("matte", "#0072b2"),
+    ("detail", "#f0e442"),
     ("postprocess", "#e69f00"),
     ("value", "#009e73"),
     ("memorize", "#d55e00"),

@@ -131,6 +131,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         };
         matter.predict(&frame)?;
         matter.snapshot(&mut matte)?;
+        matter.refine(&frame, &mut matte)?;
         matter.remember()?;
         let truth = Mask::new(width, height, &alpha, width as usize)?;
         pixels.resize(rgba.len(), 0);

@@ -268,8 +268,8 @@ fn environment() -> Result<Environment> {
 pub(crate) enum Role {
     /// The matting network.
     Matting,
-    /// The person segmentation: small, always on the CPU.
-    Segmentation,
+    /// Small, always on the CPU: the person segmentation, and what draws edges anew.
+    Small,
 }
 
 /// Opens sessions on one backend. 0 threads stand for the pool that all share.
@@ -406,6 +406,24 @@ impl Engine {
         self.backend
     }
 
+    /// One for sessions on the CPU that compute on the thread that runs them.
+    pub(crate) fn on_one_thread(&self) -> Self {
+        Self {
+            backend: Backend::Cpu,
+            threads: 1,
+            precision: match self.precision {
+                Precision::Auto => Precision::Auto,
+                Precision::Full | Precision::Bf16 => Precision::Full,
+            },
+            ..self.clone()
+        }
+    }
+
+    /// How many threads compute.
+    pub(crate) fn threads(&self) -> usize {
+        cpu_threads(self.threads)
+    }
+
     /// Whether sessions record what they do as CUDA graphs.
     pub(crate) fn records(&self) -> bool {
         let is_on = |value: &str| value == "1" || value.eq_ignore_ascii_case("true");
@@ -484,7 +502,7 @@ impl Engine {
                 .doing(doing)?;
         }
         let mut builder = match role {
-            Role::Segmentation => self.cpu(builder),
+            Role::Small => self.cpu(builder),
             Role::Matting => self.provider(builder, cache),
         }
         .doing(doing)?;

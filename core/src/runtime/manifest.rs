@@ -11,6 +11,10 @@ use crate::runtime::Power;
 /// Major version of the format that this engine reads.
 const FORMAT_MAJOR: u32 = 1;
 
+/// Side of what the graph `detail` sees at once, pixels, and its planes: red, green, blue and the matte.
+pub(crate) const DETAIL_TILE: usize = 64;
+pub(crate) const DETAIL_PLANES: usize = 4;
+
 /// What a package is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -316,6 +320,10 @@ fn contract(name: &str, dims: &Dims) -> Option<(Vec<Dim>, Option<Element>)> {
     let fixed = |n: u32| Dim::Fixed(i64::from(n));
     let grid = |channels: Dim| vec![Dim::Fixed(1), channels, symbol("h"), symbol("w")];
     let f32_ = Some(Element::Float32);
+    let tiles = |planes: usize| {
+        let side = Dim::Fixed(DETAIL_TILE as i64);
+        vec![symbol("T"), Dim::Fixed(planes as i64), side.clone(), side]
+    };
     Some(match name {
         "frame" => (
             vec![Dim::Fixed(1), symbol("H"), symbol("W"), Dim::Fixed(3)],
@@ -338,6 +346,8 @@ fn contract(name: &str, dims: &Dims) -> Option<(Vec<Dim>, Option<Element>)> {
             vec![Dim::Fixed(1), Dim::Fixed(1), symbol("H"), symbol("W")],
             f32_,
         ),
+        "tiles" => (tiles(DETAIL_PLANES), Some(Element::Uint8)),
+        "tile_alpha" => (tiles(1), f32_),
         _ => return None,
     })
 }
@@ -350,7 +360,7 @@ struct GraphContract {
     outputs: (&'static [&'static str], &'static [&'static str]),
 }
 
-const MATTING: [GraphContract; 3] = [
+const MATTING: [GraphContract; 4] = [
     GraphContract {
         name: "matte",
         required: true,
@@ -380,6 +390,12 @@ const MATTING: [GraphContract; 3] = [
             &["value", "sensory", "alpha_16", "object_memory", "keep"],
         ),
         outputs: (&[], &["sensory_out", "object_memory_out"]),
+    },
+    GraphContract {
+        name: "detail",
+        required: false,
+        inputs: (&["tiles"], &[]),
+        outputs: (&["tile_alpha"], &[]),
     },
 ];
 

@@ -88,7 +88,7 @@ struct Finder {
 
 impl Finder {
     fn open(engine: &Engine, package: &Package, name: &'static str) -> Result<Self> {
-        let graph = Graph::open(engine, package, name, &[], Role::Segmentation)?;
+        let graph = Graph::open(engine, package, name, &[], Role::Small)?;
         let missing = || {
             Error::model(
                 &package.dir,

@@ -195,7 +195,13 @@ impl Renderer {
             return self.render_newer(matte, frame, out);
         }
         let geometry = matte.geometry_for(frame, out.size())?;
-        self.draw(matte, &matte.picture, frame, &geometry, out);
+        let smoothed = self.options.temporal_smoothing > 0.0;
+        match matte.full.as_slice() {
+            full if !full.is_empty() && !smoothed && self.options.refine != Refine::None => {
+                self.draw_full(matte, full, frame, &geometry, out);
+            }
+            _ => self.draw(matte, &matte.picture, frame, &geometry, out),
+        }
         Ok(())
     }
 
@@ -360,7 +366,7 @@ impl Renderer {
         };
 
         // Where nothing is scaled there is nothing to refine: the network saw every pixel.
-        let refines = self.options.refine == Refine::Guided && size != geometry.frame;
+        let refines = self.options.refine != Refine::None && size != geometry.frame;
         let guide = refines.then_some(picture);
         let colours = Colours::of(&self.options, out.format());
         let full = geometry.frame;
@@ -394,6 +400,45 @@ impl Renderer {
             self.compose(&mut strips, frame, matte, estimated, out);
         }
         self.smoother = smoother;
+        self.strips = strips;
+    }
+
+    /// Draws a matte whose full size is there already.
+    fn draw_full(
+        &mut self,
+        matte: &Matte,
+        full: &[u8],
+        frame: &Frame<'_>,
+        geometry: &Geometry,
+        out: &mut OutputMut<'_>,
+    ) {
+        self.smoother.reset();
+        let mut strips = self.strips(geometry.frame);
+        let low = Low {
+            alpha: &matte.alpha,
+            picture: matte.picture.as_chunks().0,
+            size: geometry.size,
+        };
+        let colours = Colours::of(&self.options, out.format());
+        let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
+        colours.prepare(&mut strips, (estimate, blurred), low, geometry.frame);
+        if colours.estimated {
+            // The estimate takes the places of full-size pixels from here.
+            self.upsampler
+                .prepare(&mut strips, &matte.alpha, None, low.size, geometry.frame);
+        }
+        let estimated = colours.estimated.then_some(low);
+        if self.moves_edges() {
+            self.alpha.clear();
+            self.alpha.extend_from_slice(full);
+            self.finish(&mut strips, frame, estimated, out);
+        } else {
+            let matte = FullMatte::Given {
+                own: full,
+                shown: full,
+            };
+            self.compose(&mut strips, frame, matte, estimated, out);
+        }
         self.strips = strips;
     }
 
@@ -611,7 +656,7 @@ impl Job<'_> {
 }
 
 /// A row of the full-size matte; the frame's colour is made only where it is looked at.
-fn draw_row(
+pub(crate) fn draw_row(
     upsampler: &Upsampler,
     frame: &Frame<'_>,
     yuv: YuvToRgb,

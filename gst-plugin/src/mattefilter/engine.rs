@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use gst_video::VideoFrame;
 use matte_core::{
     Backend, Error, Frame, Matte, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut,
-    ReferenceId, Renderer, Repair, SeedMode,
+    ReferenceId, Refine, Renderer, Repair, SeedMode,
 };
 
 use super::actions::{Action, OwnedMask, converted, kept, kept_sample};
@@ -88,6 +88,8 @@ pub(super) struct Unit {
     /// What others are opened with.
     models: ModelSet,
     backend: Backend,
+    /// Edges of the last frame could not be drawn anew.
+    refine_fails: bool,
     /// The frame at hand is to be remembered.
     remember: bool,
 }
@@ -169,6 +171,7 @@ impl Unit {
             opening: Vec::new(),
             abandoned: Vec::new(),
             remember: false,
+            refine_fails: false,
         }
     }
 
@@ -280,10 +283,21 @@ impl Unit {
         };
         self.take_opened(frame, news);
         self.renew_outdated(news);
-        if self.others.is_empty() && orders.show == 0 {
-            return Ok(first);
+        let shown = match self.others.is_empty() && orders.show == 0 {
+            true => first,
+            false => self.together(first, frame, orders.show, news),
+        };
+        if matches!(shown, Shown::Matte) {
+            let refined = self.matter.refine(frame, &mut self.matte);
+            // Without it the edges are those of the filter.
+            if let Err(e) = &refined
+                && !self.refine_fails
+            {
+                news.push(News::Warning(format!("edges are not drawn anew: {e}")));
+            }
+            self.refine_fails = refined.is_err();
         }
-        Ok(self.together(first, frame, orders.show, news))
+        Ok(shown)
     }
 
     /// The first target.
@@ -661,6 +675,8 @@ pub(super) fn as_mask(matte: &Matte, frame: &Frame<'_>) -> Option<OwnedMask> {
 fn of_other(options: &Options) -> Options {
     Options {
         seed: SeedMode::Mask,
+        // The first target's engine draws them all.
+        refine: Refine::Guided,
         ..options.clone()
     }
 }

@@ -144,19 +144,24 @@ pub enum RefineMode {
     #[enum_value(name = "Bilinear interpolation", nick = "none")]
     None,
     /// Along the edges of the picture.
-    #[default]
     #[enum_value(name = "Guided filter: edges follow the picture", nick = "guided")]
     Guided,
+    /// By a network.
+    #[enum_value(
+        name = "Guided filter, then a small network draws the edges anew",
+        nick = "detail"
+    )]
+    Detail,
+    /// As the machine allows.
+    #[default]
+    #[enum_value(
+        name = "detail where there is enough to compute with, guided where there is not",
+        nick = "auto"
+    )]
+    Auto,
 }
 
-impl From<Refine> for RefineMode {
-    fn from(refine: Refine) -> Self {
-        match refine {
-            Refine::None => Self::None,
-            Refine::Guided => Self::Guided,
-        }
-    }
-}
+same_names!(Refine, RefineMode: None, Guided, Detail, Auto);
 
 /// What a frame shows when there is no matte for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -424,9 +429,10 @@ impl Settings {
             mask_dilate: self.mask_dilate,
             memory_interval: Some(self.memory_interval).filter(|n| *n > 0),
             prior: self.use_prior,
-            refine: match self.refine {
-                RefineMode::None => Refine::None,
-                RefineMode::Guided => Refine::Guided,
+            refine: match (self.refine, self.latency_mode) {
+                // Edges that were drawn for one frame are not those of a newer one.
+                (RefineMode::Auto | RefineMode::Detail, LatencyMode::Low) => Refine::Guided,
+                (refine, _) => refine.into(),
             },
             foreground: self.foreground.into(),
             alpha_mode: self.alpha_mode.into(),

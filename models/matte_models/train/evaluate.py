@@ -206,18 +206,25 @@ def guided_upsample(alpha: np.ndarray, small: np.ndarray, picture: np.ndarray, r
     def mean(x):
         return cv2.blur(x, size, borderType=cv2.BORDER_REPLICATE)
 
-    mi, ma = mean(small), mean(alpha)
-    with_alpha = mean(small * alpha[..., None]) - mi * ma[..., None]
-    products = (small[..., :, None] * small[..., None, :]).reshape(*alpha.shape, 9)
-    # OpenCV takes four channels at a time.
-    products = np.dstack([mean(np.ascontiguousarray(products[..., i])) for i in range(9)])
-    covariance = products.reshape(*alpha.shape, 3, 3) - mi[..., :, None] * mi[..., None, :]
-    covariance = covariance + epsilon * np.eye(3, dtype=np.float32)
-    a = np.linalg.solve(covariance, with_alpha[..., None])[..., 0].astype(np.float32)
-    b = ma - (a * mi).sum(-1)
+    r, g, b = (np.ascontiguousarray(small[..., i]) for i in range(3))
+    mr, mg, mb, ma = mean(r), mean(g), mean(b), mean(alpha)
+    cr, cg, cb = mean(r * alpha) - mr * ma, mean(g * alpha) - mg * ma, mean(b * alpha) - mb * ma
+    rr, rg, rb = mean(r * r) - mr * mr, mean(r * g) - mr * mg, mean(r * b) - mr * mb
+    gg, gb, bb = mean(g * g) - mg * mg, mean(g * b) - mg * mb, mean(b * b) - mb * mb
+    # The covariance matrix of the colours, as L·D·Lᵀ.
+    d0 = np.maximum(rr, 0) + epsilon
+    l1, l2 = rg / d0, rb / d0
+    d1 = np.maximum(gg - l1 * rg, 0) + epsilon
+    l3 = (gb - l2 * rg) / d1
+    d2 = np.maximum(bb - l2 * rb - l3 * l3 * d1, 0) + epsilon
+    cg = cg - l1 * cr
+    blue = (cb - l2 * cr - l3 * cg) / d2
+    green = cg / d1 - l3 * blue
+    red = cr / d0 - l1 * green - l2 * blue
+    added = ma - red * mr - green * mg - blue * mb
     full = picture.shape[1::-1]
-    a, b = (cv2.resize(mean(x), full, interpolation=cv2.INTER_LINEAR) for x in (a, b))
-    return np.clip((a * picture).sum(-1) + b, 0, 1)
+    red, green, blue, added = (cv2.resize(mean(x), full, interpolation=cv2.INTER_LINEAR) for x in (red, green, blue, added))
+    return np.clip(red * picture[..., 0] + green * picture[..., 1] + blue * picture[..., 2] + added, 0, 1)
 
 
 def working_size(frame: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
