@@ -1430,7 +1430,7 @@ impl Matter {
     }
 
     /// Draws the edges of a matte anew, for [`Renderer::render`] with the same frame: the network of
-    /// [`Refine::Detail`](crate::options::Refine::Detail). It does nothing where that is not asked for, or of no use. `matte` is
+    /// [`Refine::Detail`]. It does nothing where that is not asked for, or of no use. `matte` is
     /// a [`snapshot`](Matter::snapshot) of this frame, or the sum of several.
     ///
     /// # Errors
@@ -1877,6 +1877,11 @@ impl Matter {
     /// Options in force.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Whether edges are drawn anew: [`Refine::Detail`] is asked for, or taken by itself, and the package has that network.
+    pub fn draws_detail(&self) -> bool {
+        self.detail.is_some()
     }
 
     /// The packages that it was opened with.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from matte_models import export_detail
 from matte_models import export_lite as export
 from matte_models.network.lite import Lite, Matte, Value, fold, load_lite, unshuffle_alpha
 from matte_models.network.read import affinity
@@ -106,7 +107,9 @@ def test_shipped_package_is_whole():
         blob = (PACKAGE / name).read_bytes()
         assert len(blob) == entry["bytes"] and hashlib.sha256(blob).hexdigest() == entry["sha256"]
     assert sum(e["bytes"] for e in manifest["files"].values()) < 6_000_000
-    assert manifest["graphs"] == export.graph_specs(Lite().config, int8=True)
+    graphs = manifest["graphs"]
+    assert graphs.pop("detail") == export_detail.graph_spec(int8=True)
+    assert graphs == export.graph_specs(Lite().config, int8=True)
     assert manifest["licence"]["commercial_use"] is True
 
 

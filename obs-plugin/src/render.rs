@@ -657,7 +657,9 @@ impl Render {
         let mut drawn = false;
         draw_raw(graphics, || {
             drawn = full.draw(graphics, size, ColorSpace::Srgb, Blend::Clear, || {
-                if drawing.refine {
+                // A matte of the picture's own size that was made from it has its edges, too: the engine has drawn them.
+                let has_edges = drawing.mode == Mode::Aligned && matte_size == size;
+                if drawing.refine && !has_edges {
                     // What is in no part is empty, as it was cleared.
                     effect.draw_parts(graphics, c"DrawSolid", &[full_alpha], size, &parts.full);
                     effect.draw_parts(graphics, refine, &values, size, &parts.edges);

@@ -184,8 +184,9 @@ pub(crate) const AUTOMATIC_SIZE: &str = "auto";
 /// Working sizes that are offered: longer side, pixels.
 pub(crate) const WORKING_SIDES: [u32; 6] = [256, 384, 512, 640, 768, 1024];
 
-/// How much larger than the working size pictures are that a window may be taken of. What is read back grows with its square.
-const WINDOW_GAIN: u32 = 2;
+/// How much larger than the working size pictures are that a window may be taken of, or whose edges are drawn anew. What is
+/// read back grows with its square.
+const GAIN: u32 = 2;
 
 /// Range of an edge setting, pixels.
 pub(crate) const EDGE_SHIFT: (f64, f64) = (-20.0, 20.0);
@@ -305,12 +306,13 @@ impl Settings {
         let channel = |shift: u32| ((colour >> shift) & 255) as f32 / 255.0;
         let seed = choice(data, keys::SEED);
         let region = choice(data, keys::REGION);
+        let mode = choice(data, keys::MODE);
         let backend = data.string(keys::BACKEND);
         let mask_file = data.string(keys::MASK_FILE);
         let model = data.string(keys::MODEL);
         Self {
             drawing: Drawing {
-                mode: choice(data, keys::MODE),
+                mode,
                 view: choice(data, keys::VIEW),
                 background: choice(data, keys::BACKGROUND),
                 background_colour: [channel(0), channel(8), channel(16)],
@@ -349,10 +351,12 @@ impl Settings {
                     temporal_smoothing: within(data, keys::TEMPORAL_SMOOTHING, TEMPORAL_SMOOTHING),
                     drift_repair: data.bool(keys::DRIFT_REPAIR),
                     region,
-                    // Where what is matted has the working size already, the shader alone brings it to full size.
-                    refine: match region {
-                        Region::Frame => Refine::None,
-                        Region::Target => Refine::Guided,
+                    // Where what is matted has the working size already, the shader alone brings it to full size. A picture
+                    // that is newer than its matte has other edges than those that the engine would draw.
+                    refine: match (mode, data.bool(keys::REFINE), region) {
+                        (Mode::Aligned, true, _) => Refine::Auto,
+                        (_, _, Region::Frame) => Refine::None,
+                        (_, _, Region::Target) => Refine::Guided,
                     },
                     ..Options::default()
                 },
@@ -374,16 +378,21 @@ impl Engine {
     }
 
     /// The size of the pictures that the worker gets, where the network sees the whole of one at `working`: that, and larger
-    /// where a window of it may be looked at more closely, but never beyond the source.
-    pub(crate) fn picture_size(&self, source: (u32, u32), working: (u32, u32)) -> (u32, u32) {
+    /// where a window of it may be looked at more closely, or where edges are drawn anew, but never beyond the source.
+    pub(crate) fn picture_size(
+        &self,
+        source: (u32, u32),
+        working: (u32, u32),
+        draws_detail: bool,
+    ) -> (u32, u32) {
         let share = |source: u32, working: u32| f64::from(source) / f64::from(working.max(1));
         let larger = share(source.0, working.0).min(share(source.1, working.1));
-        if self.options.region == Region::Frame || larger <= 1.0 {
+        if (self.options.region == Region::Frame && !draws_detail) || larger <= 1.0 {
             working
-        } else if larger < f64::from(WINDOW_GAIN) {
+        } else if larger < f64::from(GAIN) {
             source
         } else {
-            (working.0 * WINDOW_GAIN, working.1 * WINDOW_GAIN)
+            (working.0 * GAIN, working.1 * GAIN)
         }
     }
 }
@@ -422,13 +431,21 @@ mod tests {
     }
 
     #[test]
-    fn windows_need_larger_pictures_but_not_larger_than_the_source() {
+    fn windows_and_edges_need_larger_pictures_but_not_larger_than_the_source() {
         let mut engine = engine(None);
         assert_eq!(
-            engine.picture_size((1920, 1080), (544, 304)),
+            engine.picture_size((1920, 1080), (544, 304), false),
             (544, 304),
             "the whole frame"
         );
+        for (source, wanted) in [
+            ((1920, 1080), (1280, 736)),
+            ((1280, 720), (1280, 720)),
+            ((640, 360), (640, 368)),
+        ] {
+            let got = engine.picture_size(source, (640, 368), true);
+            assert_eq!(got, wanted, "{source:?}, edges drawn anew");
+        }
         engine.options.region = Region::Target;
         for (source, wanted) in [
             ((1920, 1080), (1088, 608)),
@@ -438,7 +455,7 @@ mod tests {
             ((0, 0), (544, 304)),
         ] {
             assert_eq!(
-                engine.picture_size(source, (544, 304)),
+                engine.picture_size(source, (544, 304), false),
                 wanted,
                 "{source:?}"
             );

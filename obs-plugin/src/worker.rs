@@ -520,7 +520,13 @@ impl<'a> Desk<'a> {
         let before = open.matter.is_seeded();
         let mut options = settings.options.clone();
         options.working_size = open.matter.options().working_size;
-        let changed = open.matter.set_options(options);
+        let picture = open.matter.frame_size();
+        let changed = open.matter.set_options(options).and_then(|()| {
+            let working = open.matter.working_size();
+            let detail = open.matter.draws_detail();
+            open.matter
+                .resize(settings.picture_size(source, working, detail))
+        });
         open.settings = settings;
         if let Err(e) = changed {
             self.failed = true;
@@ -529,6 +535,10 @@ impl<'a> Desk<'a> {
             return;
         }
         let lost = before && !open.matter.is_seeded();
+        let resized = open.matter.frame_size();
+        if resized != picture {
+            self.publish(Some((source, resized)));
+        }
         self.status(|s| s.problem = None);
         if target_changes || lost {
             self.name_target();
@@ -811,8 +821,11 @@ fn open_engine(settings: &EngineSettings, source: (u32, u32)) -> Result<Matter, 
             working_size: Some(working),
             ..settings.options.clone()
         };
-        let picture = settings.picture_size(source, working);
-        Matter::open(&models, settings.backend, options, picture)
+        let picture = settings.picture_size(source, working, false);
+        let mut matter = Matter::open(&models, settings.backend, options, picture)?;
+        let picture = settings.picture_size(source, working, matter.draws_detail());
+        matter.resize(picture)?;
+        Ok(matter)
     };
     if let Some(working) = settings.working_size(source) {
         return open_at(working);
@@ -820,7 +833,7 @@ fn open_engine(settings: &EngineSettings, source: (u32, u32)) -> Result<Matter, 
     let options = settings.options.clone();
     let mut matter = Matter::open(&models, settings.backend, options, source)?;
     let working = matter.working_size();
-    let picture = settings.picture_size(source, working);
+    let picture = settings.picture_size(source, working, matter.draws_detail());
     if picture != source {
         matter.resize(picture)?;
     }

@@ -58,8 +58,9 @@ def live_cells(alpha: np.ndarray) -> np.ndarray:
 # --- data -----------------------------------------------------------------------------------------------------------
 
 
-def make_clip(seed: int, index: int, material: Material, segmenter: Segmenter, package: Path) -> np.ndarray:
-    """Three frames of clip `index` of the stream `seed`: `[3, H, W, 5]`, u8."""
+def make_clip(seed: int, index: int, material: Material, segmenter: Segmenter, package: Path,
+              as_seen: bool = False) -> np.ndarray:
+    """Three frames of clip `index` of the stream `seed`: `[3, H, W, 5]`, u8; with `as_seen` at the size that `lite` sees."""
     rng = np.random.default_rng([seed, index, 999])
     for attempt in range(20):
         clip = Clip(np.random.default_rng([seed, index, attempt]), material, 0.25, SIZE)
@@ -79,20 +80,24 @@ def make_clip(seed: int, index: int, material: Material, segmenter: Segmenter, p
             matte = driver.seed(small, cv2.resize(corrupt_mask(rng, alpha), size, interpolation=cv2.INTER_AREA), prior)
         else:
             matte = driver.step(small, prior)
-        if number >= len(TIMES) - KEPT:
+        if number >= len(TIMES) - KEPT and as_seen:
+            true = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+            out.append(np.dstack([small, np.rint(matte * 255).astype(np.uint8), true]))
+        elif number >= len(TIMES) - KEPT:
             full = guided_upsample(matte, small.astype(np.float32) / 255, rgb.astype(np.float32) / 255)
             out.append(np.dstack([rgb, np.rint(full * 255).astype(np.uint8), alpha]))
     return np.stack(out)
 
 
-def write_clips(out: Path, material: Material, segmenter: Segmenter, package: Path, seed: int, start: int, count: int) -> None:
+def write_clips(out: Path, material: Material, segmenter: Segmenter, package: Path, seed: int, start: int, count: int,
+                as_seen: bool = False) -> None:
     """Writes clips that are not there yet."""
     out.mkdir(parents=True, exist_ok=True)
     for index in range(start, start + count):
         path = out / f"{seed}_{index:04d}.npy"
         if not path.exists():
             with open(path.with_suffix(".tmp"), "wb") as file:
-                np.save(file, make_clip(seed, index, material, segmenter, package))
+                np.save(file, make_clip(seed, index, material, segmenter, package, as_seen))
             path.with_suffix(".tmp").replace(path)
 
 
@@ -141,7 +146,7 @@ def loss_of(raw: Tensor, truth: Tensor, steady: float) -> Tensor:
 
 
 def train(clips: Clips, out: Path, minutes: float, rate: float, batch: int, seed: int, config: DetailConfig,
-          steady: float = 2.0, init: Path | None = None, log_every: int = 500) -> None:
+          steady: float = 0.5, init: Path | None = None, log_every: int = 500) -> None:
     """Trains for so many minutes; the rate falls as a cosine. `out` gets the averaged weights."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -227,6 +232,7 @@ def main() -> None:
     make.add_argument("--people", type=Path, help="folder of synthetic people, from matte_models.train.people")
     make.add_argument("--package", type=Path, default=PACKAGE, help="package of lite (default: the committed one)")
     make.add_argument("--held-out", action="store_true", help="use the held-out material instead")
+    make.add_argument("--as-seen", action="store_true", help="frames at the size that lite sees, without the filter")
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--start", type=int, default=0)
     make.add_argument("--count", type=int, default=300)
@@ -237,7 +243,7 @@ def main() -> None:
     learn.add_argument("--minutes", type=float, default=30)
     learn.add_argument("--rate", type=float, default=2e-3)
     learn.add_argument("--batch", type=int, default=32)
-    learn.add_argument("--steady", type=float, default=2.0, help="weight of the temporal loss (default: 2)")
+    learn.add_argument("--steady", type=float, default=0.5, help="weight of the temporal loss (default: 0.5)")
     learn.add_argument("--width", type=int, default=DetailConfig.width)
     learn.add_argument("--depth", type=int, default=DetailConfig.depth)
     learn.add_argument("--seed", type=int, default=1)
@@ -263,7 +269,7 @@ def main() -> None:
         score(load_detail(args.weights), args.clips, args.size, segmenter, args.frames)
         return
     material = load_material(Path(args.shared) / "train", args.held_out, args.people, SIZE)
-    write_clips(args.out, material, segmenter, args.package, args.seed, args.start, args.count)
+    write_clips(args.out, material, segmenter, args.package, args.seed, args.start, args.count, args.as_seen)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ tests!(
     edges_move_and_soften,
     the_matte_follows_the_edges_of_the_picture,
     a_window_sees_a_small_target_larger,
+    edges_are_drawn_anew_where_a_picture_has_its_own_matte,
     aligned_frames_are_cut_with_their_own_matte,
     highlights_keep_their_space,
     half_float_pictures_are_drawn_in_their_space,
@@ -450,6 +451,56 @@ fn a_window_sees_a_small_target_larger(obs: &Obs) {
         settle_at(&source, &filter, Disc::SIZE);
         (disc.error(&source) - whole).abs() < whole * 0.02
     });
+}
+
+fn edges_are_drawn_anew_where_a_picture_has_its_own_matte(obs: &Obs) {
+    // Its matte is the green of the picture, and an edge that is drawn anew its blue; it fails on a red of 250.
+    let package = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/probe-detail");
+    let models = matte_core::ModelSet::find(package).expect("the package is there");
+    let options = matte_core::Options::default();
+    let matter = matte_core::Matter::open(&models, matte_core::Backend::Cpu, options, Disc::SIZE);
+    if !matter.expect("the engine is opened").draws_detail() {
+        eprintln!("skipped: too little to compute with for edges to be drawn anew by default");
+        return;
+    }
+    let disc = Disc {
+        middle: (256, 192),
+        radius: 120,
+    };
+    let seen = Disc {
+        radius: 116,
+        ..disc
+    };
+    let source = obs.source(Picture::new(Disc::SIZE.0, Disc::SIZE.1, |x, y| {
+        let part = |holds| if holds { 255 } else { 0 };
+        [60, part(seen.holds(x, y)), part(disc.holds(x, y)), 255]
+    }));
+    let filter = probe(
+        obs,
+        &[
+            ("model", package),
+            ("view", "matte"),
+            ("working_size", "256"),
+            ("mode", "aligned"),
+        ],
+    );
+    source.add(&filter);
+    settle_at(&source, &filter, Disc::SIZE);
+    let drawn = disc.error(&source);
+    assert!(drawn < 1.0, "{drawn:.1} pixels wrong");
+    let known = |what: &str| filter.status()["worker"][what].as_u64();
+    let before = [known("opens"), known("seeds")];
+    assert_eq!(before[1], Some(1));
+    // The newest matte is brought to the picture of now by the shader.
+    filter.set(&[("mode", "low")]);
+    settle_at(&source, &filter, Disc::SIZE);
+    let guided = disc.error(&source);
+    assert!(guided > 500.0, "{guided:.1} pixels wrong");
+    filter.set(&[("mode", "aligned")]);
+    settle_at(&source, &filter, Disc::SIZE);
+    let drawn = disc.error(&source);
+    assert!(drawn < 1.0, "{drawn:.1} pixels wrong");
+    assert_eq!([known("opens"), known("seeds")], before, "the target stays");
 }
 
 fn aligned_frames_are_cut_with_their_own_matte(obs: &Obs) {
