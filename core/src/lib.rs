@@ -10,6 +10,7 @@
 //! frame (any size, stride, format)
 //!   → preprocess   scale to the working size, RGB u8, pad to 16        stages
 //!   → matte        encode, read the bank, decode            → alpha    graph matte.onnx
+//!   → detail       guided to full size, edges drawn anew    → alpha    graph detail.onnx    where a package has it
 //!   → postprocess  unpad, refine to full size with the frame as guide  → RGBA out
 //!   ⇢ remember     (after the frame has been handed out, on any thread)
 //!        value     alpha → value of this frame              graph value.onnx     every frame
@@ -19,8 +20,8 @@
 //!
 //! [`Matter`] is the engine, [`ModelSet`] finds the packages that it runs, [`Options`] is what may be set, [`Frame`],
 //! [`Mask`] and [`OutputMut`] are views of the caller's pixels. Where drawing must not wait for the network, its two
-//! halves run on threads of their own: [`Matter::predict`] and [`Matter::snapshot`] make a [`Matte`], a [`Renderer`]
-//! draws it.
+//! halves run on threads of their own: [`Matter::predict`] and [`Matter::snapshot`] make a [`Matte`], whose edges
+//! [`Matter::refine`] draws anew, a [`Renderer`] draws it.
 //!
 //! # Threads
 //!

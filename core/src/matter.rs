@@ -772,17 +772,26 @@ impl Matter {
     ) -> Result<Option<Detail>> {
         match options.refine {
             Refine::None | Refine::Guided => return Ok(None),
-            Refine::Auto if Power::of(engine.backend(), options) == Power::Plain => {
-                return Ok(None);
-            }
+            // It is the processor that draws them, whatever runs the matting network.
+            Refine::Auto if Power::of(Backend::Cpu, options) == Power::Plain => return Ok(None),
             Refine::Auto | Refine::Detail => {}
         }
-        let detail = Detail::open(engine, &models.matting)?;
+        let detail = match Detail::open(engine, &models.matting) {
+            Err(e) if options.refine == Refine::Auto => {
+                log::warn!("edges are not drawn anew: {e}");
+                None
+            }
+            detail => detail?,
+        };
         if detail.is_none() && options.refine == Refine::Detail {
-            log::warn!(
-                "refine: {} has no graph `detail`, the guided filter has to do",
-                models.matting.manifest.name
-            );
+            return Err(Error::Option {
+                option: "refine",
+                value: "detail".to_owned(),
+                limit: format!(
+                    "the package {} has no graph `detail`",
+                    models.matting.manifest.name
+                ),
+            });
         }
         Ok(detail)
     }
@@ -1006,13 +1015,13 @@ impl Matter {
             && options.model_cache_dir == self.options.model_cache_dir
             && options.profile_dir == self.options.profile_dir;
         if same_graphs {
+            if options.refine != self.options.refine {
+                self.detail = Self::open_detail(&self.engine, &self.models, &options)?;
+            }
             if Self::interval(&self.models, &options) != Self::interval(&self.models, &self.options)
             {
                 self.policy
                     .set_interval(Self::interval(&self.models, &options));
-            }
-            if options.refine != self.options.refine {
-                self.detail = Self::open_detail(&self.engine, &self.models, &options)?;
             }
             self.renderer.set_options(&options)?;
             self.options = options;
@@ -1452,6 +1461,14 @@ impl Matter {
         Ok(())
     }
 
+    /// As [`refine`](Self::refine); where that fails, the edges are those of the filter, and the log tells once.
+    pub(crate) fn refine_if_it_works(&mut self, frame: &Frame<'_>, matte: &mut Matte) {
+        let refined = self.refine(frame, matte);
+        if let Some(detail) = &mut self.detail {
+            detail.note(refined);
+        }
+    }
+
     /// The alpha of a frame at the working size, in the tensor `alpha`; `None` without a target.
     fn step(&mut self, frame: &Frame<'_>) -> Result<FrameReport> {
         let report = self.step_with_queued(frame);
@@ -1779,7 +1796,9 @@ impl Matter {
         let mut matte = std::mem::take(&mut self.matte);
         let made = self.snapshot(&mut matte);
         let snapshot = start.elapsed();
-        let made = made.and_then(|()| self.refine(frame, &mut matte));
+        if made.is_ok() {
+            self.refine_if_it_works(frame, &mut matte);
+        }
         let start = Instant::now();
         let drawn = made.and_then(|()| self.renderer.render(&matte, frame, out));
         self.matte = matte;
@@ -1879,9 +1898,10 @@ impl Matter {
         &self.options
     }
 
-    /// Whether edges are drawn anew: [`Refine::Detail`] is asked for, or taken by itself, and the package has that network.
+    /// Whether edges are drawn anew: [`Refine::Detail`] is asked for, or taken by itself, the package has that network, and there
+    /// is no temporal smoothing.
     pub fn draws_detail(&self) -> bool {
-        self.detail.is_some()
+        self.detail.is_some() && self.options.temporal_smoothing == 0.0
     }
 
     /// The packages that it was opened with.

@@ -232,11 +232,10 @@ impl MultiMatter {
             }
         } else {
             // The network that draws edges anew is the same in all of them.
-            let refined = match self.targets.first_mut() {
-                Some(target) => target.matter.refine(frame, &mut union),
-                None => Ok(()),
-            };
-            refined.and_then(|()| self.renderer.render(&union, frame, out))
+            if let Some(target) = self.targets.first_mut() {
+                target.matter.refine_if_it_works(frame, &mut union);
+            }
+            self.renderer.render(&union, frame, out)
         };
         self.union = union;
         drawn

@@ -32,8 +32,9 @@ pub enum Policy {
 /// How the matte gets from the working size to the size of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Refine {
-    /// [`Detail`](Self::Detail) where the package has it and there is enough to compute with: a GPU, two threads of a
-    /// processor with instructions for sums of 8-bit products, or four of another. Otherwise [`Guided`](Self::Guided).
+    /// [`Detail`](Self::Detail) where the package has it and there is enough to compute with: two threads of a processor
+    /// with instructions for sums of 8-bit products (and [`Precision::Auto`]), or four of another. Otherwise
+    /// [`Guided`](Self::Guided).
     #[default]
     Auto,
     /// Bilinear interpolation.
@@ -42,8 +43,8 @@ pub enum Refine {
     /// the edges of the picture.
     Guided,
     /// As [`Guided`](Self::Guided); then a small network draws the edges anew, from the full-size picture. Frames that are
-    /// more than 3.3 times as high and wide as what the matting network sees are left to the filter, and so are all where
-    /// the package has no such network, and with `temporal_smoothing`.
+    /// more than 3.3 times as high and wide as what the matting network sees, or smaller than that by a tenth, are left to
+    /// the filter, and so are all with `temporal_smoothing`, and sums of targets that are seen through windows.
     Detail,
 }
 
@@ -111,7 +112,8 @@ pub enum Precision {
 ///
 /// The graphs are opened for `working_size`, `region`, `memory_frames`, `max_references`, `precision`, `threads`, `device`,
 /// `provider_options`, `model_cache_dir` and `profile_dir`; all else may change from frame to frame. From `refine` to
-/// `temporal_smoothing` they concern only the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone.
+/// `temporal_smoothing` they concern only the drawing of a matte: a [`Renderer`](crate::Renderer) reads those alone, and the
+/// engine only the first and the last of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Width and height at which the network sees the frame, pixels, from 16 to the package's limit. The frame is

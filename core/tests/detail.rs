@@ -207,16 +207,24 @@ fn frames_that_gain_nothing_from_it_are_left_to_the_filter() {
     };
     let filtered = drawn(&models, smooth(Refine::Guided), &frame);
     assert_eq!(drawn(&models, smooth(Refine::Detail), &frame), filtered);
-    // A package without the graph is no error.
+    // A package without the graph: only what was asked for by name fails.
     let Some(plain) = self::models(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/probe"))
     else {
         return;
     };
-    let without = drawn(&plain, options(Refine::Detail, (160, 96)), &frame);
+    let automatic = drawn(&plain, options(Refine::Auto, (160, 96)), &frame);
     assert_eq!(
-        without,
+        automatic,
         drawn(&plain, options(Refine::Guided, (160, 96)), &frame)
     );
+    let open = |refine| Matter::open(&plain, Backend::Cpu, options(refine, (160, 96)), size);
+    let error = open(Refine::Detail).unwrap_err().to_string();
+    let wanted = "option refine: detail, but the package probe has no graph `detail`";
+    assert_eq!(error, wanted);
+    let mut matter = open(Refine::Auto).unwrap();
+    let refused = matter.set_options(options(Refine::Detail, (160, 96)));
+    assert_eq!(refused.unwrap_err().to_string(), wanted);
+    assert_eq!(matter.options().refine, Refine::Auto);
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn main() {
         micros as f64 / 1e3
     };
     let mean = times.iter().sum::<Duration>().as_secs_f64() * 1e3 / times.len().max(1) as f64;
-    let network = stage("prior") + stage("matte");
+    let network = stage("prior") + stage("matte") + stage("detail");
     println!("{width}x{height} NV12 at {RATE} frames a second for {seconds} s (took {lasted:.1?})");
     println!(
         "frames: {} came, {} left, {drops} QOS messages",

@@ -2,6 +2,8 @@
 
     python -m matte_models.export_lite checkpoint.pt packages/lite --calibrate $WORK/d $WORK/e
 
+The network that draws edges anew is not of it: `matte_models.export_detail` puts that into the package afterwards.
+
 With clips to calibrate on (folders of matte_models.train.data) there is also `matte.int8.onnx` (see `quantise`).
 
 The weights lie inside the graphs. Sizes are symbolic, named as in docs/model-packages.md. Before anything is replaced the
@@ -231,6 +233,7 @@ def write(out: Path, manifest: dict, blobs: dict[str, bytes]) -> None:
         temporary.replace(out / name)
     for graph in out.glob("*.onnx"):
         if graph.name not in blobs:
+            print(f"{graph.name}: removed, the new package does not have it")
             graph.unlink()
 
 

@@ -307,6 +307,7 @@ impl Settings {
         let seed = choice(data, keys::SEED);
         let region = choice(data, keys::REGION);
         let mode = choice(data, keys::MODE);
+        let temporal_smoothing = within(data, keys::TEMPORAL_SMOOTHING, TEMPORAL_SMOOTHING);
         let backend = data.string(keys::BACKEND);
         let mask_file = data.string(keys::MASK_FILE);
         let model = data.string(keys::MODEL);
@@ -348,13 +349,13 @@ impl Settings {
                     memory_frames: Some(option(data, keys::MEMORY_FRAMES)).filter(|n| *n > 0),
                     max_references: option(data, keys::MAX_REFERENCES),
                     threads: option(data, keys::THREADS),
-                    temporal_smoothing: within(data, keys::TEMPORAL_SMOOTHING, TEMPORAL_SMOOTHING),
+                    temporal_smoothing,
                     drift_repair: data.bool(keys::DRIFT_REPAIR),
                     region,
                     // Where what is matted has the working size already, the shader alone brings it to full size. A picture
                     // that is newer than its matte has other edges than those that the engine would draw.
                     refine: match (mode, data.bool(keys::REFINE), region) {
-                        (Mode::Aligned, true, _) => Refine::Auto,
+                        (Mode::Aligned, true, _) if temporal_smoothing == 0.0 => Refine::Auto,
                         (_, _, Region::Frame) => Refine::None,
                         (_, _, Region::Target) => Refine::Guided,
                     },

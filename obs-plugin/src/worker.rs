@@ -519,7 +519,7 @@ impl<'a> Desk<'a> {
             open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
         let before = open.matter.is_seeded();
         let mut options = settings.options.clone();
-        options.working_size = open.matter.options().working_size;
+        options.working_size = Some(open.matter.working_size());
         let picture = open.matter.frame_size();
         let changed = open.matter.set_options(options).and_then(|()| {
             let working = open.matter.working_size();
@@ -535,12 +535,15 @@ impl<'a> Desk<'a> {
             return;
         }
         let lost = before && !open.matter.is_seeded();
-        let resized = open.matter.frame_size();
+        let (resized, waits) = (open.matter.frame_size(), !open.matter.is_seeded());
+        // A picture that stands still may look different now.
+        self.before_verdict = None;
         if resized != picture {
             self.publish(Some((source, resized)));
         }
         self.status(|s| s.problem = None);
-        if target_changes || lost {
+        // A mask that waits is one for pictures of the size before.
+        if target_changes || lost || (waits && resized != picture) {
             self.name_target();
         }
     }

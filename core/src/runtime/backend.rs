@@ -327,6 +327,11 @@ fn cache_key(
     key
 }
 
+/// Whether a graph of a matting package runs on the CPU, whatever runs the others ([`Role::Small`]).
+fn is_small(graph: &str) -> bool {
+    graph == "detail"
+}
+
 /// Whether opening a package builds engines first, which takes minutes: they are not in the cache. A look at the file
 /// system; what is there may still turn out to be damaged.
 pub(crate) fn must_build(
@@ -337,7 +342,10 @@ pub(crate) fn must_build(
 ) -> bool {
     let cache = cache_folder(options);
     backend == Backend::TensorRt
-        && package.manifest.graphs.values().any(|graph| {
+        && package.manifest.graphs.iter().any(|(name, graph)| {
+            if is_small(name) {
+                return false;
+            }
             let key = cache_key(
                 backend,
                 options.device,
@@ -638,7 +646,8 @@ mod tests {
         let must = |backend, dims: &[_]| must_build(backend, &options, &package, dims);
         assert!(must(Backend::TensorRt, &small));
         assert!(!must(Backend::Cuda, &small));
-        for graph in package.manifest.graphs.values() {
+        let graphs = package.manifest.graphs.iter();
+        for (_, graph) in graphs.filter(|(name, _)| *name != "detail") {
             assert!(must(Backend::TensorRt, &small), "one of them is missing");
             let (path, hash) = (package.dir.join(&graph.file), &package.hash);
             let key = cache_key(Backend::TensorRt, options.device, &[], &path, hash, &small);

@@ -11,6 +11,7 @@ use crate::matte::Matte;
 use crate::pixel::bands::{self, Grid};
 use crate::pixel::guided::{Spread, Upsampler, rounded};
 use crate::pixel::rows::{Planes, YuvToRgb, frame_columns};
+use crate::runtime::floats::FlushDenormals;
 use crate::runtime::manifest::{DETAIL_PLANES, DETAIL_TILE};
 use crate::runtime::tensor::Tensor;
 use crate::runtime::{Engine, Graph, Package, Role};
@@ -163,6 +164,8 @@ impl Lane {
     /// Runs the network on tiles, in whose last plane it puts the alpha that it draws.
     fn draw(&mut self, tiles: &mut [u8]) -> Result<()> {
         const PLANE: usize = DETAIL_TILE * DETAIL_TILE;
+        // The thread is one of those that draw.
+        let _guard = FlushDenormals::new();
         for some in tiles.chunks_mut(BATCH * TILE_BYTES) {
             // Where there are fewer, what is left of those before is drawn for nothing.
             self.tiles
@@ -192,6 +195,8 @@ pub(crate) struct Detail {
     places: Vec<(usize, usize)>,
     /// All tiles of a frame.
     cut: Vec<u8>,
+    /// Whether the last frame could not be drawn.
+    fails: bool,
 }
 
 impl Detail {
@@ -210,6 +215,7 @@ impl Detail {
             cells: Cells::default(),
             places: Vec::new(),
             cut: Vec::new(),
+            fails: false,
         }))
     }
 
@@ -217,6 +223,17 @@ impl Detail {
     pub(crate) fn serves(low: (usize, usize), full: (usize, usize)) -> bool {
         let area = |(w, h): (usize, usize)| w as f64 * h as f64;
         SCALES.contains(&(area(full) / area(low).max(1.0)).sqrt())
+    }
+
+    /// Tells once of frames that could not be drawn.
+    pub(crate) fn note(&mut self, drawn: Result<()>) {
+        let failed = drawn.is_err();
+        if let Err(e) = drawn
+            && !self.fails
+        {
+            log::warn!("edges are not drawn anew: {e}");
+        }
+        self.fails = failed;
     }
 
     /// Draws the matte of a frame at full size, into `matte`.
@@ -265,16 +282,18 @@ impl Detail {
         }
         // Tiles overlap: all are cut out before any is drawn, so that each shows the filter's matte, as in the training.
         let mut tiles = std::mem::take(&mut self.cut);
-        tiles.clear();
-        tiles.resize(places.len() * TILE_BYTES, 0);
-        let mut rest = tiles.as_mut_slice();
+        let need = places.len() * TILE_BYTES;
+        if tiles.len() < need {
+            tiles.resize(MOST_TILES * TILE_BYTES, 0);
+        }
+        let mut rest = &mut tiles[..need];
         for row in places.chunk_by(|a, b| a.1 == b.1) {
             let (tiles, below) = rest.split_at_mut(row.len() * TILE_BYTES);
             self.cut_row(frame, yuv, alpha, row, tiles);
             rest = below;
         }
         let rows = Grid {
-            data: &mut tiles,
+            data: &mut tiles[..need],
             width: TILE_BYTES,
         };
         bands::each(&mut self.lanes, rows, &|lane: &mut Lane, band, _| {

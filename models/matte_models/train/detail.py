@@ -179,7 +179,7 @@ def train(clips: Clips, out: Path, minutes: float, rate: float, batch: int, seed
             print(f"{step} steps, {share * minutes:.1f} min: loss {loss:.4f}, alpha wrong by {own:.4f}, the filter's by {filters:.4f}",
                   flush=True)
             sums[:] = 0
-            torch.save({"detail": average, "width": config.width, "depth": config.depth, "steps": step}, out)
+            torch.save({"detail": average, "width": net.config.width, "depth": net.config.depth, "steps": step}, out)
     torch.save({"detail": average, "width": net.config.width, "depth": net.config.depth, "steps": step}, out)
 
 
@@ -188,7 +188,8 @@ def train(clips: Clips, out: Path, minutes: float, rate: float, batch: int, seed
 
 @torch.no_grad()
 def redraw(net: Detail, rgb: np.ndarray, filtered: np.ndarray) -> np.ndarray:
-    """The matte with its live cells drawn anew, u8; of the whole frame at once, so without margins."""
+    """The matte with its live cells drawn anew, u8. Of the whole frame at once: the network, which sees a little further than a
+    tile's margin, gives nearly but not exactly what it gives in the engine."""
     height, width = filtered.shape
     pad = ((0, -height % 4), (0, -width % 4))
     planes = [np.pad(plane, pad, mode="edge") for plane in (*np.moveaxis(rgb, 2, 0), filtered)]
