@@ -168,7 +168,9 @@ fn a_tensor_of_another_shape_than_listed_is_named() {
     let dir = changed(|m| {
         let width = m["dims"]["value"].as_i64().unwrap();
         m["dims"]["value"] = json!(width + 8);
-        replace_dim(&mut m["graphs"], width, width + 8);
+        for graph in ["matte", "value"] {
+            replace_dim(&mut m["graphs"][graph], width, width + 8);
+        }
     });
     let matting = Package::open(dir.path()).unwrap();
     let models = ModelSet {
