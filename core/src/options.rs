@@ -44,7 +44,8 @@ pub enum Refine {
     Guided,
     /// As [`Guided`](Self::Guided); then a small network draws the edges anew, from the full-size picture. Frames that are
     /// more than 3.3 times as high and wide as what the matting network sees, or smaller than that by a tenth, are left to
-    /// the filter, and so are all with `temporal_smoothing`, and sums of targets that are seen through windows.
+    /// the filter, and so are all with `temporal_smoothing`, and sums of targets that are seen through windows. A package
+    /// without that network is an error ([`Error::Option`]).
     Detail,
 }
 

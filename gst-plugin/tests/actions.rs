@@ -256,6 +256,29 @@ fn references_are_pinned_listed_and_removed_by_their_number() {
 }
 
 #[test]
+fn edges_that_the_model_cannot_draw_are_warned_of_and_cost_no_other_option() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    let mut filter = probe(&[("refine", "detail")], &info, &mask);
+    let out = until(|t| {
+        let out = filter.push(plain(&info, [90, 40, 30], t));
+        (first_pixel(&out)[3] > 0).then_some(out)
+    });
+    assert_eq!(first_pixel(&out.expect("a matte comes")), [90, 40, 30, 40]);
+    let warned = warnings(&filter.bus);
+    assert!(
+        warned
+            .iter()
+            .any(|w| w.contains("the package probe has no graph `detail`")),
+        "{warned:?}"
+    );
+    assert_eq!(errors(&filter.bus), [""; 0]);
+}
+
+#[test]
 fn without_room_for_references_the_warning_says_what_to_set() {
     if !ready() {
         return;

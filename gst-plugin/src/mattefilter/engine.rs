@@ -259,8 +259,18 @@ impl Unit {
                 .iter_mut()
                 .filter(|other| other.renewal == Renewal::None)
                 .try_for_each(|other| other.matter.set_options(of_others.clone()));
-            if let Err(e) = all.and_then(|()| self.matter.set_options(options)) {
+            if let Err(e) = all.and_then(|()| self.matter.set_options(options.clone())) {
                 news.push(News::Warning(e.to_string()));
+                if options.refine == Refine::Detail {
+                    // What the package does not have must not cost the other options.
+                    let guided = Options {
+                        refine: Refine::Guided,
+                        ..options
+                    };
+                    if let Err(e) = self.matter.set_options(guided) {
+                        news.push(News::Warning(e.to_string()));
+                    }
+                }
             }
         }
         self.remember_inherited(stream, news);
