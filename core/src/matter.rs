@@ -1446,16 +1446,15 @@ impl Matter {
     /// [`Error::FrameSize`] for a frame of another size than the matte was made for, [`Error::NotSeeded`] for an empty matte,
     /// [`Error::Ort`] when the network fails. The matte is then drawn by the filter.
     pub fn refine(&mut self, frame: &Frame<'_>, matte: &mut Matte) -> Result<()> {
-        let Some(detail) = &mut self.detail else {
-            return Ok(());
-        };
-        let geometry = matte.geometry_for(frame, frame.size())?;
-        let smooths = self.options.temporal_smoothing > 0.0;
-        if smooths || matte.lacks_picture || !Detail::serves(geometry.size, geometry.frame) {
+        if !self.draws_detail() {
             return Ok(());
         }
+        let geometry = matte.geometry_for(frame, frame.size())?;
+        let serves = !matte.lacks_picture && Detail::serves(geometry.size, geometry.frame);
+        let Some(detail) = self.detail.as_mut().filter(|_| serves) else {
+            return Ok(());
+        };
         let start = Instant::now();
-        let _guard = FlushDenormals::new();
         detail.draw(frame, matte)?;
         self.stats.record(Stage::Detail, start);
         Ok(())

@@ -152,7 +152,7 @@ fn it_sees_the_colours_of_every_format() {
         rgb_drawn
     );
 
-    // Grey of 77 with a disc of 200: blue is luma everywhere.
+    // Grey: blue is luma everywhere.
     let luma: Vec<u8> = pixels.iter().map(|p| 60 + p[1] / 2).collect();
     let chroma = vec![128; width as usize * height as usize / 2];
     let planes = [

@@ -9,7 +9,6 @@ half calibrate the graph in 8-bit integers and the others judge it.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import onnx
 import torch
 
 from . import quantise
-from .export_lite import INT8_TOLERANCE, OPSET, TOLERANCE, open_session, write
+from .export_lite import INT8_TOLERANCE, TOLERANCE, export_graph, finite, open_session, write
 from .network.detail import PLANES, TILE, Detail, DetailConfig, Tiles
 
 # `stem` is where rounding shows most; `out` makes alpha itself.
@@ -38,26 +37,15 @@ def graph_spec(int8: bool = False) -> dict:
 def load_detail(checkpoint: Path) -> Detail:
     """The network of a checkpoint of `matte_models.train.detail`."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    wrong = [name for name, tensor in saved["detail"].items() if not torch.isfinite(tensor).all()]
-    if wrong:
-        raise ValueError(f"{checkpoint}: numbers that are not finite in {', '.join(wrong)}")
     net = Detail(DetailConfig(saved["width"], saved["depth"]))
-    net.load_state_dict(saved["detail"])
+    net.load_state_dict(finite(saved["detail"], checkpoint))
     return net.eval()
 
 
-def export_graph(net: Detail) -> onnx.ModelProto:
+def graph_of(net: Detail) -> onnx.ModelProto:
     """The graph, with the number of tiles open."""
-    buffer = io.BytesIO()
-    torch.onnx.export(Tiles(net).eval(), torch.zeros(2, PLANES, TILE, TILE, dtype=torch.uint8), buffer, input_names=["tiles"],
-                      output_names=["tile_alpha"], dynamic_axes={"tiles": {0: "T"}, "tile_alpha": {0: "T"}},
-                      opset_version=OPSET, dynamo=False)
-    model = onnx.load_from_string(buffer.getvalue())
-    del model.metadata_props[:]
-    model.doc_string = ""
-    del model.graph.value_info[:]
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    # It has no bank, whose rows could be valid.
+    return export_graph(Tiles(net).eval(), graph_spec(), {"T": 2}, valid=0)
 
 
 def difference(net: Detail, model: onnx.ModelProto, tiles: np.ndarray) -> np.ndarray:
@@ -70,7 +58,7 @@ def difference(net: Detail, model: onnx.ModelProto, tiles: np.ndarray) -> np.nda
 def export(net: Detail, package: Path, version: str | None, tiles: np.ndarray | None) -> dict[str, float]:
     """Writes the graphs and the manifest; returns the largest difference met (the mean one in 8 bits)."""
     manifest = json.loads((package / "manifest.json").read_text())
-    model = export_graph(net)
+    model = graph_of(net)
     random = np.random.default_rng(0).integers(0, 256, (8, PLANES, TILE, TILE), np.uint8)
     differs = {"detail": float(difference(net, model, random).max())}
     if not differs["detail"] <= TOLERANCE:

@@ -164,10 +164,15 @@ def load_network(checkpoint: Path | None) -> Lite:
     if checkpoint is None:
         return Lite().eval()
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    return load_lite(finite(state, checkpoint)).eval()
+
+
+def finite(state: dict[str, torch.Tensor], checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint, if all of them are numbers."""
     wrong = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if wrong:
         raise ValueError(f"{checkpoint}: numbers that are not finite in {', '.join(wrong)}")
-    return load_lite(state).eval()
+    return state
 
 
 def export_package(checkpoint: Path | None, out: Path, version: str, calibrate: list[Path] | None = None) -> dict[str, float]:

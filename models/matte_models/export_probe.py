@@ -54,20 +54,20 @@ SPECS = {
             tensor("alpha_16", "float32", 1, 1, "h", "w"),
         ],
     },
-}
-DETAIL = {
-    "file": "detail.onnx",
-    "inputs": [tensor("tiles", "uint8", "T", PLANES, TILE, TILE)],
-    "outputs": [tensor("tile_alpha", "float32", "T", 1, TILE, TILE)],
+    "detail": {
+        "file": "detail.onnx",
+        "inputs": [tensor("tiles", "uint8", "T", PLANES, TILE, TILE)],
+        "outputs": [tensor("tile_alpha", "float32", "T", 1, TILE, TILE)],
+    },
 }
 
 
-def graph(name: str, nodes: list, constants: dict[str, np.ndarray], spec: dict | None = None) -> bytes:
+def graph(name: str, nodes: list, constants: dict[str, np.ndarray]) -> bytes:
     def info(t: dict):
         kind = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}[t["type"]]
         return helper.make_tensor_value_info(t["name"], kind, t["shape"])
 
-    spec = spec or SPECS[name]
+    spec = SPECS[name]
     model = helper.make_model(
         helper.make_graph(
             nodes,
@@ -137,15 +137,14 @@ def detail() -> bytes:
             node("Mul", ["blue_f32", "scale"], ["tile_alpha"]),
         ],
         {"blue": np.array([2], np.int64), "scale": np.array(1 / 255, np.float32)},
-        DETAIL,
     )
 
 
 def package(with_detail: bool = False) -> dict[str, bytes]:
     """The files of the package by name."""
-    blobs = {"matte.onnx": matte(), "value.onnx": value()}
+    graphs = {"matte": matte(), "value": value()}
     if with_detail:
-        blobs["detail.onnx"] = detail()
+        graphs["detail"] = detail()
     manifest = {
         "format": "1.0",
         "name": "probe-detail" if with_detail else "probe",
@@ -159,9 +158,9 @@ def package(with_detail: bool = False) -> dict[str, bytes]:
         "dims": {"stride": 16, "key_row": KEY_ROW, "valid": VALID, "value": VALUE},
         "memory": {"interval": 5, "temporary_frames": 2, "warm_up": 0},
         "read": "softmax",
-        "graphs": {**SPECS, **({"detail": DETAIL} if with_detail else {})},
+        "graphs": {name: SPECS[name] for name in graphs},
     }
-    return package_files(manifest, blobs)
+    return package_files(manifest, {SPECS[name]["file"]: blob for name, blob in graphs.items()})
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def test_untrained_it_is_the_filter():
 
 def test_the_graph_equals_the_definition_for_any_number_of_tiles(tmp_path):
     net = scrambled()
-    model = export.export_graph(net)
+    model = export.graph_of(net)
     for count in (1, 4, 9):
         tiles = np.random.default_rng(count).integers(0, 256, (count, PLANES, TILE, TILE), np.uint8)
         assert export.difference(net, model, tiles).max() < 1e-5

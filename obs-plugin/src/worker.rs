@@ -518,15 +518,8 @@ impl<'a> Desk<'a> {
         let target_changes =
             open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
         let before = open.matter.is_seeded();
-        let mut options = settings.options.clone();
-        options.working_size = Some(open.matter.working_size());
         let picture = open.matter.frame_size();
-        let changed = open.matter.set_options(options).and_then(|()| {
-            let working = open.matter.working_size();
-            let detail = open.matter.draws_detail();
-            open.matter
-                .resize(settings.picture_size(source, working, detail))
-        });
+        let changed = adapt(&mut open.matter, &settings, source);
         open.settings = settings;
         if let Err(e) = changed {
             self.failed = true;
@@ -815,35 +808,28 @@ fn matte_frame(
     Ok(matter.process(&frame, &mut out)?.matte)
 }
 
-/// Opens the engine for pictures that the GPU has scaled to the working size, or to what windows need: of the source's own size
-/// the engine is not told.
+/// Opens the engine for pictures that the GPU has scaled to the working size, or to what windows or edges need: of the source's
+/// own size the engine is told only until its working size is known.
 fn open_engine(settings: &EngineSettings, source: (u32, u32)) -> Result<Matter, Error> {
     let models = ModelSet::find(&settings.model)?;
-    let open_at = |working: (u32, u32)| {
-        let options = Options {
-            working_size: Some(working),
-            ..settings.options.clone()
-        };
-        let picture = settings.picture_size(source, working, false);
-        let mut matter = Matter::open(&models, settings.backend, options, picture)?;
-        let picture = settings.picture_size(source, working, matter.draws_detail());
-        matter.resize(picture)?;
-        Ok(matter)
+    let options = Options {
+        working_size: settings.working_size(source),
+        ..settings.options.clone()
     };
-    if let Some(working) = settings.working_size(source) {
-        return open_at(working);
-    }
-    let options = settings.options.clone();
     let mut matter = Matter::open(&models, settings.backend, options, source)?;
-    let working = matter.working_size();
-    let picture = settings.picture_size(source, working, matter.draws_detail());
-    if picture != source {
-        matter.resize(picture)?;
-    }
-    if matter.working_size() != working {
-        return open_at(working);
-    }
+    adapt(&mut matter, settings, source)?;
     Ok(matter)
+}
+
+/// Gives an engine the options of the settings, and pictures of the size that these ask for. Its working size stays, whatever
+/// it would be for them by itself.
+fn adapt(matter: &mut Matter, settings: &EngineSettings, source: (u32, u32)) -> Result<(), Error> {
+    let working = matter.working_size();
+    matter.set_options(Options {
+        working_size: Some(working),
+        ..settings.options.clone()
+    })?;
+    matter.resize(settings.picture_size(source, working, matter.draws_detail()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::runtime::floats::FlushDenormals;
 use crate::runtime::manifest::{DETAIL_PLANES, DETAIL_TILE};
 use crate::runtime::tensor::Tensor;
 use crate::runtime::{Engine, Graph, Package, Role};
-use crate::stages::postprocess::draw_row;
+use crate::stages::postprocess::draw_rows;
 
 /// Side of a cell: what is drawn anew is made up of these, in pixels of the frame.
 const CELL: usize = 16;
@@ -41,6 +41,13 @@ const SCALES: std::ops::RangeInclusive<f64> = 0.9..=3.3;
 struct Strip {
     planes: Planes,
     spread: Spread,
+}
+
+impl Strip {
+    /// What a row of the full-size matte needs.
+    fn rows(&mut self) -> (&mut Planes, &mut Spread) {
+        (&mut self.planes, &mut self.spread)
+    }
 }
 
 /// Which cells of the frame are to be drawn anew.
@@ -253,17 +260,9 @@ impl Detail {
         self.upsampler
             .prepare(&mut self.strips, &matte.alpha, guide, size, full);
         matte.full.resize(width * height, 0);
-        let (upsampler, yuv) = (&self.upsampler, YuvToRgb::new(frame.colorimetry()));
-        let rows = Grid {
-            data: &mut matte.full,
-            width,
-        };
-        bands::each(&mut self.strips, rows, &|strip: &mut Strip, band, first| {
-            let Strip { planes, spread } = strip;
-            for (y, row) in (first..).zip(band.data.chunks_exact_mut(width)) {
-                draw_row(upsampler, frame, yuv, y, planes, spread, row);
-            }
-        });
+        let (strips, out) = (&mut self.strips, &mut matte.full);
+        draw_rows(&self.upsampler, frame, strips, Strip::rows, out);
+        let yuv = YuvToRgb::new(frame.colorimetry());
         let drawn = self.draw_tiles(frame, yuv, &mut matte.full);
         if drawn.is_err() {
             matte.full.clear();

@@ -46,6 +46,13 @@ struct Strip {
     spare: [Vec<u8>; 3],
 }
 
+impl Strip {
+    /// What a row of the full-size matte needs.
+    fn rows(&mut self) -> (&mut Planes, &mut Spread) {
+        (&mut self.planes, &mut self.spread)
+    }
+}
+
 impl AsMut<EdgeRows> for Strip {
     fn as_mut(&mut self) -> &mut EdgeRows {
         &mut self.edges
@@ -198,7 +205,13 @@ impl Renderer {
         let smoothed = self.options.temporal_smoothing > 0.0;
         match matte.full.as_slice() {
             full if !full.is_empty() && !smoothed && self.options.refine != Refine::None => {
-                self.draw_full(matte, full, frame, &geometry, out);
+                self.smoother.reset();
+                let low = Low {
+                    alpha: &matte.alpha,
+                    picture: matte.picture.as_chunks().0,
+                    size: geometry.size,
+                };
+                self.draw_given(full, low, frame, out);
             }
             _ => self.draw(matte, &matte.picture, frame, &geometry, out),
         }
@@ -252,26 +265,13 @@ impl Renderer {
             picture: picture.as_chunks().0,
             size,
         };
-        let colours = Colours::of(&self.options, out.format());
-        let mut strips = self.strips(full);
-        colours.prepare(
-            &mut strips,
-            (&mut self.estimate, &mut self.blurred),
-            low,
-            full,
-        );
-        if colours.estimated {
-            // The estimate takes the places of full-size pixels from here.
-            self.upsampler
-                .prepare(&mut strips, &alpha, None, size, full);
-        }
-        self.alpha.clear();
+        let mut own = std::mem::take(&mut self.alpha);
+        own.clear();
         for y in 0..full.1 {
-            self.alpha.extend_from_slice(mask.row(y));
+            own.extend_from_slice(mask.row(y));
         }
-        self.finish(&mut strips, frame, colours.estimated.then_some(low), out);
-        self.picture = picture;
-        self.strips = strips;
+        self.draw_given(&own, low, frame, out);
+        (self.picture, self.alpha) = (picture, own);
         Ok(())
     }
 
@@ -382,19 +382,11 @@ impl Renderer {
         let estimated = colours.estimated.then_some(low);
 
         if self.moves_edges() {
-            self.alpha.resize(width * height, 0);
-            let (upsampler, yuv) = (&self.upsampler, YuvToRgb::new(frame.colorimetry()));
-            let rows = Grid {
-                data: &mut self.alpha,
-                width,
-            };
-            bands::each(&mut strips, rows, &|strip: &mut Strip, band, first| {
-                let Strip { planes, spread, .. } = strip;
-                for (y, row) in (first..).zip(band.data.chunks_exact_mut(width)) {
-                    draw_row(upsampler, frame, yuv, y, planes, spread, row);
-                }
-            });
-            self.finish(&mut strips, frame, estimated, out);
+            let mut own = std::mem::take(&mut self.alpha);
+            own.resize(width * height, 0);
+            draw_rows(&self.upsampler, frame, &mut strips, Strip::rows, &mut own);
+            self.finish(&mut strips, frame, &own, estimated, out);
+            self.alpha = own;
         } else {
             let matte = FullMatte::Drawn(&self.upsampler);
             self.compose(&mut strips, frame, matte, estimated, out);
@@ -404,41 +396,19 @@ impl Renderer {
     }
 
     /// Draws a matte whose full size is there already.
-    fn draw_full(
-        &mut self,
-        matte: &Matte,
-        full: &[u8],
-        frame: &Frame<'_>,
-        geometry: &Geometry,
-        out: &mut OutputMut<'_>,
-    ) {
-        self.smoother.reset();
-        let mut strips = self.strips(geometry.frame);
-        let low = Low {
-            alpha: &matte.alpha,
-            picture: matte.picture.as_chunks().0,
-            size: geometry.size,
-        };
+    fn draw_given(&mut self, own: &[u8], low: Low<'_>, frame: &Frame<'_>, out: &mut OutputMut<'_>) {
+        let full = (frame.width() as usize, frame.height() as usize);
+        let mut strips = self.strips(full);
         let colours = Colours::of(&self.options, out.format());
         let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
-        colours.prepare(&mut strips, (estimate, blurred), low, geometry.frame);
+        colours.prepare(&mut strips, (estimate, blurred), low, full);
         if colours.estimated {
             // The estimate takes the places of full-size pixels from here.
             self.upsampler
-                .prepare(&mut strips, &matte.alpha, None, low.size, geometry.frame);
+                .prepare(&mut strips, low.alpha, None, low.size, full);
         }
         let estimated = colours.estimated.then_some(low);
-        if self.moves_edges() {
-            self.alpha.clear();
-            self.alpha.extend_from_slice(full);
-            self.finish(&mut strips, frame, estimated, out);
-        } else {
-            let matte = FullMatte::Given {
-                own: full,
-                shown: full,
-            };
-            self.compose(&mut strips, frame, matte, estimated, out);
-        }
+        self.finish(&mut strips, frame, own, estimated, out);
         self.strips = strips;
     }
 
@@ -447,17 +417,18 @@ impl Renderer {
         self.options.edge_shift.abs() > 0.0 || self.options.edge_softness > 0.0
     }
 
-    /// Moves and softens the edge of the full-size matte in `alpha`, and writes the frame with it.
+    /// Moves and softens the edge of a full-size matte, and writes the frame with it.
     fn finish(
         &mut self,
         strips: &mut [Strip],
         frame: &Frame<'_>,
+        own: &[u8],
         estimated: Option<Low<'_>>,
         out: &mut OutputMut<'_>,
     ) {
         let width = frame.width() as usize;
         let options = &self.options;
-        let mut shown = &self.alpha;
+        let mut shown = own;
         if options.edge_shift.abs() > 0.0 {
             self.moved.resize(shown.len(), 0);
             edges::shift(strips, shown, width, options.edge_shift, &mut self.moved);
@@ -469,10 +440,7 @@ impl Renderer {
             edges::soften(strips, shown, width, &self.kernel, &mut self.soft);
             shown = &self.soft;
         }
-        let matte = FullMatte::Given {
-            own: &self.alpha,
-            shown,
-        };
+        let matte = FullMatte::Given { own, shown };
         self.compose(strips, frame, matte, estimated, out);
     }
 
@@ -655,8 +623,26 @@ impl Job<'_> {
     }
 }
 
+/// The full-size matte, row by row on as many threads as there are strips, of which `scratch` gives what a row needs.
+pub(crate) fn draw_rows<S: Send>(
+    upsampler: &Upsampler,
+    frame: &Frame<'_>,
+    strips: &mut [S],
+    scratch: fn(&mut S) -> (&mut Planes, &mut Spread),
+    out: &mut [u8],
+) {
+    let (width, yuv) = (frame.width() as usize, YuvToRgb::new(frame.colorimetry()));
+    let rows = Grid { data: out, width };
+    bands::each(strips, rows, &|strip: &mut S, band, first| {
+        let (planes, spread) = scratch(strip);
+        for (y, row) in (first..).zip(band.data.chunks_exact_mut(width)) {
+            draw_row(upsampler, frame, yuv, y, planes, spread, row);
+        }
+    });
+}
+
 /// A row of the full-size matte; the frame's colour is made only where it is looked at.
-pub(crate) fn draw_row(
+fn draw_row(
     upsampler: &Upsampler,
     frame: &Frame<'_>,
     yuv: YuvToRgb,
