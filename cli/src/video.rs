@@ -202,6 +202,8 @@ fn is_camera(_path: &Path) -> bool {
     false
 }
 
+const NO_VIDEO: &str = "no video in this file";
+
 /// Decodes a video file or a camera.
 pub(crate) struct VideoReader {
     path: PathBuf,
@@ -248,6 +250,16 @@ impl VideoReader {
         if camera {
             source.link(&convert)?;
         } else {
+            let unused = convert.clone();
+            source.connect_no_more_pads(move |_| {
+                if unused
+                    .static_pad("sink")
+                    .is_some_and(|into| !into.is_linked())
+                {
+                    // Nothing would ever arrive, not even the end.
+                    gst::element_error!(unused, gst::StreamError::WrongType, ("{}", NO_VIDEO));
+                }
+            });
             let (convert, sink) = (convert.clone(), sink.clone());
             source.connect_pad_added(move |_, pad| {
                 let Some(into) = convert.static_pad("sink").filter(|into| !into.is_linked()) else {
@@ -287,7 +299,7 @@ impl VideoReader {
                 "{}: interrupted",
                 path.display()
             );
-            bail!("{}: no video in this file", path.display())
+            bail!("{}: {NO_VIDEO}", path.display())
         };
         let info = first
             .caps()
@@ -1072,6 +1084,36 @@ mod tests {
         let alpha = reader.read().unwrap().unwrap().alpha().unwrap();
         let expected: Vec<u8> = frame.iter().skip(3).step_by(4).copied().collect();
         assert!(alpha == expected, "{:?}", &alpha[..8]);
+    }
+
+    #[test]
+    fn what_holds_no_video_is_refused() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let sound = dir.path().join("a.wav");
+        let write = format!(
+            "audiotestsrc num-buffers=5 ! wavenc ! filesink location=\"{}\"",
+            sound.display()
+        );
+        let pipeline = gst::parse::launch(&write).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let end = [gst::MessageType::Eos, gst::MessageType::Error];
+        let patience = gst::ClockTime::from_seconds(10);
+        let message = pipeline.bus().unwrap();
+        let message = message.timed_pop_filtered(patience, &end).unwrap();
+        pipeline.set_state(gst::State::Null).unwrap();
+        assert_eq!(message.type_(), gst::MessageType::Eos);
+        // A track of video without a frame.
+        let empty = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/data/no-frames.mkv"
+        ));
+        for path in [&sound, empty] {
+            let error = Reader::open(path, Want::Colour).err().unwrap();
+            let said = format!("{error:#}");
+            assert!(said.contains(NO_VIDEO), "{said}");
+            assert!(said.contains(&path.display().to_string()), "{said}");
+        }
     }
 
     #[test]
