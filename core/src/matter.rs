@@ -1145,7 +1145,8 @@ impl Matter {
     /// Names who is at a place of a frame, in pixels, as the target of the next [`process`](Matter::process) or
     /// [`predict`](Matter::predict), which should be of that frame: their mask is queued as by
     /// [`queue_seed`](Matter::queue_seed). Returns whether there is anybody; without the person segmentation there never
-    /// is. People who touch each other are taken together.
+    /// is. People who touch each other are taken together where the detector of the segmentation's package does not find each
+    /// of them.
     ///
     /// # Errors
     /// [`Error::FrameSize`], and [`Error::Ort`] when the segmentation fails.

@@ -26,7 +26,7 @@ ALIGNMENT = 64
 """Offsets into weights.bin: a cache line, so that mapped weights can be used where they lie."""
 
 TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
-SIZES = {"float32": 4, "float16": 2, "uint8": 1}
+SIZES = {"float32": 4, "float16": 2, "uint16": 2, "uint8": 1}
 
 # What TensorRT's parser lists and these networks need. A new operator is a decision, not an accident of the tracer.
 ALLOWED = frozenset(

@@ -8,6 +8,7 @@ write down: weights stay where they are, and the manifest tells which bytes of t
 
 ``segment`` and ``segment_wide`` look at a whole picture and are made for heads and shoulders. ``segment_body`` is the part of
 the pose network (BlazePose GHUM, full) that tells one person, who fills two thirds of a square picture, from all else.
+``detect`` is the network before it, which finds people: where their heads are, and a circle around each whole body.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ FOLDER = "mediapipe/modules"
 
 @dataclass(frozen=True)
 class Source:
-    """A graph of the package: a TFLite file, under ``FOLDER``, and which of its outputs is the map of a person."""
+    """A graph of the package: a TFLite file, under ``FOLDER``, and which of its outputs is the map of a person, or which are the
+    places of people and their logits."""
 
     path: str
-    output: int = 0
+    outputs: tuple[int, ...] = (0,)
     logits: bool = False
 
     @property
@@ -53,8 +55,14 @@ class Source:
 GRAPHS = {
     "segment": Source("selfie_segmentation/selfie_segmentation.tflite"),
     "segment_wide": Source("selfie_segmentation/selfie_segmentation_landscape.tflite"),
-    "segment_body": Source("pose_landmark/pose_landmark_full.tflite", output=2, logits=True),
+    "segment_body": Source("pose_landmark/pose_landmark_full.tflite", outputs=(2,), logits=True),
+    "detect": Source("pose_detection/pose_detection.tflite", outputs=(0, 1), logits=True),
 }
+
+ANCHORS = ((8, 2), (16, 2), (32, 6))
+"""Cells of the picture in which ``detect`` looks for people: their side in pixels, and how often it looks in each."""
+PLACE = ("x", "y", "width", "height", "hip_x", "hip_y", "rim_x", "rim_y")
+"""What ``detect`` tells of a person: middle and size of the head, middle of the hips, a point of the circle around the body."""
 
 NOTICE = """\
 MediaPipe Selfie Segmentation and Pose
@@ -64,9 +72,9 @@ https://github.com/google-ai-edge/mediapipe
 Licensed under the Apache License, Version 2.0: http://www.apache.org/licenses/LICENSE-2.0
 
 The weights of this package are copied, converted from half to single precision and transposed, from
-selfie_segmentation.tflite, selfie_segmentation_landscape.tflite and pose_landmark_full.tflite of the Python package
-mediapipe 0.10.14. The graphs follow the networks in those files, of the last one only what the segmentation needs; bytes
-in, NCHW inside.
+selfie_segmentation.tflite, selfie_segmentation_landscape.tflite, pose_landmark_full.tflite and pose_detection.tflite of the
+Python package mediapipe 0.10.14. The graphs follow the networks in those files, of the third only what the segmentation
+needs; bytes in, NCHW inside.
 """
 
 
@@ -122,14 +130,50 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Which elements of a sparse matrix are stored: where each row ends among the stored ones, and the column of each."""
+
+    ends: tuple[int, int]
+    ends_type: str
+    columns: tuple[int, int]
+    columns_type: str
+
+    @staticmethod
+    def of(tensor: Table) -> Rows:
+        """Out of the description of a sparse tensor `[rows, 1, 1, columns]`."""
+        sparsity = tensor.table(6)
+        assert sparsity.numbers(0) == [0, 1, 2, 3] and not sparsity.numbers(1), "only rows of single elements are known here"
+        *dense, row = sparsity.tables(2)
+        assert all(dimension.number(0, "b") == 0 for dimension in dense) and row.number(0, "b") == 1
+        types = {2: "uint16", 3: "uint8"}
+
+        def range_(kind: int) -> tuple[tuple[int, int], str]:
+            type_ = types[row.number(kind, "B")]
+            start, count = row.table(kind + 1).span(0)
+            return (start, count * SIZES[type_]), type_
+
+        (ends, ends_type), (columns, columns_type) = range_(2), range_(4)
+        # The first of the ends is where the first row begins.
+        return Rows((ends[0] + SIZES[ends_type], ends[1] - SIZES[ends_type]), ends_type, columns, columns_type)
+
+    def as_json(self) -> dict:
+        return {
+            "ends": {"offset": self.ends[0], "length": self.ends[1], "type": self.ends_type},
+            "columns": {"offset": self.columns[0], "length": self.columns[1], "type": self.columns_type},
+        }
+
+
+@dataclass(frozen=True)
 class FileWeight:
     """An initializer that is a range of bytes of a file, transposed."""
 
     name: str
     file: str
     at: int
+    length: int
     source_shape: tuple[int, ...]
     perm: tuple[int, ...] = ()
+    rows: Rows | None = None
     offset: int = -1
     type: str = "float32"
 
@@ -144,7 +188,8 @@ class FileWeight:
     def as_json(self) -> dict:
         return {
             "initializer": self.name,
-            "bytes": {"file": self.file, "offset": self.at, "length": 2 * math.prod(self.source_shape)},
+            "bytes": {"file": self.file, "offset": self.at, "length": self.length},
+            **({"rows": self.rows.as_json()} if self.rows else {}),
             "source_type": "float16",
             "source_shape": list(self.source_shape),
             "type": self.type,
@@ -155,8 +200,9 @@ class FileWeight:
 
 
 # Operators and enumerations of the TFLite schema, as far as these files use them.
-_OPERATORS = {0: "Add", 1: "AveragePool", 3: "Conv", 4: "DepthwiseConv", 6: "Dequantize", 14: "Sigmoid", 18: "Mul",
-              19: "Relu", 23: "Resize", 32: "Custom", 34: "Pad", 40: "Mean", 117: "HardSwish"}  # fmt: skip
+_OPERATORS = {0: "Add", 1: "AveragePool", 2: "Concat", 3: "Conv", 4: "DepthwiseConv", 5: "DepthToSpace", 6: "Dequantize",
+              14: "Sigmoid", 18: "Mul", 19: "Relu", 22: "Reshape", 23: "Resize", 32: "Custom", 34: "Pad", 40: "Mean",
+              117: "HardSwish", 124: "Densify"}  # fmt: skip
 _FLOAT16 = 1
 _SAME = 0
 _RELU6 = 3
@@ -180,19 +226,20 @@ class Translator:
         (subgraph,) = model.tables(2)
         self.tensors = list(subgraph.tables(0))
         (self.input,) = subgraph.numbers(1)
-        self.output = subgraph.numbers(2)[source.output]
+        self.outputs = [subgraph.numbers(2)[i] for i in source.outputs]
         self.operators = self._needed(list(subgraph.tables(3)))
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.values: dict[int, str] = {}
         self.halves: dict[int, int] = {}
+        self.sparse: dict[int, int] = {}
         self.padded: dict[int, tuple[int, Sides]] = {}
 
     def _needed(self, operators: list[Table]) -> list[tuple[int, Table]]:
-        """Operators that the output depends on, in their order, and their numbers in the file."""
+        """Operators that the outputs depend on, in their order, and their numbers in the file."""
         makers = {operator.numbers(2)[0]: i for i, operator in enumerate(operators)}
         needed: set[int] = set()
-        open_ = [self.output]
+        open_ = list(self.outputs)
         while open_:
             maker = makers.get(open_.pop())
             if maker is not None and maker not in needed:
@@ -207,28 +254,62 @@ class Translator:
     def translate(self) -> tuple[onnx.ModelProto, Port, Port]:
         _, height, width, _ = self.shape(self.input)
         frame = Port("frame", "uint8", (1, height, width, 3))
-        person = Port("person", "float32", (1, 1, height, width))
         # TensorRT takes bytes as an input, but only to convert them.
         real = self._node("Cast", "to_float", ["frame"], to=onnx.TensorProto.FLOAT)
         planes = self._node("Transpose", "to_planes", [real], perm=[0, 3, 1, 2])
-        self.values[self.input] = self._node("Mul", "to_unit", [planes, self._constant("byte", np.float32(1 / 255))])
+        finds_people = len(self.outputs) > 1
+        self.values[self.input] = (self._centred if finds_people else self._unit)(planes)
         for i, operator in self.operators:
             self._operator(i, operator)
-        if self.logits:
-            self._node("Sigmoid", "to_probability", [self.values[self.output]])
-        self.nodes[-1].output[0] = "person"
+        out = self._people(width) if finds_people else self._person(height, width)
+        self.nodes[-1].output[0] = out.name
         graph = helper.make_graph(
             self.nodes,
             self.name,
             [helper.make_tensor_value_info(frame.name, onnx.TensorProto.UINT8, frame.shape)],
-            [helper.make_tensor_value_info(person.name, onnx.TensorProto.FLOAT, person.shape)],
+            [helper.make_tensor_value_info(out.name, onnx.TensorProto.FLOAT, out.shape)],
             list(self.initializers.values()),
         )
         model = helper.make_model(
             graph, producer_name="matte", ir_version=8, opset_imports=[helper.make_opsetid("", OPSET)]
         )
         check(model)
-        return model, frame, person
+        return model, frame, out
+
+    def _unit(self, planes: str) -> str:
+        """Bytes as 0 to 1."""
+        return self._node("Mul", "to_unit", [planes, self._constant("byte", np.float32(1 / 255))])
+
+    def _centred(self, planes: str) -> str:
+        """Bytes as −1 to 1."""
+        doubled = self._node("Mul", "to_double", [planes, self._constant("half_byte", np.float32(2 / 255))])
+        return self._node("Sub", "to_centre", [doubled, self._constant("one", np.float32(1))])
+
+    def _person(self, height: int, width: int) -> Port:
+        """The map of a person."""
+        if self.logits:
+            self._node("Sigmoid", "to_probability", [self.values[self.outputs[0]]])
+        return Port("person", "float32", (1, 1, height, width))
+
+    def _people(self, side: int) -> Port:
+        """Probability and place of everybody who is looked for, in shares of the picture's side."""
+        places, logits = (self.values[i] for i in self.outputs)
+        anchors = np.concatenate([
+            np.stack(np.meshgrid(*[(np.arange(side // cell) + 0.5) * cell / side] * 2), -1).reshape(-1, 2).repeat(times, 0)
+            for cell, times in ANCHORS
+        ])  # fmt: skip
+        assert self.shape(self.outputs[0])[1] == len(anchors)
+        middles = self._constant("middles", anchors[None].astype(np.float32))
+        shares = self._node("Mul", "to_shares", [places, self._constant("pixel", np.float32(1 / side))])
+        axis = self._constant("axis", np.array([2], np.int64))
+        parts = [self._node("Sigmoid", "to_probability", [logits])]
+        for at in range(0, len(PLACE), 2):
+            start, end = (self._constant(f"column_{i}", np.array([i], np.int64)) for i in (at, at + 2))
+            part = self._node("Slice", PLACE[at], [shares, start, end, axis])
+            is_size = PLACE[at] == "width"
+            parts.append(part if is_size else self._node("Add", f"{PLACE[at]}/middle", [part, middles]))
+        self._node("Concat", "together", parts, axis=2)
+        return Port("people", "float32", (1, len(anchors), 1 + len(PLACE)))
 
     def _node(self, op: str, name: str, inputs: list[str], **attributes: object) -> str:
         output = f"{name}:0"
@@ -242,10 +323,15 @@ class Translator:
     def _weight(self, name: str, tensor: int, perm: tuple[int, ...] = ()) -> str:
         """An initializer fed by the half-precision constant that stands behind a tensor."""
         constant = self.halves[tensor]
-        start, length = self.buffers[self.tensors[constant].number(2, "I")].span(0)
-        shape = tuple(self.shape(constant))
-        assert length == 2 * math.prod(shape), f"tensor {constant} has {length} bytes for shape {shape}"
-        weight = self.weights.place(FileWeight(f"{self.name}.{name}", self.file, start, shape, perm))
+        stored = self.sparse.get(constant, constant)
+        rows = None if stored == constant else Rows.of(self.tensors[stored])
+        start, length = self.buffers[self.tensors[stored].number(2, "I")].span(0)
+        shape = tuple(self.shape(stored))
+        count = math.prod(shape) if rows is None else rows.columns[1] // SIZES[rows.columns_type]
+        # An odd element fills its last word up.
+        assert 2 * count <= length <= 2 * count + 2, f"tensor {stored} has {length} bytes for {count} numbers"
+        weight = FileWeight(f"{self.name}.{name}", self.file, start, 2 * count, shape, perm, rows)
+        weight = self.weights.place(weight)
         self.initializers[weight.name] = external_initializer(weight)
         return weight.name
 
@@ -268,6 +354,9 @@ class Translator:
             assert self.tensors[inputs[0]].number(1, "b") == _FLOAT16
             self.halves[output] = inputs[0]
             return
+        if kind == "Densify":
+            self.sparse[output] = inputs[0]
+            return
         if kind in ("Conv", "DepthwiseConv"):
             value = self._convolution(name, operator, inputs, depthwise=kind == "DepthwiseConv")
         elif kind == "Custom":
@@ -286,6 +375,18 @@ class Translator:
             )
             value = self._node("Resize", name, [self.values[inputs[0]], "", factors], mode="linear",
                                coordinate_transformation_mode=mode)  # fmt: skip
+        elif kind == "DepthToSpace":
+            value = self._node("DepthToSpace", name, [self.values[inputs[0]]], blocksize=operator.table(4).number(0), mode="DCR")
+        elif kind == "Reshape":
+            *_, channels = self.shape(inputs[0])
+            batch, count, width = self.shape(output)
+            assert channels % width == 0, "only cells of a picture become rows here"
+            rows = self._node("Transpose", f"{name}/rows", [self.values[inputs[0]]], perm=[0, 2, 3, 1])
+            shape = self._constant(f"shape_{count}x{width}", np.array([batch, count, width], np.int64))
+            value = self._node("Reshape", name, [rows, shape])
+        elif kind == "Concat":
+            assert operator.table(4).number(0) == 1 and len(self.shape(output)) == 3, "only rows are joined here"
+            value = self._node("Concat", name, [self.values[i] for i in inputs], axis=1)
         elif kind == "HardSwish":
             x = self.values[inputs[0]]
             gate = self._node("HardSigmoid", name + "/gate", [x], alpha=1 / 6, beta=0.5)
@@ -361,13 +462,13 @@ def package(files: dict[str, bytes]) -> dict[str, bytes]:
     weights = WeightFile()
     graphs, contents = {}, {}
     for name, source in GRAPHS.items():
-        model, frame, person = Translator(name, source, files[source.file], weights).translate()
+        model, frame, out = Translator(name, source, files[source.file], weights).translate()
         contents[f"{name}.onnx"] = serialize(model)
-        graphs[name] = {"file": f"{name}.onnx", "inputs": [frame.as_json()], "outputs": [person.as_json()]}
+        graphs[name] = {"file": f"{name}.onnx", "inputs": [frame.as_json()], "outputs": [out.as_json()]}
     document = {
         "format": manifest.FORMAT,
         "name": "selfie",
-        "version": "1.1.0",
+        "version": "1.2.0",
         "kind": "segmentation",
         "description": "MediaPipe Selfie Segmentation and Pose: where a person is, for first masks and drift repair",
         "licence": {"id": "Apache-2.0", "text": "Apache License 2.0, The MediaPipe Authors", "commercial_use": True},

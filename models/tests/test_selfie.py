@@ -15,7 +15,7 @@ from matte_models import export_selfie, fill, manifest
 
 PACKAGE = export_selfie.PACKAGES / "selfie"
 # Logits of the pose network go beyond 1,000, and TFLite's own kernels differ by up to 1: 2e-3 of probability.
-TOLERANCE = {"segment": 1e-4, "segment_wide": 1e-4, "segment_body": 2e-3}
+TOLERANCE = {"segment": 1e-4, "segment_wide": 1e-4, "segment_body": 2e-3, "detect": 1e-4}
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +28,18 @@ def tflite() -> dict[str, bytes]:
 
 def weights_of(document: dict, files: dict[str, bytes]) -> bytes:
     def source(entry):
-        where = entry["bytes"]
-        data = files[where["file"]][where["offset"] : where["offset"] + where["length"]]
-        return np.frombuffer(data, entry["source_type"]).reshape(entry["source_shape"])
+        file = files[entry["bytes"]["file"]]
+
+        def numbers(where, type_):
+            return np.frombuffer(file[where["offset"] : where["offset"] + where["length"]], type_)
+
+        stored = numbers(entry["bytes"], entry["source_type"])
+        if rows := entry.get("rows"):
+            ends, columns = (numbers(rows[name], rows[name]["type"]) for name in ("ends", "columns"))
+            dense = np.zeros((entry["source_shape"][0], entry["source_shape"][-1]), stored.dtype)
+            dense[np.searchsorted(ends, np.arange(len(stored)), side="right"), columns] = stored
+            stored = dense
+        return stored.reshape(entry["source_shape"])
 
     return manifest.fill_weights(document, source)
 
@@ -55,13 +64,15 @@ def pictures(shared: Path, height: int, width: int) -> list[np.ndarray]:
 
 
 def compare(shared: Path, filled: Path, graph: str, expected_for: Callable[[np.ndarray], np.ndarray]) -> None:
+    """With the outputs for pictures of 0 to 1."""
     document = manifest.load(PACKAGE)
-    (port,) = document["graphs"][graph]["inputs"]
+    (port,), (out,) = (document["graphs"][graph][ports] for ports in ("inputs", "outputs"))
     ours = ort.InferenceSession(filled / document["graphs"][graph]["file"], providers=["CPUExecutionProvider"])
     _, height, width, _ = port["shape"]
     for frame in pictures(shared, height, width):
-        (person,) = ours.run(["person"], {"frame": frame})
-        error = np.abs(person[0, 0] - expected_for(frame.astype(np.float32) / 255)[0, ..., 0]).max()
+        (got,) = ours.run([out["name"]], {"frame": frame})
+        expected = expected_for(frame.astype(np.float32) / 255)
+        error = np.abs((got[0, 0] if out["name"] == "person" else got[0]) - expected).max()
         print(f"{graph}: {error:.1e}")
         assert error < TOLERANCE[graph]
 
@@ -73,7 +84,7 @@ def test_another_conversion_sees_the_same_person(shared, filled, graph):
         pytest.skip(f"no {other} to compare with")
     reference = ort.InferenceSession(other, providers=["CPUExecutionProvider"])
     name = reference.get_inputs()[0].name
-    compare(shared, filled, graph, lambda frame: reference.run(None, {name: frame})[0])
+    compare(shared, filled, graph, lambda frame: reference.run(None, {name: frame})[0][0, ..., 0])
 
 
 @pytest.mark.parametrize("graph", export_selfie.GRAPHS)
@@ -90,10 +101,25 @@ def test_tflite_sees_the_same_person(shared, tflite, filled, graph):
     except RuntimeError as error:
         pytest.skip(f"TFLite cannot run this file by itself: {error}")
 
+    def probability(logits: np.ndarray) -> np.ndarray:
+        return (1 + np.tanh(logits / 2)) / 2
+
     def expected(frame: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], frame)
+        finds_people = len(source.outputs) > 1
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], 2 * frame - 1 if finds_people else frame)
         interpreter.invoke()
-        map_ = interpreter.get_tensor(interpreter.get_output_details()[source.output]["index"])
-        return (1 + np.tanh(map_ / 2)) / 2 if source.logits else map_
+        details = interpreter.get_output_details()
+        outputs = [interpreter.get_tensor(details[i]["index"])[0] for i in source.outputs]
+        if not finds_people:
+            return probability(outputs[0][..., 0]) if source.logits else outputs[0][..., 0]
+        places, logits = outputs
+        shares = places[:, : len(export_selfie.PLACE)] / frame.shape[1]
+        # As in MediaPipe's SsdAnchorsCalculator: rows of cells, several anchors in the middle of each.
+        middles = [((x + 0.5) * cell / frame.shape[1], (y + 0.5) * cell / frame.shape[1])
+                   for cell, times in export_selfie.ANCHORS for y in range(frame.shape[1] // cell)
+                   for x in range(frame.shape[1] // cell) for _ in range(times)]  # fmt: skip
+        for at in (0, 4, 6):
+            shares[:, at : at + 2] += middles
+        return np.hstack([probability(logits), shares])
 
     compare(shared, filled, graph, expected)

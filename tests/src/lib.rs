@@ -9,7 +9,7 @@ use gst::prelude::*;
 use gst_app::AppSink;
 use gst_video::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
-use matte_core::ModelSet;
+use matte_core::{Backend, Frame, Matter, ModelSet, Options, OutputFormat, OutputMut, PixelFormat};
 
 /// The shipped package.
 pub const LITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/packages/lite");
@@ -180,4 +180,58 @@ pub fn iou(a: &Picture, b: &Picture) -> f64 {
             .count() as f64
     };
     count(|a, b| a && b) / count(|a, b| a || b).max(1.0)
+}
+
+/// The first frames of a clip as packed RGB of 640×360; none where the clip is not there.
+pub fn frames(clip: &str, count: usize) -> Option<Vec<Picture>> {
+    let clip = media(clip)?;
+    Some(run(
+        &format!(
+            "filesrc location={} ! decodebin ! videoconvert ! videoscale ! \
+             video/x-raw,format=RGB,width=640,height=360 ! appsink name=out",
+            clip.join("video.mp4").display()
+        ),
+        count,
+    ))
+}
+
+/// A picture of [`frames`].
+///
+/// # Panics
+/// When it is not of packed RGB.
+pub fn view(picture: &Picture) -> Frame<'_> {
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    Frame::packed(
+        PixelFormat::Rgb,
+        width,
+        height,
+        &picture.data,
+        picture.width * 3,
+    )
+    .unwrap()
+}
+
+/// A grey picture to be drawn into.
+///
+/// # Panics
+/// When it is not grey.
+pub fn output(picture: &mut Picture) -> OutputMut<'_> {
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    OutputMut::new(
+        OutputFormat::Gray8,
+        width,
+        height,
+        &mut picture.data,
+        picture.width,
+    )
+    .unwrap()
+}
+
+/// An engine with `lite` for [`frames`].
+///
+/// # Panics
+/// When `lite` cannot be opened.
+pub fn open(options: Options) -> Matter {
+    let models = ModelSet::find(LITE).unwrap();
+    Matter::open(&models, Backend::Cpu, options, (640, 360)).unwrap()
 }

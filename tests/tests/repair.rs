@@ -3,35 +3,9 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 use matte_core::{
-    Backend, Frame, Mask, MaskImage, MatteState, Matter, ModelSet, MultiMatter, Options,
-    OutputFormat, OutputMut, PixelFormat, Repair, SeedMode, Show,
+    Backend, Mask, MaskImage, MatteState, ModelSet, MultiMatter, Options, Repair, SeedMode, Show,
 };
-use matte_tests::{LITE, Picture, can_find_people, iou, mad, media, run};
-
-/// The frames of a clip as packed RGB of one size.
-fn frames(clip: &str, count: usize) -> Option<Vec<Picture>> {
-    let clip = media(clip)?;
-    Some(run(
-        &format!(
-            "filesrc location={} ! decodebin ! videoconvert ! videoscale ! \
-             video/x-raw,format=RGB,width=640,height=360 ! appsink name=out",
-            clip.join("video.mp4").display()
-        ),
-        count,
-    ))
-}
-
-fn view(picture: &Picture) -> Frame<'_> {
-    let (width, height) = (picture.width as u32, picture.height as u32);
-    Frame::packed(
-        PixelFormat::Rgb,
-        width,
-        height,
-        &picture.data,
-        picture.width * 3,
-    )
-    .unwrap()
-}
+use matte_tests::{LITE, Picture, can_find_people, frames, iou, mad, media, open, output, view};
 
 fn grey(frame: &Picture) -> Picture {
     Picture {
@@ -39,23 +13,6 @@ fn grey(frame: &Picture) -> Picture {
         height: frame.height,
         data: vec![7; frame.width * frame.height],
     }
-}
-
-fn output(picture: &mut Picture) -> OutputMut<'_> {
-    let (width, height) = (picture.width as u32, picture.height as u32);
-    OutputMut::new(
-        OutputFormat::Gray8,
-        width,
-        height,
-        &mut picture.data,
-        picture.width,
-    )
-    .unwrap()
-}
-
-fn open(options: Options) -> Matter {
-    let models = ModelSet::find(LITE).unwrap();
-    Matter::open(&models, Backend::Cpu, options, (640, 360)).unwrap()
 }
 
 fn with_repair(drift_repair: bool) -> Options {

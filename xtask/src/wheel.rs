@@ -65,11 +65,13 @@ fn openvino_files(member: &str) -> Option<&str> {
 }
 
 const POSE: &str = "pose_landmark_full.tflite";
+const DETECTION: &str = "pose_detection.tflite";
 
 fn selfie_files(member: &str) -> Option<&str> {
     match member {
         "mediapipe-0.10.14.dist-info/LICENSE" => Some("LICENSE"),
         "mediapipe/modules/pose_landmark/pose_landmark_full.tflite" => Some(POSE),
+        "mediapipe/modules/pose_detection/pose_detection.tflite" => Some(DETECTION),
         _ => member
             .strip_prefix("mediapipe/modules/selfie_segmentation/")
             .filter(|name| {
@@ -140,7 +142,7 @@ pub(crate) const SELFIE: Wheel = Wheel {
     sha256: "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4",
     megabytes: 36,
     take: selfie_files,
-    since: &[POSE],
+    since: &[POSE, DETECTION],
 };
 
 /// The photograph of the demonstration: Eileen Collins, NASA, public domain.
@@ -393,6 +395,10 @@ mod tests {
         assert_eq!(
             selfie_files("mediapipe/modules/pose_landmark/pose_landmark_full.tflite"),
             Some(POSE)
+        );
+        assert_eq!(
+            selfie_files("mediapipe/modules/pose_detection/pose_detection.tflite"),
+            Some(DETECTION)
         );
     }
 }

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 pub use checkpoint::Checkpoint;
 pub(crate) use tensors::{SourceTensor, decode};
+use tensors::{decode_indices, densify};
 
 use crate::error::{Error, Result};
-use crate::runtime::manifest::{Element, FileEntry, Manifest, WeightSpec};
+use crate::runtime::manifest::{Element, FileEntry, Manifest, Rows, WeightSpec};
 use crate::runtime::{Package, hash_file, paths};
 
 /// Where the weights come from.
@@ -230,23 +231,31 @@ fn write_weights(
                     files.insert(from.clone(), data);
                 }
                 let data = &files[&from];
-                let end = range.offset.saturating_add(range.length);
-                let slice = data
-                    .get(range.offset as usize..end as usize)
-                    .ok_or_else(|| {
+                let part = |offset: u64, length: u64| {
+                    let end = offset.saturating_add(length);
+                    data.get(offset as usize..end as usize).ok_or_else(|| {
                         wrong(format!(
-                            "bytes {}..{end} of {}, which has {}",
-                            range.offset,
+                            "bytes {offset}..{end} of {}, which has {}",
                             from.display(),
                             data.len()
                         ))
-                    })?;
+                    })
+                };
+                let slice = part(range.offset, range.length)?;
                 let element = spec.source_type.unwrap_or(Element::Float32);
                 let shape = spec
                     .source_shape
                     .clone()
                     .unwrap_or_else(|| spec.shape.clone());
-                let values = decode(element, slice);
+                let mut values = decode(element, slice);
+                if let Some(Rows { ends, columns }) = &spec.rows {
+                    let [ends, columns] = [ends, columns].map(|indices| {
+                        let bytes = part(indices.offset, indices.length)?;
+                        Ok(decode_indices(indices.element, bytes))
+                    });
+                    let width = shape.last().copied().unwrap_or_default();
+                    values = densify(&values, &ends?, &columns?, width).map_err(wrong)?;
+                }
                 if values.len() != shape.iter().product::<usize>() {
                     return Err(wrong(format!(
                         "{} values for shape {shape:?}",

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::runtime::manifest::{Element, RecipeStep};
+use crate::runtime::manifest::{Element, IndexElement, RecipeStep};
 
 /// A dense, row-major tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,56 @@ pub(crate) fn decode(element: Element, bytes: &[u8]) -> Vec<f32> {
             .map(|b| f32::from_le_bytes(*b))
             .collect(),
     }
+}
+
+/// Little-endian bytes to whole numbers, as [`decode`].
+pub(crate) fn decode_indices(element: IndexElement, bytes: &[u8]) -> Vec<usize> {
+    match element {
+        IndexElement::Uint8 => bytes.iter().map(|b| usize::from(*b)).collect(),
+        IndexElement::Uint16 => bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| usize::from(u16::from_le_bytes(*b)))
+            .collect(),
+    }
+}
+
+/// All numbers of a sparse matrix, rows of `width`: `ends` tells where each row ends among the stored numbers, `columns` the
+/// column of each.
+pub(crate) fn densify(
+    stored: &[f32],
+    ends: &[usize],
+    columns: &[usize],
+    width: usize,
+) -> Result<Vec<f32>, String> {
+    if columns.len() != stored.len() || ends.last() != Some(&stored.len()) {
+        return Err(format!(
+            "{} stored numbers, but {} columns and rows to {:?}",
+            stored.len(),
+            columns.len(),
+            ends.last()
+        ));
+    }
+    if width == 0 || width > 1 << 16 {
+        return Err(format!("rows of {width}, which must be 1 to 65536"));
+    }
+    let mut dense = vec![0.0; ends.len() * width];
+    let mut start = 0;
+    for (row, end) in dense.chunks_exact_mut(width).zip(ends) {
+        let (Some(columns), Some(stored)) = (columns.get(start..*end), stored.get(start..*end))
+        else {
+            return Err(format!("a row from {start} to {end} of {}", stored.len()));
+        };
+        for (column, value) in columns.iter().zip(stored) {
+            match row.get_mut(*column) {
+                Some(to) => *to = *value,
+                None => return Err(format!("column {column} of {width}")),
+            }
+        }
+        start = *end;
+    }
+    Ok(dense)
 }
 
 impl SourceTensor {
@@ -167,6 +217,27 @@ mod tests {
         let moved = t.clone().transpose(&[2, 0, 1]).unwrap();
         for (i, j, k) in [(0, 0, 0), (1, 2, 3), (1, 0, 2), (0, 2, 1)] {
             assert_eq!(moved.data[k * 6 + i * 3 + j], t.data[i * 12 + j * 4 + k]);
+        }
+    }
+
+    #[test]
+    fn a_sparse_matrix_becomes_a_dense_one() {
+        let columns = decode_indices(IndexElement::Uint16, &[1, 0, 0, 0, 2, 0]);
+        let ends = decode_indices(IndexElement::Uint8, &[1, 1, 3]);
+        let dense = densify(&[5.0, 6.0, 7.0], &ends, &columns, 3).unwrap();
+        assert_eq!(dense, [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 6.0, 0.0, 7.0]);
+        let wrong = |ends: &[usize], columns: &[usize]| {
+            densify(&[5.0, 6.0, 7.0], ends, columns, 3).unwrap_err()
+        };
+        assert_eq!(wrong(&[1, 3], &[0, 3, 1]), "column 3 of 3");
+        assert_eq!(wrong(&[2, 1, 3], &[0, 1, 1]), "a row from 2 to 1 of 3");
+        assert_eq!(wrong(&[4, 3], &[0, 1, 2]), "a row from 0 to 4 of 3");
+        for (ends, columns) in [
+            (&[1, 2][..], &[0, 1, 2][..]),
+            (&[1, 3], &[0, 1]),
+            (&[], &[0, 1, 2]),
+        ] {
+            wrong(ends, columns);
         }
     }
 

@@ -223,6 +223,32 @@ pub(crate) struct ByteRange {
     pub(crate) length: u64,
 }
 
+/// Whole numbers of a file that is not a checkpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Indices {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    #[serde(rename = "type")]
+    pub(crate) element: IndexElement,
+}
+
+/// Type of [`Indices`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IndexElement {
+    Uint8,
+    Uint16,
+}
+
+/// Which numbers of a matrix are stored; the others are 0.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Rows {
+    /// Where each row ends among the stored numbers.
+    pub(crate) ends: Indices,
+    /// Column of each stored number.
+    pub(crate) columns: Indices,
+}
+
 /// Where an initializer of a skeleton comes from and where it goes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct WeightSpec {
@@ -232,6 +258,9 @@ pub(crate) struct WeightSpec {
     pub(crate) source: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<ByteRange>,
+    /// Present where the bytes, in the same file, are those of a sparse matrix: the first axis of the source against the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rows: Option<Rows>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source_type: Option<Element>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -561,6 +590,8 @@ impl Manifest {
     }
 
     fn check_segmentation(&self) -> Result<(), String> {
+        const DETECT: &str = "graph `detect` must take `frame` [1,S,S,3] and give `people` [1,N,9] with the same number S, N \
+                              up to 65536";
         if !self.graphs.contains_key("segment") {
             return Err("graph `segment` is missing".to_owned());
         }
@@ -577,6 +608,19 @@ impl Manifest {
                 }
             };
             let frame = size(graph.input("frame"), true);
+            if name == "detect" {
+                let people = graph.output("people").map(|t| t.shape.as_slice());
+                let is_square = frame.is_some_and(|(h, w)| h == w);
+                let [Dim::Fixed(1), Dim::Fixed(1..=65536), Dim::Fixed(9)] =
+                    people.unwrap_or_default()
+                else {
+                    return Err(DETECT.to_owned());
+                };
+                if !is_square {
+                    return Err(DETECT.to_owned());
+                }
+                continue;
+            }
             if frame.is_none() || frame != size(graph.output("person"), false) {
                 return Err(format!(
                     "graph `{name}` must take `frame` [1,H,W,3] and give `person` [1,1,H,W] with the same numbers"

@@ -1,8 +1,12 @@
 //! Where the first mask comes from.
 
 mod automatic;
+mod figures;
+mod look;
+mod maps;
 mod mask;
 mod middle;
+mod seen;
 
 pub(crate) use automatic::Segmenter;
 pub(crate) use mask::prepare;
