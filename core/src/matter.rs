@@ -1060,6 +1060,9 @@ impl Matter {
         self.pending = None;
         self.fader.stop();
         (self.warming, self.repairing, self.watch.lost) = (0, false, false);
+        if let Some(segmenter) = &mut self.segmenter {
+            segmenter.begin();
+        }
         self.policy = MemoryPolicy::new(Self::interval(&self.models, &self.options));
     }
 
@@ -1587,7 +1590,8 @@ impl Matter {
         } else if faded {
             log::debug!("the old matte has gone");
         }
-        if self.options.drift_repair && !self.repairing && self.watch.due() {
+        let is_watched = self.options.drift_repair || self.watch.is_arriving();
+        if is_watched && !self.repairing && self.watch.due() {
             return self.repair_drift(frame, report);
         }
         Ok(report)
@@ -1608,35 +1612,44 @@ impl Matter {
     /// Compares the matte with the person segmentation and, where they have disagreed for long, names the target anew.
     fn repair_drift(&mut self, frame: &Frame<'_>, report: FrameReport) -> Result<FrameReport> {
         let comparison = self.compare_with_persons(frame)?;
-        let Some(fault) = self.watch.compare(comparison, &self.cells) else {
+        let fault = self.watch.compare(comparison, &self.cells);
+        let is_asked_for = |fault: &Fault| self.options.drift_repair || *fault == Fault::Arrival;
+        let Some(fault) = fault.filter(is_asked_for) else {
             return Ok(report);
         };
         // The hint is coarse; a mask that has been looked for closely decides.
-        let Some(mask) = self.find_person(frame, self.geometry)? else {
-            self.watch.in_vain();
+        let found = self.find_person(frame, self.geometry)?;
+        // Where a window shows a part of the frame, it shows all of the target.
+        let is_cut_off = fault == Fault::Arrival && self.geometry != self.whole;
+        let Some(mut mask) = found.filter(|_| !is_cut_off) else {
+            self.watch.in_vain(fault);
             return Ok(report);
         };
         let alpha = self.network.alpha.read::<f32>()?;
         let geometry = self.geometry;
-        let found: Vec<f32> = mask.iter().map(|m| f32::from(*m) / 255.0).collect();
         let shown: Vec<f32> = geometry
             .inner_rows()
             .flat_map(|row| alpha[row].iter().copied())
             .collect();
+        if fault == Fault::Arrival {
+            // Somebody else who has come in the meantime is not the target.
+            seed::keep_joined(&mut mask, geometry.size, &shown);
+        }
+        let found: Vec<f32> = mask.iter().map(|m| f32::from(*m) / 255.0).collect();
         let agreement = repair::agreement(&shown, &found).unwrap_or(0.0);
         let is_wrong = match fault {
             Fault::Disagreement => agreement < AGREES,
             Fault::MissingPart => {
                 let means = mask_means(&mask, &geometry);
-                self.watch.completes(&means, &self.cells)
+                self.watch.completes(&means, &self.cells, geometry.grid().0)
             }
+            Fault::Arrival => repair::has_grown(&found, &shown),
         };
         if !is_wrong {
-            self.watch.in_vain();
+            self.watch.in_vain(fault);
             return Ok(report);
         }
         // Like every target this one is named on the whole frame; who is beyond the window is not the one who was compared.
-        let mut mask = mask;
         if self.geometry != self.whole {
             let (seen, width) = (self.geometry.seen(), self.whole.size.0);
             let mut found = self.find_person(frame, self.whole)?.unwrap_or_default();
@@ -1646,7 +1659,7 @@ impl Matter {
                 }
             }
             if found.iter().all(|pixel| *pixel == 0) {
-                self.watch.in_vain();
+                self.watch.in_vain(fault);
                 return Ok(report);
             }
             self.look_through(self.whole)?;
@@ -1690,7 +1703,7 @@ impl Matter {
         let alpha = network.alpha.read::<f32>()?;
         token_means(alpha, &self.geometry, &mut self.cells);
         let persons = persons.host_view::<f32>();
-        Ok(self.watch.comparison(&self.cells, persons))
+        Ok(self.watch.comparison(&self.cells, persons, columns))
     }
 
     /// Clears what has joined the matte of a person from nowhere.
@@ -1772,9 +1785,11 @@ impl Matter {
 
     /// The person segmentation's mask for this frame, if it is to be asked and finds somebody.
     fn find_target(&mut self, frame: &Frame<'_>) -> Result<Option<Vec<u8>>> {
-        match self.options.seed == SeedMode::Auto || self.watch.lost {
-            true => self.find_person(frame, self.whole),
-            false => Ok(None),
+        match &mut self.segmenter {
+            Some(segmenter) if self.options.seed == SeedMode::Auto || self.watch.lost => {
+                segmenter.wait_for_mask(&mut self.scaler, frame, &self.whole)
+            }
+            _ => Ok(None),
         }
     }
 

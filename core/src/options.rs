@@ -183,7 +183,8 @@ pub struct Options {
     /// moves, the matte follows at once.
     pub temporal_smoothing: f32,
     /// Compare the matte with the person segmentation every few frames, and name the target anew where they disagree
-    /// for long or after a cut. It needs the segmentation, and a target that it sees as a person.
+    /// for long or after a cut. It needs the segmentation, and a target that it sees as a person. In the first seconds after
+    /// somebody was found they are named anew without it, too, when more of them comes into the picture.
     pub drift_repair: bool,
     /// What a frame shows before there is a target.
     pub before_seed: Policy,

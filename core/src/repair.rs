@@ -6,6 +6,11 @@
 //!
 //! A part that is missing weighs more than one that is too much, which may be something in somebody's hand: where the
 //! target was as long as the two agreed, and the segmentation still sees a person, the matte must not be empty.
+//!
+//! Who was found while coming into the picture is remembered as half a person. So in the first seconds after somebody was found,
+//! a part that the segmentation sees of them, and the matte lacks, counts at once.
+
+use crate::seed::flood;
 
 /// Frames from one comparison to the next.
 pub(crate) const INTERVAL: u32 = 5;
@@ -24,6 +29,17 @@ const DROP: f32 = 0.25;
 const BAD: f32 = 0.55;
 /// Share of the target that must not be missing: half a head of somebody at a desk.
 const MISSING: f32 = 0.12;
+/// So many comparisons after a target was found it may still be coming into the picture: six seconds at 30 frames a second.
+const ARRIVAL: u32 = 36;
+/// Share of a person that the matte lacks while they come.
+const LACKS: f32 = 0.15;
+/// Comparisons in a row in which it does.
+const LACKING: i32 = 2;
+/// After an attempt that changed nothing so many more; there are three of them at most.
+const LATER: i32 = 6;
+/// A mask of somebody who has come is at most so full of the matte before, and holds at least so much of it.
+const GROWN: f32 = 0.88;
+const KEPT: f32 = 0.7;
 /// How fast what the target covers follows it, in shares of a comparison.
 const FOLLOW: f32 = 0.3;
 /// Less of the frame than this, in matte and segmentation together, says nothing.
@@ -35,6 +51,8 @@ pub(crate) struct Comparison {
     pub(crate) agreement: f32,
     /// Share of what the target covered that the segmentation still sees and the matte lacks.
     pub(crate) missing: f32,
+    /// Share of the persons who hang together with the matte that it lacks.
+    pub(crate) lacking: f32,
 }
 
 /// Why a target has to be named anew.
@@ -44,6 +62,40 @@ pub(crate) enum Fault {
     Disagreement,
     /// They agree, but for a part that the matte lacks.
     MissingPart,
+    /// The target was found not long ago, and there is more of it now.
+    Arrival,
+}
+
+/// From here on a cell belongs to a matte, or a person.
+const HALF: f32 = 0.5;
+
+/// Share of what hangs together with a matte in a map of persons that the matte lacks.
+fn lacking(matte: &[f32], persons: &[f32], width: usize) -> f32 {
+    let (mut visited, mut person, mut lacks) = (vec![false; persons.len()], 0.0, 0.0);
+    for start in 0..persons.len().min(matte.len()) {
+        if visited[start] || matte[start] < HALF || persons[start] < HALF {
+            continue;
+        }
+        flood(
+            persons,
+            width,
+            start,
+            |p| *p >= HALF,
+            &mut visited,
+            |i| {
+                person += persons[i];
+                lacks += (persons[i] - matte[i]).max(0.0);
+            },
+        );
+    }
+    lacks / person.max(1.0)
+}
+
+/// Whether a mask is that of somebody of whom a matte shows a part: more of them has come.
+pub(crate) fn has_grown(mask: &[f32], matte: &[f32]) -> bool {
+    let both: f32 = mask.iter().zip(matte).map(|(m, a)| m.min(*a)).sum();
+    let (mask, matte): (f32, f32) = (mask.iter().sum(), matte.iter().sum());
+    both <= GROWN * mask && both >= KEPT * matte
 }
 
 /// Side of the grid on which frames are compared.
@@ -135,6 +187,10 @@ pub(crate) struct Watch {
     trial_sum: f32,
     /// Comparisons in a row that failed, less what an attempt in vain has cost.
     failed: i32,
+    /// Comparisons that are left in which the target may still be coming.
+    arriving: u32,
+    /// Comparisons in a row in which it lacked a part while it was, less what an attempt in vain has cost.
+    lacks: i32,
     /// What the target covers, on the token grid, averaged over the comparisons that did not fail.
     covered: Vec<f32>,
     /// After a cut nobody was found.
@@ -148,6 +204,7 @@ impl Watch {
             last: self.last.take(),
             motion: self.motion,
             usual: by_segmentation.then_some(PRESUMED),
+            arriving: if by_segmentation { ARRIVAL } else { 0 },
             ..Self::default()
         };
     }
@@ -155,9 +212,15 @@ impl Watch {
     /// The target has been named anew; it is the same.
     pub(crate) fn renamed(&mut self) {
         self.failed = 0;
+        self.lacks = 0;
         self.frames = 0;
         self.lost = false;
         self.covered.clear();
+    }
+
+    /// Whether the target was found not long ago, and may still be coming into the picture.
+    pub(crate) fn is_arriving(&self) -> bool {
+        self.arriving > 0
     }
 
     /// Whether the target is a person that the segmentation sees.
@@ -176,8 +239,14 @@ impl Watch {
         self.covered.clear();
     }
 
-    /// Compares a matte with the person segmentation, both on the token grid; none where there is nothing to compare.
-    pub(crate) fn comparison(&self, matte: &[f32], persons: &[f32]) -> Option<Comparison> {
+    /// Compares a matte with the person segmentation, both on the token grid, in rows of `width`; none where there is nothing to
+    /// compare.
+    pub(crate) fn comparison(
+        &self,
+        matte: &[f32],
+        persons: &[f32],
+        width: usize,
+    ) -> Option<Comparison> {
         let agreement = agreement(matte, persons)?;
         let covered: f32 = self.covered.iter().sum();
         let missing: f32 = (self.covered.iter().zip(persons).zip(matte))
@@ -186,14 +255,18 @@ impl Watch {
         Some(Comparison {
             agreement,
             missing: missing / covered.max(1.0),
+            lacking: match self.arriving {
+                0 => 0.0,
+                _ => lacking(matte, persons, width),
+            },
         })
     }
 
     /// Whether a mask, on the token grid, is that of a target that lacks a part: it covers what the target covered, nobody
     /// else, and the part as well.
-    pub(crate) fn completes(&self, mask: &[f32], matte: &[f32]) -> bool {
+    pub(crate) fn completes(&self, mask: &[f32], matte: &[f32], width: usize) -> bool {
         agreement(mask, &self.covered).is_some_and(|a| a >= PRESUMED)
-            && (self.comparison(matte, mask)).is_some_and(|c| c.missing >= MISSING)
+            && (self.comparison(matte, mask, width)).is_some_and(|c| c.missing >= MISSING)
     }
 
     /// Whether the picture is another one than that of the frame before. `rows` gives the first pixel of each row.
@@ -229,10 +302,25 @@ impl Watch {
         comparison: Option<Comparison>,
         matte: &[f32],
     ) -> Option<Fault> {
-        let Some(Comparison { agreement, missing }) = comparison else {
+        self.arriving = self.arriving.saturating_sub(1);
+        let Some(Comparison {
+            agreement,
+            missing,
+            lacking,
+        }) = comparison
+        else {
             self.failed = self.failed.min(0);
+            self.lacks = self.lacks.min(0);
             return None;
         };
+        log::trace!("agreement {agreement:.2}, missing {missing:.2}, lacking {lacking:.2}");
+        self.lacks = match lacking >= LACKS {
+            true => self.lacks + 1,
+            false => self.lacks.min(0),
+        };
+        if self.lacks >= LACKING {
+            return Some(Fault::Arrival);
+        }
         let Some(usual) = &mut self.usual else {
             self.trial += 1;
             self.trial_sum += agreement;
@@ -264,8 +352,14 @@ impl Watch {
     }
 
     /// What was found agrees with the matte, or nobody was found: the comparison was wrong.
-    pub(crate) fn in_vain(&mut self) {
-        self.failed = LASTING - PATIENCE;
+    pub(crate) fn in_vain(&mut self, fault: Fault) {
+        match fault {
+            Fault::Arrival => {
+                self.lacks = LACKING - LATER;
+                self.arriving = self.arriving.saturating_sub(2 * LATER as u32);
+            }
+            Fault::Disagreement | Fault::MissingPart => self.failed = LASTING - PATIENCE,
+        }
     }
 }
 
@@ -315,6 +409,7 @@ mod tests {
         let comparison = Comparison {
             agreement,
             missing: 0.0,
+            lacking: 0.0,
         };
         watch.compare(Some(comparison), &[]).is_some()
     }
@@ -330,8 +425,8 @@ mod tests {
         let followed = || {
             let mut watch = Watch::default();
             watch.named(true);
-            for _ in 0..10 {
-                let same = watch.comparison(&whole, &whole);
+            for _ in 0..=ARRIVAL {
+                let same = watch.comparison(&whole, &whole, 20);
                 assert_eq!(watch.compare(same, &whole), None);
             }
             watch
@@ -339,20 +434,20 @@ mod tests {
         let until = |matte: &[f32], persons: &[f32]| {
             let mut watch = followed();
             let found = (1..50).find_map(|n| {
-                let comparison = watch.comparison(matte, persons);
+                let comparison = watch.comparison(matte, persons, 20);
                 watch.compare(comparison, matte).map(|fault| (n, fault))
             });
             (found, watch)
         };
         let (found, watch) = until(&headless, &whole);
         assert_eq!(found, Some((LASTING, Fault::MissingPart)));
-        assert!(watch.completes(&whole, &headless));
+        assert!(watch.completes(&whole, &headless, 20));
         assert!(
-            !watch.completes(&map(1.0, 1.0, 1.0), &headless),
+            !watch.completes(&map(1.0, 1.0, 1.0), &headless, 20),
             "somebody else, too"
         );
         assert!(
-            !watch.completes(&headless, &headless),
+            !watch.completes(&headless, &headless, 20),
             "the part is not in it"
         );
         assert_eq!(until(&headless, &headless).0, None, "the head is hidden");
@@ -365,6 +460,53 @@ mod tests {
             until(&map(1.0, 1.0, 0.9), &whole).0,
             None,
             "something is held up"
+        );
+    }
+
+    #[test]
+    fn who_comes_into_the_picture_is_complete_as_soon_as_they_are_there() {
+        // Rows of four cells: half of somebody, all of them, and somebody else who does not touch them.
+        let half = [1.0, 0.0, 0.0, 0.0].repeat(5);
+        let all = [1.0, 1.0, 0.0, 0.0].repeat(5);
+        let another = [1.0, 0.0, 0.0, 1.0].repeat(5);
+        let until = |watch: &mut Watch, matte: &[f32], persons: &[f32]| {
+            (1..=ARRIVAL as i32 + 9).find_map(|n| {
+                let comparison = watch.comparison(matte, persons, 4);
+                watch.compare(comparison, matte).map(|fault| (n, fault))
+            })
+        };
+        let found = || {
+            let mut watch = Watch::default();
+            watch.named(true);
+            watch
+        };
+        let mut watch = found();
+        assert_eq!(
+            until(&mut watch, &half, &all),
+            Some((LACKING, Fault::Arrival))
+        );
+        watch.in_vain(Fault::Arrival);
+        assert_eq!(
+            until(&mut watch, &half, &all),
+            Some((LATER, Fault::Arrival))
+        );
+        assert_eq!(until(&mut found(), &all, &all), None);
+        // Nor is somebody who joins later a part of them, nor who stretches out an arm.
+        let is_arrival =
+            |found: Option<(i32, Fault)>| found.is_some_and(|(_, f)| f == Fault::Arrival);
+        assert!(!is_arrival(until(&mut found(), &half, &another)));
+        let mut watch = found();
+        until(&mut watch, &all, &all);
+        assert!(!is_arrival(until(&mut watch, &half, &all)));
+        let mut watch = Watch::default();
+        watch.named(false);
+        assert!(!is_arrival(until(&mut watch, &half, &all)));
+
+        assert!(has_grown(&all, &half));
+        assert!(!has_grown(&all, &all));
+        assert!(
+            !has_grown(&[0.0, 1.0, 0.0, 0.0].repeat(5), &half),
+            "somebody else"
         );
     }
 
@@ -383,7 +525,7 @@ mod tests {
         watch.renamed();
         let until = (1..1000).find(|_| compare(&mut watch, 0.1)).unwrap();
         assert_eq!(until, LASTING);
-        watch.in_vain();
+        watch.in_vain(Fault::Disagreement);
         let until = (1..1000).find(|_| compare(&mut watch, 0.1)).unwrap();
         assert_eq!(until, PATIENCE);
     }

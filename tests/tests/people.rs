@@ -20,13 +20,31 @@ fn frame(clip: &str, number: usize) -> Option<(Picture, Picture)> {
     Some((picture, truth.into_iter().next_back()?))
 }
 
-/// The matte of a picture's people, or of the one at a place.
-fn matte(picture: &Picture, place: Option<(f64, f64)>) -> Picture {
-    let mut out = Picture {
+/// A picture without anybody in it, as [`frames`] are.
+fn scene(number: usize) -> Option<Picture> {
+    let path = media(&format!("../train/backgrounds/bg_{number:02}.jpg"))?;
+    let (width, height) = (640, 360);
+    let image = image::open(path).unwrap();
+    let image = image.resize_to_fill(width, height, image::imageops::FilterType::Triangle);
+    Some(Picture {
+        width: width as usize,
+        height: height as usize,
+        data: image.into_rgb8().into_raw(),
+    })
+}
+
+/// A grey picture of the same size.
+fn grey(picture: &Picture) -> Picture {
+    Picture {
         width: picture.width,
         height: picture.height,
         data: vec![0; picture.width * picture.height],
-    };
+    }
+}
+
+/// The matte of a picture's people, or of the one at a place.
+fn matte(picture: &Picture, place: Option<(f64, f64)>) -> Picture {
+    let mut out = grey(picture);
     let mut matter = open(Options {
         seed: match place {
             Some(_) => SeedMode::None,
@@ -79,11 +97,8 @@ fn a_place_names_one_of_two_who_touch() {
         return;
     };
     let [one, other] = [(278.0, 257.0), (480.0, 257.0)].map(|place| matte(&picture, Some(place)));
-    let mut both = Picture {
-        width: picture.width,
-        height: picture.height,
-        data: one.data.clone(),
-    };
+    let mut both = grey(&picture);
+    both.data.clone_from(&one.data);
     let mut shared = 0.0;
     for (both, other) in both.data.iter_mut().zip(&other.data) {
         shared += f64::from((*both).min(*other)) / 255.0;
@@ -94,4 +109,77 @@ fn a_place_names_one_of_two_who_touch() {
     eprintln!("{areas:.4?} of the picture, {shared:.4} of both; together {overlap:.3}");
     assert!(shared < 0.05 * areas[0].min(areas[1]), "{shared:.4}");
     assert!(overlap > 0.9, "{overlap:.3}");
+}
+
+#[test]
+fn nobody_is_found_in_shelves_and_mountains() {
+    if !can_find_people() {
+        return;
+    }
+    for number in [8, 9, 10, 17, 19, 23, 27, 28] {
+        let Some(picture) = scene(number) else {
+            return;
+        };
+        let mut matter = open(Options::default());
+        // One frame after the other, as long as it takes to look thoroughly twice.
+        for frame in 0..7 {
+            let report = matter
+                .process(&view(&picture), &mut output(&mut grey(&picture)))
+                .unwrap();
+            assert_eq!(report.matte, MatteState::BeforeSeed, "{number}, {frame}");
+        }
+    }
+}
+
+/// Somebody who comes in from the left within a second is seen in part when they are found.
+#[test]
+fn who_walks_into_the_picture_is_complete_soon() {
+    const COMING: usize = 30;
+    const FRAMES: usize = 75;
+    if !can_find_people() {
+        return;
+    }
+    let clip = "synthetic/syn03_hair_portrait_porch";
+    let (Some(people), Some(scene)) = (frames(clip, FRAMES), scene(14)) else {
+        return;
+    };
+    let truths = run(
+        &format!(
+            "filesrc location={} ! decodebin ! videoconvert ! videoscale ! \
+             video/x-raw,format=GRAY8,width=640,height=360 ! appsink name=out",
+            media(clip).unwrap().join("alpha.mkv").display()
+        ),
+        FRAMES,
+    );
+    let mut matter = open(Options::default());
+    let mut errors = Vec::new();
+    for (number, (person, alpha)) in people.iter().zip(&truths).enumerate() {
+        let still_to_go = 640 - 640 * number.min(COMING) / COMING;
+        let mut truth = grey(&scene);
+        let mut picture = grey(&scene);
+        picture.data.clone_from(&scene.data);
+        for y in 0..360 {
+            for x in 0..640 - still_to_go {
+                let (from, to) = (y * 640 + x + still_to_go, y * 640 + x);
+                let a = u32::from(alpha.data[from]);
+                truth.data[to] = alpha.data[from];
+                for c in 0..3 {
+                    let (front, back) = (person.data[from * 3 + c], &mut picture.data[to * 3 + c]);
+                    *back = ((u32::from(front) * a + u32::from(*back) * (255 - a)) / 255) as u8;
+                }
+            }
+        }
+        let mut out = grey(&scene);
+        matter
+            .process(&view(&picture), &mut output(&mut out))
+            .unwrap();
+        errors.push(mad(&out, &truth));
+    }
+    let after = errors[FRAMES - 15..].iter().sum::<f64>() / 15.0;
+    eprintln!(
+        "{after:.4} after {} frames, {:.4?}",
+        FRAMES - 15,
+        &errors[COMING..]
+    );
+    assert!(after < 0.02, "{after:.4}");
 }

@@ -157,10 +157,8 @@ fn stage(root: &Path, built: &command::Built) -> Result<Vec<PathBuf>> {
 
     let models = root.join("usr/share/matte/models");
     copy_folder(&source.join("models/packages/lite"), &models.join("lite"))?;
-    let selfie = paths::models_cache().join(setup::SELFIE);
-    if selfie.is_dir() {
+    if let Some((selfie, licence)) = setup::installed_selfie()? {
         copy_folder(&selfie, &models.join(setup::SELFIE))?;
-        let licence = paths::cache_dir().join("sources/mediapipe-0.10.14/LICENSE");
         copy_as(&licence, &docs.join("mediapipe-LICENSE"))?;
     } else {
         println!(

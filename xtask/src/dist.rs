@@ -129,9 +129,10 @@ fn fill(layout: &Layout, library: &Path) -> Result<()> {
         &command::root().join("models/packages/lite"),
         &models.join("lite"),
     )?;
-    let person = paths::models_cache().join(setup::SELFIE);
-    if person.is_dir() {
-        copy_folder(&person, &models.join(setup::SELFIE))?;
+    if let Some((person, licence)) = setup::installed_selfie()? {
+        let folder = models.join(setup::SELFIE);
+        copy_folder(&person, &folder)?;
+        copy_file(&licence, &folder.join("LICENSE"))?;
     } else {
         println!(
             "{}: not installed, so the plugin finds nobody by itself",

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: brings the machine to where everything else works, and changes nothing the second time.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use matte_core::import::{WeightSource, import_package};
@@ -48,7 +48,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
         ),
         (
             selfie(args).context(SELFIE),
-            "Without it everything works but automatic seeding: give a mask",
+            match Package::open(paths::models_cache().join(SELFIE)) {
+                Ok(_) => "The one that was installed before stays",
+                Err(_) => "Without it everything works but automatic seeding: give a mask",
+            },
         ),
     ];
     for (result, cost) in optional {
@@ -101,20 +104,48 @@ fn openvino(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Our skeleton of the person segmentation.
+fn selfie_skeleton() -> PathBuf {
+    command::root().join("models/packages").join(SELFIE)
+}
+
+/// Where the weights of the person segmentation lie, with their licence.
+fn selfie_sources() -> PathBuf {
+    paths::cache_dir().join("sources/mediapipe-0.10.14")
+}
+
+/// Says which skeleton the installed package was made from, so that a newer one is imported again.
+fn selfie_stamp() -> PathBuf {
+    let sources = paths::cache_dir().join("sources");
+    sources.join(format!("{SELFIE}-skeleton.txt"))
+}
+
+/// The installed person segmentation and the licence that goes with it, to be packed; none where there is none.
+pub(crate) fn installed_selfie() -> Result<Option<(PathBuf, PathBuf)>> {
+    let package = paths::models_cache().join(SELFIE);
+    if !package.is_dir() {
+        return Ok(None);
+    }
+    let skeleton = wheel::hash_file(&selfie_skeleton().join("manifest.json"))?;
+    if !fs::read_to_string(selfie_stamp()).is_ok_and(|text| text.trim() == skeleton) {
+        println!(
+            "{SELFIE}: an older one is installed and packed; `cargo xtask setup` brings the new one"
+        );
+    }
+    Ok(Some((package, selfie_sources().join("LICENSE"))))
+}
+
 /// Takes the weights out of the wheel and imports them into our skeleton of the network.
 fn selfie(args: Args) -> Result<()> {
-    let skeleton = command::root().join("models/packages").join(SELFIE);
+    let skeleton = selfie_skeleton();
     let manifest = skeleton.join("manifest.json");
     if !manifest.is_file() {
         bail!("{} is missing", manifest.display());
     }
-    let sources = paths::cache_dir().join("sources/mediapipe-0.10.14");
+    let sources = selfie_sources();
     install(&wheel::SELFIE, &sources, args)?;
     let package = paths::models_cache().join(SELFIE);
-    // Which skeleton the package was made from, so that a newer one is imported again.
-    let stamp = paths::cache_dir()
-        .join("sources")
-        .join(format!("{SELFIE}-skeleton.txt"));
+    let stamp = selfie_stamp();
     let skeleton_hash = wheel::hash_file(&manifest)?;
     let current = fs::read_to_string(&stamp).is_ok_and(|text| text.trim() == skeleton_hash);
     if !(current && Package::open(&package).is_ok()) {

@@ -253,8 +253,7 @@ fn write_weights(
                         let bytes = part(indices.offset, indices.length)?;
                         Ok(decode_indices(indices.element, bytes))
                     });
-                    let width = shape.last().copied().unwrap_or_default();
-                    values = densify(&values, &ends?, &columns?, width).map_err(wrong)?;
+                    values = densify(&values, &ends?, &columns?, &shape).map_err(wrong)?;
                 }
                 if values.len() != shape.iter().product::<usize>() {
                     return Err(wrong(format!(

@@ -43,14 +43,21 @@ pub(crate) fn decode_indices(element: IndexElement, bytes: &[u8]) -> Vec<usize> 
     }
 }
 
-/// All numbers of a sparse matrix, rows of `width`: `ends` tells where each row ends among the stored numbers, `columns` the
+/// All numbers of a sparse matrix, the first axis of a shape against the last, the others being 1: `ends` tells where each row ends among the stored numbers, `columns` the
 /// column of each.
 pub(crate) fn densify(
     stored: &[f32],
     ends: &[usize],
     columns: &[usize],
-    width: usize,
+    shape: &[usize],
 ) -> Result<Vec<f32>, String> {
+    let [rows, between @ .., width] = shape else {
+        return Err(format!("a sparse matrix of shape {shape:?}"));
+    };
+    let is_matrix = between.iter().all(|n| *n == 1) && (1..=1 << 16).contains(width);
+    if !is_matrix || *rows != ends.len() {
+        return Err(format!("{} rows for shape {shape:?}", ends.len()));
+    }
     if columns.len() != stored.len() || ends.last() != Some(&stored.len()) {
         return Err(format!(
             "{} stored numbers, but {} columns and rows to {:?}",
@@ -59,12 +66,9 @@ pub(crate) fn densify(
             ends.last()
         ));
     }
-    if width == 0 || width > 1 << 16 {
-        return Err(format!("rows of {width}, which must be 1 to 65536"));
-    }
-    let mut dense = vec![0.0; ends.len() * width];
+    let mut dense = vec![0.0; rows * width];
     let mut start = 0;
-    for (row, end) in dense.chunks_exact_mut(width).zip(ends) {
+    for (row, end) in dense.chunks_exact_mut(*width).zip(ends) {
         let (Some(columns), Some(stored)) = (columns.get(start..*end), stored.get(start..*end))
         else {
             return Err(format!("a row from {start} to {end} of {}", stored.len()));
@@ -224,14 +228,17 @@ mod tests {
     fn a_sparse_matrix_becomes_a_dense_one() {
         let columns = decode_indices(IndexElement::Uint16, &[1, 0, 0, 0, 2, 0]);
         let ends = decode_indices(IndexElement::Uint8, &[1, 1, 3]);
-        let dense = densify(&[5.0, 6.0, 7.0], &ends, &columns, 3).unwrap();
+        let dense = densify(&[5.0, 6.0, 7.0], &ends, &columns, &[3, 1, 3]).unwrap();
         assert_eq!(dense, [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 6.0, 0.0, 7.0]);
         let wrong = |ends: &[usize], columns: &[usize]| {
-            densify(&[5.0, 6.0, 7.0], ends, columns, 3).unwrap_err()
+            densify(&[5.0, 6.0, 7.0], ends, columns, &[ends.len(), 3]).unwrap_err()
         };
         assert_eq!(wrong(&[1, 3], &[0, 3, 1]), "column 3 of 3");
         assert_eq!(wrong(&[2, 1, 3], &[0, 1, 1]), "a row from 2 to 1 of 3");
         assert_eq!(wrong(&[4, 3], &[0, 1, 2]), "a row from 0 to 4 of 3");
+        for shape in [&[2, 3][..], &[3, 2, 3], &[3], &[3, 1, 1 << 17], &[3, 0]] {
+            densify(&[5.0, 6.0, 7.0], &ends, &columns, shape).unwrap_err();
+        }
         for (ends, columns) in [
             (&[1, 2][..], &[0, 1, 2][..]),
             (&[1, 3], &[0, 1]),

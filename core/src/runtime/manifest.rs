@@ -596,6 +596,10 @@ impl Manifest {
             return Err("graph `segment` is missing".to_owned());
         }
         for (name, graph) in &self.graphs {
+            // Later packages may have more.
+            if !["segment", "segment_wide", "segment_body", "detect"].contains(&name.as_str()) {
+                continue;
+            }
             let size = |t: Option<&TensorSpec>, channels_last: bool| -> Option<(i64, i64)> {
                 match (t?.shape.as_slice(), channels_last) {
                     ([Dim::Fixed(1), Dim::Fixed(h), Dim::Fixed(w), Dim::Fixed(3)], true)

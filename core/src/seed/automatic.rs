@@ -1,9 +1,13 @@
 //! People found by small networks: the automatic first mask, and a hint for every frame.
 
 use super::figures::{Detector, Figure};
-use super::look::{Finder, Look, Outside, View, grown, joined, lies_in, within};
+use super::flood;
+use super::look::{Finder, Look, Outside, Part, View, grown, joined, lies_in, within};
 use super::maps::{Component, SMALLEST, THRESHOLD, apart, component, sample};
-use super::seen::{ABREAST, BODY_WEIGHT, Body, Cells, Seeing, Seen, abreast, are_close, are_whole};
+use super::seen::{
+    ABREAST, BODY_WEIGHT, Body, Cells, Seeing, Seen, abreast, are_close, body_at, body_weight,
+    doubt,
+};
 use crate::error::Result;
 use crate::frame::Frame;
 use crate::pixel::morphology::dilate;
@@ -22,8 +26,10 @@ pub(crate) struct Segmenter {
     body: Option<Finder>,
     /// Who is there.
     detector: Option<Detector>,
-    /// Searches in a row that found nobody.
+    /// Frames in a row in which nobody was found while somebody was looked for.
     in_vain: u32,
+    /// Whether the segmentation saw anything in the last of them.
+    saw: bool,
 }
 
 /// A closer look is larger than what was found before by this share of its size on every side.
@@ -34,14 +40,40 @@ const LITTLE_ROOM: f64 = 0.15;
 /// dark building beside a dark shoulder is a person to one of them, seldom to all.
 const WEIGHTS: [f32; 3] = [0.4, 0.4, 0.2];
 
-/// While nobody is seen the detector, which takes most of the time then, looks at every so manyth frame.
+/// While nobody is found the detector, which takes most of the time then, looks at every so manyth frame, and at the first in which
+/// the segmentation sees somebody.
 const DETECTED_EVERY: u32 = 5;
 /// So many people's bodies are looked at, the largest.
 const MOST_BODIES: usize = 4;
-/// So many squares are looked into for those whom the detector has not found whole at most, twice each.
+/// So many squares are looked into for that at most, twice each.
 const MOST_SQUARES: usize = 8;
+/// A look at a figure with more room goes beyond the circle by this share of its size on every side.
+const MORE_ROOM: f64 = 0.25;
+/// Where the detector finds nobody, so much of what the segmentation sees may be doubt.
+const DOUBT: f32 = 0.1;
 /// Longer side of the map on which people are told apart, cells.
 const MAP_SIDE: f64 = 256.0;
+
+/// Who is looked for.
+#[derive(Debug, Clone, Copy)]
+enum Search {
+    /// Everybody.
+    Thorough,
+    /// Everybody, for one frame after the other.
+    Waiting,
+    /// Who is at a place, in shares of the frame's size.
+    At((f64, f64)),
+}
+
+/// Looks at those whom the detector has found.
+#[derive(Debug, Default)]
+struct Found {
+    /// Those who are the target, and those who are not, but close to it.
+    meant: Vec<Seeing>,
+    rivals: Vec<Seeing>,
+    /// Where those are at whom nobody has looked.
+    unseen: Vec<Part>,
+}
 
 /// [`THRESHOLD`] in a mask.
 const HALF: u8 = 128;
@@ -51,6 +83,25 @@ const SEAM: f64 = 0.02;
 /// Clears a mask but for the person at a place, in shares of its size, and the doubtful pixels around them.
 fn keep_person_at(mask: &mut [u8], size: (usize, usize), place: (f64, f64)) {
     let person = component(mask, size, place, |pixel| *pixel >= HALF);
+    keep(mask, size, person);
+}
+
+/// Clears a mask but for those who hang together with a matte of the same size, and the doubtful pixels around them.
+pub(crate) fn keep_joined(mask: &mut [u8], size: (usize, usize), matte: &[f32]) {
+    let (mut people, mut visited) = (vec![0; mask.len()], vec![false; mask.len()]);
+    for start in 0..mask.len().min(matte.len()) {
+        if matte[start] >= THRESHOLD && mask[start] >= HALF && !visited[start] {
+            let inside = |pixel: &u8| *pixel >= HALF;
+            flood(mask, size.0, start, inside, &mut visited, |i| {
+                people[i] = mask[i];
+            });
+        }
+    }
+    keep(mask, size, people);
+}
+
+/// Clears a mask but for a part of it, which is not 0 in a picture of the same size, and the doubtful pixels around that.
+fn keep(mask: &mut [u8], size: (usize, usize), person: Vec<u8>) {
     let mut around = person.clone();
     let reach = (SEAM * size.0 as f64).ceil() as usize;
     dilate(&mut around, size.0, 2 * reach + 1);
@@ -59,6 +110,27 @@ fn keep_person_at(mask: &mut [u8], size: (usize, usize), place: (f64, f64)) {
             *pixel = 0;
         }
     }
+}
+
+/// Columns and rows of the map on which people are told apart.
+fn map_size(frame: &Frame<'_>) -> (usize, usize) {
+    let (across, down) = (f64::from(frame.width()), f64::from(frame.height()));
+    let cell = across.max(down) / MAP_SIDE;
+    let [columns, rows] = [across, down].map(|side| (side / cell).ceil().max(1.0) as usize);
+    (columns, rows)
+}
+
+/// Middles of the cells of a map, in shares of its size, row by row.
+fn centres((columns, rows): (usize, usize)) -> impl Iterator<Item = (f64, f64)> {
+    let share = |i: usize, n: usize| (i as f64 + 0.5) / n as f64;
+    (0..columns * rows).map(move |i| (share(i % columns, columns), share(i / columns, rows)))
+}
+
+/// Marked cells and those close to them.
+fn around(mut cells: Vec<u8>, size: (usize, usize)) -> Cells {
+    let reach = (SEAM * MAP_SIDE).ceil() as usize;
+    dilate(&mut cells, size.0, 2 * reach + 1);
+    Cells { map: cells, size }
 }
 
 /// Wider than 4:3.
@@ -84,6 +156,7 @@ impl Segmenter {
             body,
             detector,
             in_vain: 0,
+            saw: false,
         })
     }
 
@@ -117,12 +190,27 @@ impl Segmenter {
         frame: &Frame<'_>,
         geometry: &Geometry,
     ) -> Result<Option<Vec<u8>>> {
-        let mask = self.search(scaler, frame, geometry, None)?;
-        self.in_vain = match mask {
-            Some(_) => 0,
-            None => self.in_vain.wrapping_add(1),
-        };
+        self.search(scaler, frame, geometry, Search::Thorough)
+    }
+
+    /// As [`first_mask`](Self::first_mask), for every frame until somebody comes.
+    pub(crate) fn wait_for_mask(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        geometry: &Geometry,
+    ) -> Result<Option<Vec<u8>>> {
+        let mask = self.search(scaler, frame, geometry, Search::Waiting)?;
+        match mask {
+            Some(_) => self.begin(),
+            None => self.in_vain = self.in_vain.wrapping_add(1),
+        }
         Ok(mask)
+    }
+
+    /// The next frame is waited for as the first one.
+    pub(crate) fn begin(&mut self) {
+        (self.in_vain, self.saw) = (0, false);
     }
 
     /// As [`first_mask`](Self::first_mask), but by one closer look and one at the body, of the person at a place alone, in
@@ -135,7 +223,7 @@ impl Segmenter {
         geometry: &Geometry,
         place: (f64, f64),
     ) -> Result<Option<Vec<u8>>> {
-        self.search(scaler, frame, geometry, Some(place))
+        self.search(scaler, frame, geometry, Search::At(place))
     }
 
     fn search(
@@ -143,24 +231,39 @@ impl Segmenter {
         scaler: &mut Scaler,
         frame: &Frame<'_>,
         geometry: &Geometry,
-        place: Option<(f64, f64)>,
+        search: Search,
     ) -> Result<Option<Vec<u8>>> {
+        let place = match search {
+            Search::At(place) => Some(place),
+            Search::Thorough | Search::Waiting => None,
+        };
         let whole = self.for_frame(frame).look(scaler, frame, None, false)?;
         let found = whole.people(place);
         let mut part = found.and_then(|(part, share)| (share >= SMALLEST).then_some(part));
-        let is_due =
-            self.in_vain.is_multiple_of(DETECTED_EVERY) || place.is_some() || part.is_some();
+        let is_due = match search {
+            Search::Thorough => true,
+            Search::Waiting => {
+                let appeared = part.is_some() && !std::mem::replace(&mut self.saw, part.is_some());
+                self.saw = part.is_some();
+                appeared || self.in_vain.is_multiple_of(DETECTED_EVERY)
+            }
+            // Without looks at bodies nobody is told from others.
+            Search::At(_) => self.body.is_some(),
+        };
         let figures = match &mut self.detector {
             Some(detector) if is_due => detector.find(scaler, frame)?,
+            // What the segmentation sees is not believed without it.
+            Some(_) if place.is_none() => return Ok(None),
             _ => Vec::new(),
         };
-        let (seeings, rivals) = self.look_at_figures(scaler, frame, &figures, place)?;
+        let found = self.look_at_figures(scaler, frame, &figures, place)?;
         let figures = match place {
-            Some(_) => seeings.iter().map(|seeing| seeing.figure).collect(),
+            Some(_) => found.meant.iter().map(|seeing| seeing.figure).collect(),
             None => figures,
         };
         let meant = figures.first().filter(|_| place.is_some());
-        match meant.filter(|figure| are_whole(&[figure])) {
+        let is_whole = found.meant.iter().any(Seeing::is_whole);
+        match meant.filter(|_| is_whole) {
             // What was found may be more than one of several people who touch each other.
             Some(figure) => part = Some(within(figure.circle)),
             None => {
@@ -189,13 +292,31 @@ impl Segmenter {
             let mirrored = closer(part, true)?;
             [close, mirrored, whole].into_iter().zip(WEIGHTS).collect()
         };
-        let seen = Seen {
+        let mut seen = Seen {
             looks,
-            figures: seeings,
-            rivals,
+            figures: found.meant,
+            rivals: found.rivals,
+            unseen: found.unseen,
             ..Seen::default()
         };
+        seen.weigh_figures();
+        // To a segmentation that is asked where the person is, mountains and shelves are people; but it is not sure of them, or
+        // the look at a body is not.
+        let is_unsure = figures.is_empty() && self.detector.is_some() && place.is_none();
+        if is_unsure {
+            let map: Vec<f32> = centres(map_size(frame))
+                .map(|(x, y)| seen.people_at(x, y))
+                .collect();
+            let doubt = doubt(&map);
+            log::debug!("nobody was found where somebody is seen, doubt {doubt:.2}");
+            if doubt > DOUBT {
+                return Ok(None);
+            }
+        }
         let seen = self.with_bodies(scaler, frame, seen, &figures, place)?;
+        if is_unsure && self.body.is_some() && seen.bodies.iter().all(|body| body.weight == 0.0) {
+            return Ok(None);
+        }
         let (width, height) = geometry.size;
         let (origin, canvas) = (geometry.origin, geometry.canvas);
         let mut mask = vec![0; width * height];
@@ -221,38 +342,53 @@ impl Segmenter {
         frame: &Frame<'_>,
         figures: &[Figure],
         place: Option<(f64, f64)>,
-    ) -> Result<(Vec<Seeing>, Vec<Seeing>)> {
-        let (mut seeings, mut rivals) = (Vec::new(), Vec::new());
+    ) -> Result<Found> {
+        let mut found = Found::default();
         let Some(finder) = &mut self.body else {
-            return Ok((seeings, rivals));
+            return Ok(found);
         };
         let order = |figure: &Figure| match place {
             Some(place) => f64::from(figure.distance(place)),
             None => -figure.circle[2] * figure.circle[3],
         };
-        let mut figures: Vec<&Figure> = figures
+        let (mut figures, close): (Vec<&Figure>, Vec<&Figure>) = figures
             .iter()
-            .filter(|figure| Seeing::counts(figure) > 0.0)
-            .collect();
+            .partition(|figure| Seeing::counts(figure) > 0.0);
         figures.sort_by(|a, b| order(a).total_cmp(&order(b)));
-        for figure in figures.into_iter().take(MOST_BODIES) {
+        let rest = figures.split_off(figures.len().min(MOST_BODIES));
+        for figure in figures {
             let look = finder.look_twice(scaler, frame, figure.square())?;
-            seeings.push(Seeing::new(figure, look));
+            found.meant.push(Seeing::new(figure, look));
         }
-        if let Some((x, y)) = place {
-            let at = |seeing: &Seeing| seeing.look.at(x, y);
-            seeings.sort_by(|a, b| at(b).total_cmp(&at(a)));
-            if seeings.first().is_some_and(|meant| at(meant) >= THRESHOLD) {
-                rivals = seeings.split_off(1);
+        found.unseen = close
+            .iter()
+            .chain(&rest)
+            .map(|figure| figure.square())
+            .collect();
+        let Some(place) = place else {
+            return Ok(found);
+        };
+        let sees = |seeing: &Seeing| seeing.look.at(place.0, place.1) >= THRESHOLD;
+        let claim = |seeing: &Seeing| {
+            if sees(seeing) {
+                seeing.claim(place)
             } else {
-                seeings.clear();
+                f32::MIN
             }
+        };
+        found.meant.sort_by(|a, b| claim(b).total_cmp(&claim(a)));
+        // A face close to the camera is before whoever else is there, and no look at a body tells it apart.
+        let is_close = close.iter().any(|figure| lies_in(figure.head, place));
+        if found.meant.first().is_some_and(sees) && !is_close {
+            found.rivals = found.meant.split_off(1);
+        } else {
+            found.meant.clear();
         }
-        Ok((seeings, rivals))
+        Ok(found)
     }
 
     /// Looks at the body of each person who was found, or of the one at a place, but for those whom the detector has found
-    /// whole.
+    /// whole; and at what the detector has missed.
     fn with_bodies(
         &mut self,
         scaler: &mut Scaler,
@@ -264,24 +400,14 @@ impl Segmenter {
         let Some(finder) = &mut self.body else {
             return Ok(seen);
         };
-        let (across, down) = (f64::from(frame.width()), f64::from(frame.height()));
-        let cell = across.max(down) / MAP_SIDE;
-        let [columns, rows] = [across, down].map(|side| (side / cell).ceil().max(1.0) as usize);
-        let size = (columns, rows);
-        let share = |i: usize, n: usize| (i as f64 + 0.5) / n as f64;
-        let centre = |i: usize| (share(i % columns, columns), share(i / columns, rows));
-        let map: Vec<f32> = (0..columns * rows)
-            .map(|i| seen.people_at(centre(i).0, centre(i).1))
-            .collect();
-        let around = |mut cells: Vec<u8>| {
-            dilate(
-                &mut cells,
-                columns,
-                2 * (SEAM * MAP_SIDE).ceil() as usize + 1,
-            );
-            Cells { map: cells, size }
-        };
-        seen.near = around(map.iter().map(|p| u8::from(*p >= THRESHOLD)).collect());
+        let aspect = f64::from(frame.width()) / f64::from(frame.height());
+        let size = map_size(frame);
+        let places: Vec<(f64, f64)> = centres(size).collect();
+        let map: Vec<f32> = places.iter().map(|(x, y)| seen.people_at(*x, *y)).collect();
+        seen.near = around(
+            map.iter().map(|p| u8::from(*p >= THRESHOLD)).collect(),
+            size,
+        );
         let people = match place {
             Some(place) => apart(&component(&map, size, place, |p| *p >= THRESHOLD), size),
             None => apart(&map, size),
@@ -289,19 +415,28 @@ impl Segmenter {
         let figures_in = |person: &Component| -> Vec<&Figure> {
             let is_in = |figure: &&Figure| {
                 let face = figure.face();
-                person.cells.iter().any(|i| lies_in(face, centre(*i)))
+                person.cells.iter().any(|i| lies_in(face, places[*i]))
             };
             figures.iter().filter(is_in).collect()
         };
-        let mut squares = MOST_SQUARES;
+        let mut squares = MOST_SQUARES.saturating_sub(seen.figures.len() + seen.rivals.len());
+        let mut things = vec![0; map.len()];
         for person in people.iter().take(MOST_BODIES) {
             let (own, bounds) = (figures_in(person), person.bounds);
-            if are_whole(&own) || seen.weight_of(&[], bounds).is_none() {
+            let is_whole = |figure: &&Figure| {
+                let mut looks = seen.figures.iter();
+                looks.any(|seeing| seeing.figure == **figure && seeing.is_whole())
+            };
+            let are_whole = !own.is_empty() && own.iter().all(is_whole);
+            if are_whole || seen.weight_of(&[], bounds).is_none() {
                 continue;
             }
+            // People side by side are guessed at only where nothing tells them apart.
+            let is_missed = own.is_empty() && place.is_none() && self.detector.is_some();
+            let most = if is_missed { 1 } else { ABREAST.len() };
             let mut best: Option<Body> = None;
-            for count in 1..=ABREAST.len() {
-                let parts = abreast(bounds, count, across / down);
+            for count in 1..=most {
+                let parts = abreast(bounds, count, aspect);
                 let Some(left) = squares.checked_sub(parts.len()) else {
                     break;
                 };
@@ -324,22 +459,96 @@ impl Segmenter {
                     break;
                 }
             }
+            if is_missed && best.as_ref().is_some_and(|best| best.weight == 0.0) {
+                for cell in &person.cells {
+                    things[*cell] = 1;
+                }
+                continue;
+            }
             seen.bodies.extend(best);
         }
+        seen.things = Cells { map: things, size };
         if place.is_none() && !seen.figures.is_empty() {
-            let map: Vec<f32> = (0..map.len())
-                .map(|i| seen.with_bodies(centre(i)))
-                .collect();
-            let mut others = vec![0; map.len()];
-            let people = apart(&map, size);
-            for person in people.iter().filter(|person| figures_in(person).is_empty()) {
-                for cell in &person.cells {
-                    others[*cell] = 1;
-                }
-            }
-            seen.others = around(others);
+            self.look_at_the_rest(scaler, frame, &mut seen, squares)?;
         }
         Ok(seen)
+    }
+
+    /// What no look at a figure sees is somebody whom the detector has missed; a part of a figure that a look with more room
+    /// sees; or a thing. So many squares may be looked into.
+    fn look_at_the_rest(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        seen: &mut Seen,
+        mut squares: usize,
+    ) -> Result<()> {
+        let Some(finder) = &mut self.body else {
+            return Ok(());
+        };
+        let aspect = f64::from(frame.width()) / f64::from(frame.height());
+        let Cells {
+            map: mut things,
+            size,
+        } = std::mem::take(&mut seen.things);
+        let rest: Vec<f32> = centres(size)
+            .zip(&things)
+            .map(|((x, y), thing)| {
+                let mut looks = seen.figures.iter().map(|seeing| seeing.look.at(x, y));
+                match *thing > 0 || looks.any(|p| p >= THRESHOLD) {
+                    true => 0.0,
+                    false => seen.with_bodies((x, y)),
+                }
+            })
+            .collect();
+        let places: Vec<(f64, f64)> = centres(size).collect();
+        let mean = |looks: &[Look], cells: &[usize]| {
+            let at = |i: &usize| body_at(looks, places[*i]).unwrap_or_default();
+            cells.iter().map(at).sum::<f32>() / cells.len().max(1) as f32
+        };
+        let mut others = vec![0; rest.len()];
+        let mut wide: Vec<Look> = Vec::new();
+        for Component { bounds, cells } in apart(&rest, size) {
+            // What nobody has looked at stays.
+            let mut is_thing = false;
+            if squares > 0 {
+                squares -= 1;
+                let square = abreast(bounds, 1, aspect);
+                let looks = square
+                    .into_iter()
+                    .map(|part| finder.look_twice(scaler, frame, part));
+                let looks: Vec<Look> = looks.collect::<Result<_>>()?;
+                let weight = body_weight(mean(&looks, &cells));
+                if weight > 0.0 {
+                    let is_close = false;
+                    seen.bodies.push(Body {
+                        looks,
+                        bounds,
+                        weight,
+                        is_close,
+                    });
+                } else {
+                    if wide.is_empty() && squares >= seen.figures.len() {
+                        squares -= seen.figures.len();
+                        let more_room = |seeing: &Seeing| seeing.figure.square_with(MORE_ROOM);
+                        let looks = seen.figures.iter().map(more_room);
+                        let looks = looks.map(|part| finder.look_twice(scaler, frame, part));
+                        wide = looks.collect::<Result<_>>()?;
+                    }
+                    is_thing = !wide.is_empty() && mean(&wide, &cells) < THRESHOLD;
+                }
+                log::debug!(
+                    "nobody in {bounds:.2?}: a look counts {weight:.2}, a thing: {is_thing}"
+                );
+            }
+            let map = if is_thing { &mut things } else { &mut others };
+            for cell in cells {
+                map[cell] = 1;
+            }
+        }
+        seen.others = around(others, size);
+        seen.things = Cells { map: things, size };
+        Ok(())
     }
 
     /// The hint for a frame: means over the cells of the token grid, into a tensor [1,1,h,w]. The padding counts as
@@ -399,5 +608,9 @@ mod tests {
         assert_eq!(mask, [0, 0, 0, 0, 90, 200, 200, 0, 0, 0].repeat(4));
         keep_person_at(&mut mask, (10, 4), (0.95, 0.5));
         assert_eq!(mask, [0; 40]);
+        let mut mask = [0, 255, 255, 90, 90, 200, 200, 0, 0, 40].repeat(4);
+        let matte = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0].repeat(4);
+        keep_joined(&mut mask, (10, 4), &matte);
+        assert_eq!(mask, [0, 255, 255, 90, 0, 0, 0, 0, 0, 0].repeat(4));
     }
 }

@@ -6,17 +6,18 @@
 //! segmentation of a body, has been trained to look at.
 
 use super::look::{Finder, Outside, Part, View, within};
+use super::maps::SMALLEST;
 use crate::error::Result;
 use crate::frame::Frame;
 use crate::pixel::scale::Scaler;
 use crate::runtime::{Engine, Package};
 
-/// Probability from which there may be somebody; below [`CLEAR`] a second look, at them alone, decides.
+/// Probability from which there may be somebody, and a second look, at them alone, decides.
 const POSSIBLE: f32 = 0.4;
-/// Probability from which one look is enough.
-const CLEAR: f32 = 0.8;
 /// Probability from which there is somebody.
 const LIKELY: f32 = 0.7;
+/// A body takes this share of the square around its circle, or more.
+const BODY: f64 = 0.15;
 /// So many are looked at a second time at most, the likeliest.
 const MOST: usize = 8;
 /// Heads that overlap by this share of what they cover together are one.
@@ -27,7 +28,7 @@ const SHIFTED: f64 = 0.6;
 const ROOM: f64 = 0.125;
 
 /// Somebody who was found. Parts are in shares of the frame, and may reach beyond it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Figure {
     pub(super) score: f32,
     pub(super) head: Part,
@@ -54,9 +55,20 @@ impl Figure {
 
     /// The square in which to look at the body.
     pub(super) fn square(&self) -> Part {
+        self.square_with(ROOM)
+    }
+
+    /// The same with more or less room around the circle, in shares of its size.
+    pub(super) fn square_with(&self, room: f64) -> Part {
         let [x, y, w, h] = self.circle;
-        let (across, down) = (w * ROOM, h * ROOM);
+        let (across, down) = (w * room, h * room);
         [x - across, y - down, w + 2.0 * across, h + 2.0 * down]
+    }
+
+    /// Whether the frame shows enough of them to be a target.
+    fn is_there(&self) -> bool {
+        let area = |part: Part| part[2] * part[3];
+        area(within(self.head)) > 0.0 && area(within(self.circle)) * BODY >= f64::from(SMALLEST)
     }
 
     /// How much of the circle's square the frame shows, 0 to 1: less than a third of somebody whose face fills the frame.
@@ -120,6 +132,12 @@ fn possible(numbers: &[f32], part: Part) -> Vec<Figure> {
     kept
 }
 
+/// Probability of somebody who was found, after a second look that found others, or nobody.
+fn confirmed(figure: &Figure, again: &[Figure]) -> f32 {
+    let same = again.iter().filter(|f| f.is_near(figure));
+    same.map(|f| f.score).fold(0.0, f32::max)
+}
+
 /// The detector.
 #[derive(Debug)]
 pub(super) struct Detector(Finder);
@@ -142,12 +160,12 @@ impl Detector {
         let (across, down) = (side / width, side / height);
         let square = [(1.0 - across) / 2.0, (1.0 - down) / 2.0, across, down];
         let mut figures = self.look(scaler, frame, square)?;
+        figures.retain(Figure::is_there);
         figures.truncate(MOST);
         for figure in &mut figures {
-            if figure.score < CLEAR {
+            if figure.score < LIKELY {
                 let again = self.look(scaler, frame, figure.circle)?;
-                let same = again.into_iter().filter(|f| f.is_near(figure));
-                figure.score = same.map(|f| f.score).fold(figure.score, f32::max);
+                figure.score = confirmed(figure, &again);
             }
         }
         figures.retain(|figure| figure.score >= LIKELY);
@@ -218,5 +236,21 @@ mod tests {
         assert_eq!(scores, [9, 5]);
         assert!(found[0].is_near(&Figure::of(&all[0], WHOLE).unwrap()));
         assert!(!found[0].is_near(&found[1]));
+        // The one in doubt was seen again, or somebody else was.
+        let again = |x: f32| possible(&numbers(0.8, [x, 0.3], 0.2, 0.3), WHOLE);
+        assert!((confirmed(&found[1], &again(0.55)) - 0.8).abs() < 1e-6);
+        assert!(confirmed(&found[1], &again(0.3)).abs() < 1e-6);
+        assert!(confirmed(&found[1], &[]).abs() < 1e-6);
+    }
+
+    #[test]
+    fn who_is_far_away_or_outside_is_no_target() {
+        let is_there = |x: f32, side: f32, below: f32| {
+            let numbers = numbers(0.9, [x, 0.3], side, below);
+            Figure::of(&numbers, WHOLE).is_some_and(|f| f.is_there())
+        };
+        assert!(is_there(0.5, 0.1, 0.2));
+        assert!(!is_there(0.5, 0.01, 0.03), "far away");
+        assert!(!is_there(1.2, 0.1, 0.2), "beyond the frame");
     }
 }

@@ -8,12 +8,12 @@ mod mask;
 mod middle;
 mod seen;
 
-pub(crate) use automatic::Segmenter;
+pub(crate) use automatic::{Segmenter, keep_joined};
 pub(crate) use mask::prepare;
 pub use middle::middle_mask;
 
 /// Calls `visit` for all that hangs together with a cell and has not been visited.
-fn flood<T>(
+pub(crate) fn flood<T>(
     map: &[T],
     width: usize,
     start: usize,

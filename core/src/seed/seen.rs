@@ -1,7 +1,7 @@
 //! What several looks at the people in a frame make of them together.
 
 use super::figures::Figure;
-use super::look::{Look, Part, lies_in};
+use super::look::{Look, Part, lies_in, within};
 use super::maps::rise;
 
 /// Side of the square in which one person's body is looked at, in longer sides of what was found of them.
@@ -25,6 +25,10 @@ const FIGURE_COUNTS: [f32; 2] = [0.2, 0.4];
 const FIGURE_REMOVES: [f32; 2] = [0.45, 0.65];
 /// From here on a figure needs no other look at the body.
 const WHOLE_FIGURE: f32 = 0.4;
+/// What looks at figures must give to what is certainly a person around one of them, on average, to deny anything, and to do so in
+/// full: the look at somebody who lies or stands on their hands is a poor one. Things that are taken for a part of people cost
+/// them some of it.
+const FIGURE_AGREES: [f32; 2] = [0.3, 0.5];
 /// Below this it is a face close to the camera.
 const CLOSE: f32 = 0.3;
 /// By how much the claim of somebody else must be higher than that of the person who is meant to take a pixel, and take it
@@ -49,8 +53,9 @@ pub(super) struct Body {
 pub(super) struct Seeing {
     pub(super) figure: Figure,
     pub(super) look: Look,
-    /// What it counts where it adds to the other looks or they are in doubt, and where they are sure.
+    /// What it counts where it adds to the other looks, where it denies what they are in doubt about, and what they are sure of.
     pub(super) counts: f32,
+    pub(super) doubts: f32,
     pub(super) removes: f32,
 }
 
@@ -64,14 +69,21 @@ impl Seeing {
             figure: *figure,
             look,
             counts: Self::counts(figure),
+            doubts: Self::counts(figure),
             removes: rise(figure.visible(), FIGURE_REMOVES),
         }
     }
-}
 
-/// Whether looks at these people need no other look at their bodies: all of them are whole figures.
-pub(super) fn are_whole(figures: &[&Figure]) -> bool {
-    !figures.is_empty() && figures.iter().all(|f| f.visible() >= WHOLE_FIGURE)
+    /// How far a place is theirs: each look may see some of somebody else, and what several see is the one's whose middle is
+    /// nearest.
+    pub(super) fn claim(&self, place: (f64, f64)) -> f32 {
+        self.look.at(place.0, place.1) - DISTANCE * self.figure.distance(place)
+    }
+
+    /// Whether it needs no other look at the body.
+    pub(super) fn is_whole(&self) -> bool {
+        self.figure.visible() >= WHOLE_FIGURE && self.doubts > 0.0
+    }
 }
 
 /// Whether these people are all faces close to the camera.
@@ -130,12 +142,16 @@ pub(super) struct Seen {
     pub(super) looks: Vec<(Look, f32)>,
     pub(super) bodies: Vec<Body>,
     pub(super) figures: Vec<Seeing>,
+    /// Where there are people who were found, but at whose bodies nobody has looked: nothing is denied there.
+    pub(super) unseen: Vec<Part>,
     /// People who are not meant, where one is.
     pub(super) rivals: Vec<Seeing>,
     /// In and close around what the looks at everybody see.
     pub(super) near: Cells,
-    /// In and close around people in whom no figure was found.
+    /// In and close around people whom no look at a figure sees.
     pub(super) others: Cells,
+    /// Things that the looks at everybody take for people, and that no look at a body sees.
+    pub(super) things: Cells,
 }
 
 impl Seen {
@@ -151,14 +167,15 @@ impl Seen {
     pub(super) fn at(&self, x: f64, y: f64) -> f32 {
         let place = (x, y);
         let person = self.with_figures(self.with_bodies(place), place);
-        // Each look may see some of the other one: what both see is the one's whose middle is nearer.
-        let claim =
-            |seeing: &Seeing| seeing.look.at(x, y) - DISTANCE * seeing.figure.distance(place);
-        let claims = |seeings: &[Seeing]| seeings.iter().map(claim).reduce(f32::max);
-        match (claims(&self.figures), claims(&self.rivals)) {
-            (Some(own), Some(rival)) => person * (1.0 - rise(rival - own, RIVAL)),
-            _ => person,
-        }
+        let claim = |seeing: &Seeing| seeing.claim(place);
+        let Some(own) = self.figures.iter().map(claim).reduce(f32::max) else {
+            return person;
+        };
+        let lost = |rival: &Seeing| {
+            let sees = rival.counts * rise(rival.look.at(x, y), BODY_SURE);
+            sees * rise(rival.claim(place) - own, RIVAL)
+        };
+        person * (1.0 - self.rivals.iter().map(lost).fold(0.0, f32::max))
     }
 
     /// Probability of a person, without what the detector has found.
@@ -199,14 +216,45 @@ impl Seen {
             let own = figure.look.at(place.0, place.1);
             person = person.max(own);
             raised = raised.max(people + (own - people) * figure.counts);
-            doubts = doubts.min(figure.counts);
+            doubts = doubts.min(figure.doubts);
             removes = removes.min(figure.removes);
         }
-        if doubts == f32::INFINITY || person > people || self.others.hold(place) {
+        if doubts == f32::INFINITY && self.things.hold(place) && !self.others.hold(place) {
+            return 0.0;
+        }
+        let is_unseen = self.unseen.iter().any(|part| lies_in(*part, place));
+        if doubts == f32::INFINITY || person > people || is_unseen || self.others.hold(place) {
             return raised;
+        }
+        if self.things.hold(place) {
+            removes = doubts;
         }
         let counts = (doubts * (1.0 - rise(people, PEOPLE_SURE))).max(removes);
         people + (person - people) * counts
+    }
+
+    /// Lets looks at figures deny only as far as they agree with what is certain.
+    pub(super) fn weigh_figures(&mut self) {
+        let agreements: Vec<f32> = (self.figures.iter())
+            .map(|seeing| self.agreement(within(seeing.figure.circle)))
+            .map(|agreement| agreement.map_or(1.0, |agreement| rise(agreement, FIGURE_AGREES)))
+            .collect();
+        for (seeing, agreement) in self.figures.iter_mut().zip(agreements) {
+            seeing.doubts *= agreement;
+            seeing.removes *= agreement;
+        }
+    }
+
+    /// What looks at figures give to what is certainly a person in a part of the frame, on average; none where nothing is.
+    fn agreement(&self, part: Part) -> Option<f32> {
+        mean_over(part, |x, y| {
+            let highest = |seeings: &[Seeing]| {
+                let looks = seeings.iter().map(|seeing| seeing.look.at(x, y));
+                looks.fold(0.0, f32::max)
+            };
+            let is_certain = self.people_at(x, y) >= CERTAIN;
+            is_certain.then(|| highest(&self.figures).max(highest(&self.rivals)))
+        })
     }
 
     fn is_anothers(&self, body: usize, place: (f64, f64)) -> bool {
@@ -216,25 +264,44 @@ impl Seen {
 
     /// How far looks at the body in `bounds` agree with the looks at everybody, as what they count; none where the latter are
     /// certain of nothing.
-    pub(super) fn weight_of(
-        &self,
-        looks: &[Look],
-        [left, top, width, height]: Part,
-    ) -> Option<f32> {
-        const STEPS: usize = 64;
-        let (mut sum, mut count) = (0.0, 0u32);
-        for v in 0..STEPS {
-            let y = top + height * (v as f64 + 0.5) / STEPS as f64;
-            for u in 0..STEPS {
-                let x = left + width * (u as f64 + 0.5) / STEPS as f64;
-                if self.people_at(x, y) >= CERTAIN {
-                    sum += body_at(looks, (x, y)).unwrap_or_default();
-                    count += 1;
-                }
+    pub(super) fn weight_of(&self, looks: &[Look], bounds: Part) -> Option<f32> {
+        let agreement = mean_over(bounds, |x, y| {
+            let is_certain = self.people_at(x, y) >= CERTAIN;
+            is_certain.then(|| body_at(looks, (x, y)).unwrap_or_default())
+        });
+        agreement.map(body_weight)
+    }
+}
+
+/// What of a map of probabilities is doubt, as a share of what it sees.
+pub(super) fn doubt(map: &[f32]) -> f32 {
+    let doubt: f32 = map.iter().map(|p| p.min(1.0 - p)).sum();
+    doubt / map.iter().sum::<f32>().max(f32::MIN_POSITIVE)
+}
+
+/// What a look at a body counts that gives so much to what is certainly a person.
+pub(super) fn body_weight(agreement: f32) -> f32 {
+    BODY_WEIGHT * rise(agreement, BODY_AGREES)
+}
+
+/// Mean over a part of the frame, of places where there is a value; none where there is nowhere.
+fn mean_over(
+    [left, top, width, height]: Part,
+    value: impl Fn(f64, f64) -> Option<f32>,
+) -> Option<f32> {
+    const STEPS: usize = 64;
+    let (mut sum, mut count) = (0.0, 0u32);
+    for v in 0..STEPS {
+        let y = top + height * (v as f64 + 0.5) / STEPS as f64;
+        for u in 0..STEPS {
+            let x = left + width * (u as f64 + 0.5) / STEPS as f64;
+            if let Some(value) = value(x, y) {
+                sum += value;
+                count += 1;
             }
         }
-        (count > 0).then(|| BODY_WEIGHT * rise(sum / count as f32, BODY_AGREES))
     }
+    (count > 0).then(|| sum / count as f32)
 }
 
 #[cfg(test)]
@@ -411,6 +478,7 @@ mod tests {
             figure,
             look: columns(&[1.0, 0.0, 0.0, 1.0]),
             counts: 1.0,
+            doubts: 1.0,
             removes: 1.0,
         });
         let all = |seen: &Seen| -> [i32; 4] {
@@ -421,20 +489,21 @@ mod tests {
         // Less of them is seen: the bag stays.
         seen.figures[0].removes = 0.0;
         assert_eq!(all(&seen), [100, 100, 0, 100]);
-        seen.figures[0].counts = 0.0;
+        (seen.figures[0].counts, seen.figures[0].doubts) = (0.0, 0.0);
         assert_eq!(all(&seen), [100, 100, 60, 0]);
-        // Somebody of whom little is seen is not denied by a look at somebody else, nor is one whom no detector found.
-        let close = Seeing {
-            figure,
-            look: columns(&[0.0; 4]),
-            counts: 0.0,
-            removes: 0.0,
-        };
-        seen.figures[0].counts = 1.0;
+        // Nothing is denied where there is somebody at whom nobody has looked, nor whom no look at a figure sees.
+        (seen.figures[0].counts, seen.figures[0].doubts) = (1.0, 1.0);
         seen.figures[0].removes = 1.0;
-        seen.figures.push(close);
-        assert_eq!(all(&seen), [100, 100, 60, 100]);
-        seen.figures.pop();
+        seen.unseen.push([0.25, 0.0, 0.25, 1.0]);
+        assert_eq!(all(&seen), [100, 100, 0, 100]);
+        seen.unseen.clear();
+        (seen.figures[0].removes, seen.figures[0].doubts) = (0.0, 0.9);
+        seen.things = Cells {
+            map: vec![0, 1, 0, 0],
+            size: (4, 1),
+        };
+        assert_eq!(all(&seen), [100, 10, 6, 100]);
+        (seen.figures[0].removes, seen.figures[0].doubts) = (1.0, 1.0);
         seen.others = Cells {
             map: vec![0, 1, 0, 0],
             size: (4, 1),
@@ -447,6 +516,7 @@ mod tests {
             figure: Figure { circle, ..figure },
             look: columns(map),
             counts: 1.0,
+            doubts: 1.0,
             removes: 0.0,
         };
         seen.rivals.push(rival(&[0.2, 1.0, 0.0, 1.0], WHOLE));
@@ -456,5 +526,39 @@ mod tests {
         seen.figures[0].look = columns(&[1.0; 4]);
         seen.figures[0].figure.circle = [0.5, 0.0, 0.5, 1.0];
         assert_eq!(all(&seen), [0, 0, 100, 100]);
+        // What the rival does not see is not theirs, however near.
+        seen.rivals[0].look = columns(&[1.0, 0.0, 1.0, 1.0]);
+        assert_eq!(all(&seen), [0, 100, 100, 100]);
+    }
+
+    #[test]
+    fn a_look_that_misses_what_is_certain_denies_nothing() {
+        let figure = Figure {
+            score: 1.0,
+            head: WHOLE,
+            circle: WHOLE,
+        };
+        let seen = |own: &[f32]| {
+            let mut seen = Seen {
+                looks: vec![(columns(&[1.0, 1.0, 1.0, 1.0, 0.6]), 1.0)],
+                figures: vec![Seeing::new(&figure, columns(own))],
+                ..Seen::default()
+            };
+            seen.weigh_figures();
+            let at = |i: usize| (seen.at((i as f64 + 0.5) / 5.0, 0.5) * 100.0).round() as i32;
+            (
+                std::array::from_fn::<i32, 5, _>(at),
+                seen.figures[0].is_whole(),
+            )
+        };
+        // A bag is a part of what is certain; somebody who lies is missed for the most part.
+        assert_eq!(
+            seen(&[1.0, 1.0, 1.0, 0.0, 0.0]),
+            ([100, 100, 100, 0, 0], true)
+        );
+        assert_eq!(
+            seen(&[1.0, 0.0, 0.0, 0.0, 0.0]),
+            ([100, 100, 100, 100, 60], false)
+        );
     }
 }
