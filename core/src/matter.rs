@@ -608,6 +608,14 @@ fn mask_means(mask: &[u8], geometry: &Geometry) -> Vec<f32> {
 /// Agreement from which a matte is taken to be right after all.
 const AGREES: f32 = 0.6;
 
+/// Whether somebody in a mask is at its left, right or upper edge, in rows of `width`: more of them may be beyond it.
+fn touches_edge(mask: &[u8], width: usize) -> bool {
+    let is_in = |pixel: &u8| *pixel >= 128;
+    let mut rows = mask.chunks_exact(width);
+    let sides = |row: &[u8]| row.first().is_some_and(is_in) || row.last().is_some_and(is_in);
+    rows.next().is_some_and(|row| row.iter().any(is_in)) || rows.any(sides)
+}
+
 /// The object memory is looked at every so many writes: far more often than its area can double.
 const OBJECT_MEMORY_CHECK: u64 = 256;
 
@@ -1250,6 +1258,7 @@ impl Matter {
         let _guard = FlushDenormals::new();
         self.look_at(frame)?;
         self.strays.target_is_person &= self.names_a_person(&mask);
+        self.watch.corrected();
         self.mask_step(&mask, true)?;
         self.note_bounds()
     }
@@ -1269,6 +1278,7 @@ impl Matter {
             self.lacks_picture,
         );
         let (slot, id) = self.network.bank.next_reference()?;
+        self.watch.corrected();
         let stored = self.store_reference(frame, &mask, slot);
         let network = &mut self.network;
         let restored = network.alpha.write_f32(&alpha).and_then(|()| {
@@ -1537,6 +1547,9 @@ impl Matter {
             }
             self.seed_prepared(&mask)?;
             self.watch.named(by_segmentation);
+            if by_segmentation && touches_edge(&mask, self.geometry.size.0) {
+                self.watch.comes();
+            }
             self.strays.target_is_person |= is_found;
             report.matte = MatteState::Seeded;
             return Ok(report);
@@ -1618,10 +1631,11 @@ impl Matter {
             return Ok(report);
         };
         // The hint is coarse; a mask that has been looked for closely decides.
-        let found = self.find_person(frame, self.geometry)?;
-        // Where a window shows a part of the frame, it shows all of the target.
-        let is_cut_off = fault == Fault::Arrival && self.geometry != self.whole;
-        let Some(mut mask) = found.filter(|_| !is_cut_off) else {
+        let found = match fault {
+            Fault::Arrival if !self.is_still_lacking(frame)? => None,
+            _ => self.find_person(frame, self.geometry)?,
+        };
+        let Some(mut mask) = found else {
             self.watch.in_vain(fault);
             return Ok(report);
         };
@@ -1672,6 +1686,17 @@ impl Matter {
         self.fader
             .begin(|old| old.fill(&geometry, (alpha, picture)));
         self.name_anew(&mask, false, agreement, report)
+    }
+
+    /// Whether the matte lacks a part of somebody who comes by a hint for this very frame. With a window it is not known: the
+    /// window is that of the part.
+    fn is_still_lacking(&mut self, frame: &Frame<'_>) -> Result<bool> {
+        if self.geometry != self.whole {
+            return Ok(false);
+        }
+        self.prepare_prior(frame, 0)?;
+        let comparison = self.compare_with_persons(frame)?;
+        Ok(comparison.is_some_and(|comparison| comparison.lacks_a_part()))
     }
 
     /// Compares the matte of the last frame, which is left in `cells`, and the person segmentation; none where there is
@@ -1761,6 +1786,9 @@ impl Matter {
         self.first_frame_step()?;
         self.warming = self.warm_up();
         self.watch.renamed();
+        if after_cut && touches_edge(mask, self.geometry.size.0) {
+            self.watch.comes();
+        }
         self.strays.target_is_person = true;
         self.repairing = true;
         log::info!(

@@ -55,6 +55,13 @@ pub(crate) struct Comparison {
     pub(crate) lacking: f32,
 }
 
+impl Comparison {
+    /// Whether the matte lacks a part of somebody who may be coming into the picture.
+    pub(crate) fn lacks_a_part(&self) -> bool {
+        self.lacking >= LACKS
+    }
+}
+
 /// Why a target has to be named anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -204,15 +211,27 @@ impl Watch {
             last: self.last.take(),
             motion: self.motion,
             usual: by_segmentation.then_some(PRESUMED),
-            arriving: if by_segmentation { ARRIVAL } else { 0 },
             ..Self::default()
         };
+    }
+
+    /// Somebody was found at the edge of the picture, and may be coming into it.
+    pub(crate) fn comes(&mut self) {
+        self.arriving = ARRIVAL;
+        self.lacks = 0;
+    }
+
+    /// A mask says who is meant, and how much of them is there.
+    pub(crate) fn corrected(&mut self) {
+        self.arriving = 0;
+        self.lacks = 0;
     }
 
     /// The target has been named anew; it is the same.
     pub(crate) fn renamed(&mut self) {
         self.failed = 0;
         self.lacks = 0;
+        self.arriving = self.arriving.saturating_sub(2 * LATER as u32);
         self.frames = 0;
         self.lost = false;
         self.covered.clear();
@@ -303,18 +322,16 @@ impl Watch {
         matte: &[f32],
     ) -> Option<Fault> {
         self.arriving = self.arriving.saturating_sub(1);
-        let Some(Comparison {
-            agreement,
-            missing,
-            lacking,
-        }) = comparison
-        else {
+        let Some(comparison) = comparison else {
             self.failed = self.failed.min(0);
             self.lacks = self.lacks.min(0);
             return None;
         };
-        log::trace!("agreement {agreement:.2}, missing {missing:.2}, lacking {lacking:.2}");
-        self.lacks = match lacking >= LACKS {
+        log::trace!("{comparison:.2?}");
+        let Comparison {
+            agreement, missing, ..
+        } = comparison;
+        self.lacks = match comparison.lacks_a_part() {
             true => self.lacks + 1,
             false => self.lacks.min(0),
         };
@@ -356,7 +373,7 @@ impl Watch {
         match fault {
             Fault::Arrival => {
                 self.lacks = LACKING - LATER;
-                self.arriving = self.arriving.saturating_sub(2 * LATER as u32);
+                self.arriving = self.arriving.saturating_sub(LATER as u32);
             }
             Fault::Disagreement | Fault::MissingPart => self.failed = LASTING - PATIENCE,
         }
@@ -469,6 +486,8 @@ mod tests {
         let half = [1.0, 0.0, 0.0, 0.0].repeat(5);
         let all = [1.0, 1.0, 0.0, 0.0].repeat(5);
         let another = [1.0, 0.0, 0.0, 1.0].repeat(5);
+        let is_arrival =
+            |found: Option<(i32, Fault)>| found.is_some_and(|(_, f)| f == Fault::Arrival);
         let until = |watch: &mut Watch, matte: &[f32], persons: &[f32]| {
             (1..=ARRIVAL as i32 + 9).find_map(|n| {
                 let comparison = watch.comparison(matte, persons, 4);
@@ -478,6 +497,7 @@ mod tests {
         let found = || {
             let mut watch = Watch::default();
             watch.named(true);
+            watch.comes();
             watch
         };
         let mut watch = found();
@@ -491,9 +511,25 @@ mod tests {
             Some((LATER, Fault::Arrival))
         );
         assert_eq!(until(&mut found(), &all, &all), None);
-        // Nor is somebody who joins later a part of them, nor who stretches out an arm.
-        let is_arrival =
-            |found: Option<(i32, Fault)>| found.is_some_and(|(_, f)| f == Fault::Arrival);
+        watch.in_vain(Fault::Arrival);
+        assert_eq!(
+            until(&mut watch, &half, &all),
+            Some((LATER, Fault::Arrival))
+        );
+        watch.in_vain(Fault::Arrival);
+        assert!(!is_arrival(until(&mut watch, &half, &all)));
+        // Nor is anybody named anew for ever.
+        let mut watch = found();
+        let mut times = 0;
+        while is_arrival(until(&mut watch, &half, &all)) {
+            watch.renamed();
+            times += 1;
+        }
+        assert_eq!(times, 3);
+        let mut watch = found();
+        watch.corrected();
+        assert!(!is_arrival(until(&mut watch, &half, &all)));
+        // Nor is somebody who comes later and does not touch them a part of them.
         assert!(!is_arrival(until(&mut found(), &half, &another)));
         let mut watch = found();
         until(&mut watch, &all, &all);

@@ -24,8 +24,11 @@ pub(crate) struct Segmenter {
     wide: Option<Finder>,
     /// For one person at a time, arms and feet and all.
     body: Option<Finder>,
-    /// Who is there.
+    /// Who is there. It is opened when somebody is looked for first: many an engine goes before that.
     detector: Option<Detector>,
+    detects: bool,
+    engine: Engine,
+    package: Package,
     /// Frames in a row in which nobody was found while somebody was looked for.
     in_vain: u32,
     /// Whether the segmentation saw anything in the last of them.
@@ -51,6 +54,8 @@ const MOST_SQUARES: usize = 8;
 const MORE_ROOM: f64 = 0.25;
 /// Where the detector finds nobody, so much of what the segmentation sees may be doubt.
 const DOUBT: f32 = 0.1;
+/// And so much a look at a body must count.
+const HALF_WEIGHT: f32 = 0.5;
 /// Longer side of the map on which people are told apart, cells.
 const MAP_SIDE: f64 = 256.0;
 
@@ -146,15 +151,14 @@ impl Segmenter {
             false => Ok(None),
         };
         let (wide, body) = (optional("segment_wide")?, optional("segment_body")?);
-        let detector = match package.manifest.graphs.contains_key("detect") {
-            true => Some(Detector::open(engine, package)?),
-            false => None,
-        };
         Ok(Self {
             whole,
             wide,
             body,
-            detector,
+            detector: None,
+            detects: package.manifest.graphs.contains_key("detect"),
+            engine: engine.clone(),
+            package: package.clone(),
             in_vain: 0,
             saw: false,
         })
@@ -250,10 +254,13 @@ impl Segmenter {
             // Without looks at bodies nobody is told from others.
             Search::At(_) => self.body.is_some(),
         };
+        if is_due && self.detects && self.detector.is_none() {
+            self.detector = Some(Detector::open(&self.engine, &self.package)?);
+        }
         let figures = match &mut self.detector {
             Some(detector) if is_due => detector.find(scaler, frame)?,
             // What the segmentation sees is not believed without it.
-            Some(_) if place.is_none() => return Ok(None),
+            _ if self.detects && place.is_none() => return Ok(None),
             _ => Vec::new(),
         };
         let found = self.look_at_figures(scaler, frame, &figures, place)?;
@@ -302,19 +309,24 @@ impl Segmenter {
         seen.weigh_figures();
         // To a segmentation that is asked where the person is, mountains and shelves are people; but it is not sure of them, or
         // the look at a body is not.
-        let is_unsure = figures.is_empty() && self.detector.is_some() && place.is_none();
+        let is_unsure = figures.is_empty() && self.detects && place.is_none();
         if is_unsure {
-            let map: Vec<f32> = centres(map_size(frame))
-                .map(|(x, y)| seen.people_at(x, y))
-                .collect();
-            let doubt = doubt(&map);
+            let size = map_size(frame);
+            let map: Vec<f32> = centres(size).map(|(x, y)| seen.people_at(x, y)).collect();
+            let near = around(
+                map.iter().map(|p| u8::from(*p >= THRESHOLD)).collect(),
+                size,
+            );
+            let seen_near = map.iter().zip(&near.map).filter(|(_, near)| **near > 0);
+            let doubt = doubt(seen_near.map(|(p, _)| *p));
             log::debug!("nobody was found where somebody is seen, doubt {doubt:.2}");
             if doubt > DOUBT {
                 return Ok(None);
             }
         }
         let seen = self.with_bodies(scaler, frame, seen, &figures, place)?;
-        if is_unsure && self.body.is_some() && seen.bodies.iter().all(|body| body.weight == 0.0) {
+        let agrees = |body: &Body| body.weight >= HALF_WEIGHT;
+        if is_unsure && self.body.is_some() && !seen.bodies.iter().any(agrees) {
             return Ok(None);
         }
         let (width, height) = geometry.size;
@@ -432,7 +444,7 @@ impl Segmenter {
                 continue;
             }
             // People side by side are guessed at only where nothing tells them apart.
-            let is_missed = own.is_empty() && place.is_none() && self.detector.is_some();
+            let is_missed = own.is_empty() && place.is_none() && self.detects;
             let most = if is_missed { 1 } else { ABREAST.len() };
             let mut best: Option<Body> = None;
             for count in 1..=most {
@@ -459,7 +471,10 @@ impl Segmenter {
                     break;
                 }
             }
-            if is_missed && best.as_ref().is_some_and(|best| best.weight == 0.0) {
+            // What the segmentation is sure of stays, whatever it is.
+            let doubt = doubt(person.cells.iter().map(|i| map[*i]));
+            let is_nobody = best.as_ref().is_some_and(|best| best.weight == 0.0);
+            if is_missed && is_nobody && doubt > DOUBT {
                 for cell in &person.cells {
                     things[*cell] = 1;
                 }
@@ -507,11 +522,20 @@ impl Segmenter {
             cells.iter().map(at).sum::<f32>() / cells.len().max(1) as f32
         };
         let mut others = vec![0; rest.len()];
+        let faces: Vec<Part> = seen
+            .figures
+            .iter()
+            .map(|seeing| seeing.figure.face())
+            .collect();
         let mut wide: Vec<Look> = Vec::new();
         for Component { bounds, cells } in apart(&rest, size) {
-            // What nobody has looked at stays.
+            // What nobody has looked at stays, and who was found.
             let mut is_thing = false;
-            if squares > 0 {
+            let is_found = |i: &usize| {
+                let mut parts = seen.unseen.iter().copied().chain(faces.iter().copied());
+                parts.any(|part| lies_in(part, places[*i]))
+            };
+            if squares > 0 && !cells.iter().any(is_found) {
                 squares -= 1;
                 let square = abreast(bounds, 1, aspect);
                 let looks = square
@@ -535,7 +559,8 @@ impl Segmenter {
                         let looks = looks.map(|part| finder.look_twice(scaler, frame, part));
                         wide = looks.collect::<Result<_>>()?;
                     }
-                    is_thing = !wide.is_empty() && mean(&wide, &cells) < THRESHOLD;
+                    let is_trusted = seen.figures.iter().any(|seeing| seeing.doubts > 0.0);
+                    is_thing = is_trusted && !wide.is_empty() && mean(&wide, &cells) < THRESHOLD;
                 }
                 log::debug!(
                     "nobody in {bounds:.2?}: a look counts {weight:.2}, a thing: {is_thing}"

@@ -57,7 +57,11 @@ pub(super) struct Seeing {
     pub(super) counts: f32,
     pub(super) doubts: f32,
     pub(super) removes: f32,
+    /// How far it agrees with what is certain, 0 to 1.
+    pub(super) agrees: f32,
 }
+
+const HALF: f32 = 0.5;
 
 impl Seeing {
     pub(super) fn counts(figure: &Figure) -> f32 {
@@ -71,6 +75,7 @@ impl Seeing {
             counts: Self::counts(figure),
             doubts: Self::counts(figure),
             removes: rise(figure.visible(), FIGURE_REMOVES),
+            agrees: 1.0,
         }
     }
 
@@ -82,7 +87,7 @@ impl Seeing {
 
     /// Whether it needs no other look at the body.
     pub(super) fn is_whole(&self) -> bool {
-        self.figure.visible() >= WHOLE_FIGURE && self.doubts > 0.0
+        self.figure.visible() >= WHOLE_FIGURE && self.agrees >= HALF
     }
 }
 
@@ -219,12 +224,12 @@ impl Seen {
             doubts = doubts.min(figure.doubts);
             removes = removes.min(figure.removes);
         }
-        if doubts == f32::INFINITY && self.things.hold(place) && !self.others.hold(place) {
-            return 0.0;
-        }
         let is_unseen = self.unseen.iter().any(|part| lies_in(*part, place));
-        if doubts == f32::INFINITY || person > people || is_unseen || self.others.hold(place) {
+        if person > people || is_unseen || self.others.hold(place) {
             return raised;
+        }
+        if doubts == f32::INFINITY {
+            return if self.things.hold(place) { 0.0 } else { people };
         }
         if self.things.hold(place) {
             removes = doubts;
@@ -242,6 +247,7 @@ impl Seen {
         for (seeing, agreement) in self.figures.iter_mut().zip(agreements) {
             seeing.doubts *= agreement;
             seeing.removes *= agreement;
+            seeing.agrees = agreement;
         }
     }
 
@@ -273,10 +279,14 @@ impl Seen {
     }
 }
 
-/// What of a map of probabilities is doubt, as a share of what it sees.
-pub(super) fn doubt(map: &[f32]) -> f32 {
-    let doubt: f32 = map.iter().map(|p| p.min(1.0 - p)).sum();
-    doubt / map.iter().sum::<f32>().max(f32::MIN_POSITIVE)
+/// What of probabilities is doubt, as a share of what they see.
+pub(super) fn doubt(probabilities: impl Iterator<Item = f32>) -> f32 {
+    let (mut doubt, mut sum) = (0.0, 0.0);
+    for p in probabilities {
+        doubt += p.min(1.0 - p);
+        sum += p;
+    }
+    doubt / f32::max(sum, f32::MIN_POSITIVE)
 }
 
 /// What a look at a body counts that gives so much to what is certainly a person.
@@ -480,6 +490,7 @@ mod tests {
             counts: 1.0,
             doubts: 1.0,
             removes: 1.0,
+            agrees: 1.0,
         });
         let all = |seen: &Seen| -> [i32; 4] {
             let at = |i: usize| seen.at((i as f64 + 0.5) / 4.0, 0.5) * 100.0;
@@ -509,6 +520,15 @@ mod tests {
             size: (4, 1),
         };
         assert_eq!(all(&seen), [100, 100, 0, 100]);
+        seen.others = Cells::default();
+        // Where no figure is looked at, things go, but not where somebody was found.
+        seen.figures[0].look.part = [0.0, 0.0, 0.25, 1.0];
+        assert_eq!(all(&seen)[1..], [0, 60, 0]);
+        seen.unseen.push([0.25, 0.0, 0.25, 1.0]);
+        assert_eq!(all(&seen)[1..], [100, 60, 0]);
+        seen.unseen.clear();
+        seen.figures[0].look.part = WHOLE;
+        seen.things = Cells::default();
         // Who is meant, and somebody beside them.
         seen.others = Cells::default();
         seen.figures[0].removes = 0.0;
@@ -518,6 +538,7 @@ mod tests {
             counts: 1.0,
             doubts: 1.0,
             removes: 0.0,
+            agrees: 1.0,
         };
         seen.rivals.push(rival(&[0.2, 1.0, 0.0, 1.0], WHOLE));
         assert_eq!(all(&seen), [100, 0, 0, 100]);

@@ -334,7 +334,15 @@ impl Unit {
         if let Some(repair) = report.repair {
             news.push(News::Drift(repair));
         }
-        if report.matte == MatteState::Seeded {
+        // A matte that went wrong, or more of somebody who comes: the same target, whose references stay.
+        let is_same = matches!(
+            report.repair,
+            Some(Repair::Started {
+                after_cut: false,
+                ..
+            })
+        );
+        if report.matte == MatteState::Seeded && !is_same {
             let had_references = self.has_references();
             if seeded_by != Some(CARRIED) {
                 self.inherited.clear();
