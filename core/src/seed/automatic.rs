@@ -522,9 +522,9 @@ impl Segmenter {
             cells.iter().map(at).sum::<f32>() / cells.len().max(1) as f32
         };
         let mut others = vec![0; rest.len()];
-        let faces: Vec<Part> = seen
-            .figures
-            .iter()
+        // Whose look disagrees with what is certain is where the head is, whatever that look says.
+        let faces: Vec<Part> = (seen.figures.iter())
+            .filter(|seeing| !seeing.is_trusted())
             .map(|seeing| seeing.figure.face())
             .collect();
         let mut wide: Vec<Look> = Vec::new();

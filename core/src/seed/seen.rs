@@ -85,9 +85,14 @@ impl Seeing {
         self.look.at(place.0, place.1) - DISTANCE * self.figure.distance(place)
     }
 
+    /// Whether it agrees with what is certain.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.agrees >= HALF
+    }
+
     /// Whether it needs no other look at the body.
     pub(super) fn is_whole(&self) -> bool {
-        self.figure.visible() >= WHOLE_FIGURE && self.agrees >= HALF
+        self.figure.visible() >= WHOLE_FIGURE && self.is_trusted()
     }
 }
 
