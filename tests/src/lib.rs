@@ -184,15 +184,23 @@ pub fn iou(a: &Picture, b: &Picture) -> f64 {
 
 /// The first frames of a clip as packed RGB of 640×360; none where the clip is not there.
 pub fn frames(clip: &str, count: usize) -> Option<Vec<Picture>> {
-    let clip = media(clip)?;
-    Some(run(
+    Some(scaled(&media(clip)?.join("video.mp4"), "RGB", count))
+}
+
+/// The exact mattes of [`frames`] of a synthetic clip.
+pub fn truths(clip: &str, count: usize) -> Option<Vec<Picture>> {
+    Some(scaled(&media(clip)?.join("alpha.mkv"), "GRAY8", count))
+}
+
+fn scaled(video: &Path, format: &str, count: usize) -> Vec<Picture> {
+    run(
         &format!(
             "filesrc location={} ! decodebin ! videoconvert ! videoscale ! \
-             video/x-raw,format=RGB,width=640,height=360 ! appsink name=out",
-            clip.join("video.mp4").display()
+             video/x-raw,format={format},width=640,height=360 ! appsink name=out",
+            video.display()
         ),
         count,
-    ))
+    )
 }
 
 /// A picture of [`frames`].

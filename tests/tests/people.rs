@@ -3,21 +3,13 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 use matte_core::{MatteState, Options, SeedMode};
-use matte_tests::{Picture, can_find_people, frames, iou, mad, media, open, output, run, view};
+use matte_tests::{Picture, can_find_people, frames, iou, mad, media, open, output, truths, view};
 
 /// A frame of a synthetic clip and its exact matte.
 fn frame(clip: &str, number: usize) -> Option<(Picture, Picture)> {
     let clip = format!("synthetic/{clip}");
     let picture = frames(&clip, number + 1)?.pop()?;
-    let truth = run(
-        &format!(
-            "filesrc location={} ! decodebin ! videoconvert ! videoscale ! \
-             video/x-raw,format=GRAY8,width=640,height=360 ! appsink name=out",
-            media(&clip)?.join("alpha.mkv").display()
-        ),
-        number + 1,
-    );
-    Some((picture, truth.into_iter().next_back()?))
+    Some((picture, truths(&clip, number + 1)?.pop()?))
 }
 
 /// A picture without anybody in it, as [`frames`] are.
@@ -140,17 +132,11 @@ fn who_walks_into_the_picture_is_complete_soon() {
         return;
     }
     let clip = "synthetic/syn03_hair_portrait_porch";
-    let (Some(people), Some(scene)) = (frames(clip, FRAMES), scene(14)) else {
+    let (Some(people), Some(truths), Some(scene)) =
+        (frames(clip, FRAMES), truths(clip, FRAMES), scene(14))
+    else {
         return;
     };
-    let truths = run(
-        &format!(
-            "filesrc location={} ! decodebin ! videoconvert ! videoscale ! \
-             video/x-raw,format=GRAY8,width=640,height=360 ! appsink name=out",
-            media(clip).unwrap().join("alpha.mkv").display()
-        ),
-        FRAMES,
-    );
     let mut matter = open(Options::default());
     let mut errors = Vec::new();
     for (number, (person, alpha)) in people.iter().zip(&truths).enumerate() {

@@ -120,6 +120,11 @@ fn selfie_stamp() -> PathBuf {
     sources.join(format!("{SELFIE}-skeleton.txt"))
 }
 
+/// Whether the installed package was made from the skeleton whose manifest has this hash.
+fn selfie_is_of(skeleton: &str) -> bool {
+    fs::read_to_string(selfie_stamp()).is_ok_and(|text| text.trim() == skeleton)
+}
+
 /// The installed person segmentation and the licence that goes with it, to be packed; none where there is none.
 pub(crate) fn installed_selfie() -> Result<Option<(PathBuf, PathBuf)>> {
     let package = paths::models_cache().join(SELFIE);
@@ -127,7 +132,7 @@ pub(crate) fn installed_selfie() -> Result<Option<(PathBuf, PathBuf)>> {
         return Ok(None);
     }
     let skeleton = wheel::hash_file(&selfie_skeleton().join("manifest.json"))?;
-    if !fs::read_to_string(selfie_stamp()).is_ok_and(|text| text.trim() == skeleton) {
+    if !selfie_is_of(&skeleton) {
         println!(
             "{SELFIE}: an older one is installed and packed; `cargo xtask setup` brings the new one"
         );
@@ -147,8 +152,7 @@ fn selfie(args: Args) -> Result<()> {
     let package = paths::models_cache().join(SELFIE);
     let stamp = selfie_stamp();
     let skeleton_hash = wheel::hash_file(&manifest)?;
-    let current = fs::read_to_string(&stamp).is_ok_and(|text| text.trim() == skeleton_hash);
-    if !(current && Package::open(&package).is_ok()) {
+    if !(selfie_is_of(&skeleton_hash) && Package::open(&package).is_ok()) {
         import_package(&skeleton, &WeightSource::Files(&sources), &package)?;
         fs::write(&stamp, skeleton_hash).with_context(|| stamp.display().to_string())?;
     }

@@ -615,12 +615,11 @@ impl Manifest {
             if name == "detect" {
                 let people = graph.output("people").map(|t| t.shape.as_slice());
                 let is_square = frame.is_some_and(|(h, w)| h == w);
-                let [Dim::Fixed(1), Dim::Fixed(1..=65536), Dim::Fixed(9)] =
-                    people.unwrap_or_default()
-                else {
-                    return Err(DETECT.to_owned());
-                };
-                if !is_square {
+                let are_people = matches!(
+                    people,
+                    Some([Dim::Fixed(1), Dim::Fixed(1..=65536), Dim::Fixed(9)])
+                );
+                if !is_square || !are_people {
                     return Err(DETECT.to_owned());
                 }
                 continue;

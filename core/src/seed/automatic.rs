@@ -26,7 +26,6 @@ pub(crate) struct Segmenter {
     body: Option<Finder>,
     /// Who is there. It is opened when somebody is looked for first: many an engine goes before that.
     detector: Option<Detector>,
-    detects: bool,
     engine: Engine,
     package: Package,
     /// Frames in a row in which nobody was found while somebody was looked for.
@@ -117,18 +116,35 @@ fn keep(mask: &mut [u8], size: (usize, usize), person: Vec<u8>) {
     }
 }
 
-/// Columns and rows of the map on which people are told apart.
-fn map_size(frame: &Frame<'_>) -> (usize, usize) {
-    let (across, down) = (f64::from(frame.width()), f64::from(frame.height()));
-    let cell = across.max(down) / MAP_SIDE;
-    let [columns, rows] = [across, down].map(|side| (side / cell).ceil().max(1.0) as usize);
-    (columns, rows)
+/// What the looks at everybody see, on the map on which people are told apart.
+struct Overview {
+    size: (usize, usize),
+    /// Middles of the cells, in shares of the frame's size, row by row.
+    places: Vec<(f64, f64)>,
+    map: Vec<f32>,
 }
 
-/// Middles of the cells of a map, in shares of its size, row by row.
-fn centres((columns, rows): (usize, usize)) -> impl Iterator<Item = (f64, f64)> {
-    let share = |i: usize, n: usize| (i as f64 + 0.5) / n as f64;
-    (0..columns * rows).map(move |i| (share(i % columns, columns), share(i / columns, rows)))
+impl Overview {
+    fn of(frame: &Frame<'_>, seen: &Seen) -> Self {
+        let (across, down) = (f64::from(frame.width()), f64::from(frame.height()));
+        let cell = across.max(down) / MAP_SIDE;
+        let [columns, rows] = [across, down].map(|side| (side / cell).ceil().max(1.0) as usize);
+        let share = |i: usize, n: usize| (i as f64 + 0.5) / n as f64;
+        let places: Vec<(f64, f64)> = (0..columns * rows)
+            .map(|i| (share(i % columns, columns), share(i / columns, rows)))
+            .collect();
+        Self {
+            size: (columns, rows),
+            map: places.iter().map(|(x, y)| seen.people_at(*x, *y)).collect(),
+            places,
+        }
+    }
+
+    /// Cells in which people are seen, and those close to them.
+    fn near(&self) -> Cells {
+        let people = self.map.iter().map(|p| u8::from(*p >= THRESHOLD));
+        around(people.collect(), self.size)
+    }
 }
 
 /// Marked cells and those close to them.
@@ -156,12 +172,16 @@ impl Segmenter {
             wide,
             body,
             detector: None,
-            detects: package.manifest.graphs.contains_key("detect"),
             engine: engine.clone(),
             package: package.clone(),
             in_vain: 0,
             saw: false,
         })
+    }
+
+    /// Whether the package finds people one by one.
+    fn detects(&self) -> bool {
+        self.package.manifest.graphs.contains_key("detect")
     }
 
     /// Whether a picture of this size has as many pixels as the segmentation looks at.
@@ -247,20 +267,21 @@ impl Segmenter {
         let is_due = match search {
             Search::Thorough => true,
             Search::Waiting => {
-                let appeared = part.is_some() && !std::mem::replace(&mut self.saw, part.is_some());
-                self.saw = part.is_some();
+                let saw = std::mem::replace(&mut self.saw, part.is_some());
+                let appeared = part.is_some() && !saw;
                 appeared || self.in_vain.is_multiple_of(DETECTED_EVERY)
             }
             // Without looks at bodies nobody is told from others.
             Search::At(_) => self.body.is_some(),
         };
-        if is_due && self.detects && self.detector.is_none() {
+        let detects = self.detects();
+        if is_due && detects && self.detector.is_none() {
             self.detector = Some(Detector::open(&self.engine, &self.package)?);
         }
         let figures = match &mut self.detector {
             Some(detector) if is_due => detector.find(scaler, frame)?,
             // What the segmentation sees is not believed without it.
-            _ if self.detects && place.is_none() => return Ok(None),
+            _ if detects && place.is_none() => return Ok(None),
             _ => Vec::new(),
         };
         let found = self.look_at_figures(scaler, frame, &figures, place)?;
@@ -309,22 +330,19 @@ impl Segmenter {
         seen.weigh_figures();
         // To a segmentation that is asked where the person is, mountains and shelves are people; but it is not sure of them, or
         // the look at a body is not.
-        let is_unsure = figures.is_empty() && self.detects && place.is_none();
+        let is_unsure = figures.is_empty() && detects && place.is_none();
+        let overview = Overview::of(frame, &seen);
+        seen.near = overview.near();
         if is_unsure {
-            let size = map_size(frame);
-            let map: Vec<f32> = centres(size).map(|(x, y)| seen.people_at(x, y)).collect();
-            let near = around(
-                map.iter().map(|p| u8::from(*p >= THRESHOLD)).collect(),
-                size,
-            );
-            let seen_near = map.iter().zip(&near.map).filter(|(_, near)| **near > 0);
+            let cells = overview.map.iter().zip(&seen.near.map);
+            let seen_near = cells.filter(|(_, near)| **near > 0);
             let doubt = doubt(seen_near.map(|(p, _)| *p));
             log::debug!("nobody was found where somebody is seen, doubt {doubt:.2}");
             if doubt > DOUBT {
                 return Ok(None);
             }
         }
-        let seen = self.with_bodies(scaler, frame, seen, &figures, place)?;
+        let seen = self.with_bodies(scaler, frame, seen, &overview, &figures, place)?;
         let agrees = |body: &Body| body.weight >= HALF_WEIGHT;
         if is_unsure && self.body.is_some() && !seen.bodies.iter().any(agrees) {
             return Ok(None);
@@ -406,23 +424,20 @@ impl Segmenter {
         scaler: &mut Scaler,
         frame: &Frame<'_>,
         mut seen: Seen,
+        overview: &Overview,
         figures: &[Figure],
         place: Option<(f64, f64)>,
     ) -> Result<Seen> {
+        let detects = self.detects();
         let Some(finder) = &mut self.body else {
             return Ok(seen);
         };
         let aspect = f64::from(frame.width()) / f64::from(frame.height());
-        let size = map_size(frame);
-        let places: Vec<(f64, f64)> = centres(size).collect();
-        let map: Vec<f32> = places.iter().map(|(x, y)| seen.people_at(*x, *y)).collect();
-        seen.near = around(
-            map.iter().map(|p| u8::from(*p >= THRESHOLD)).collect(),
-            size,
-        );
+        let Overview { size, places, map } = overview;
+        let size = *size;
         let people = match place {
-            Some(place) => apart(&component(&map, size, place, |p| *p >= THRESHOLD), size),
-            None => apart(&map, size),
+            Some(place) => apart(&component(map, size, place, |p| *p >= THRESHOLD), size),
+            None => apart(map, size),
         };
         let figures_in = |person: &Component| -> Vec<&Figure> {
             let is_in = |figure: &&Figure| {
@@ -444,7 +459,7 @@ impl Segmenter {
                 continue;
             }
             // People side by side are guessed at only where nothing tells them apart.
-            let is_missed = own.is_empty() && place.is_none() && self.detects;
+            let is_missed = own.is_empty() && place.is_none() && detects;
             let most = if is_missed { 1 } else { ABREAST.len() };
             let mut best: Option<Body> = None;
             for count in 1..=most {
@@ -484,7 +499,7 @@ impl Segmenter {
         }
         seen.things = Cells { map: things, size };
         if place.is_none() && !seen.figures.is_empty() {
-            self.look_at_the_rest(scaler, frame, &mut seen, squares)?;
+            self.look_at_the_rest(scaler, frame, &mut seen, overview, squares)?;
         }
         Ok(seen)
     }
@@ -496,27 +511,24 @@ impl Segmenter {
         scaler: &mut Scaler,
         frame: &Frame<'_>,
         seen: &mut Seen,
+        Overview { size, places, .. }: &Overview,
         mut squares: usize,
     ) -> Result<()> {
         let Some(finder) = &mut self.body else {
             return Ok(());
         };
         let aspect = f64::from(frame.width()) / f64::from(frame.height());
-        let Cells {
-            map: mut things,
-            size,
-        } = std::mem::take(&mut seen.things);
-        let rest: Vec<f32> = centres(size)
-            .zip(&things)
+        let size = *size;
+        let mut things = std::mem::take(&mut seen.things).map;
+        let rest: Vec<f32> = (places.iter().zip(&things))
             .map(|((x, y), thing)| {
-                let mut looks = seen.figures.iter().map(|seeing| seeing.look.at(x, y));
+                let mut looks = seen.figures.iter().map(|seeing| seeing.look.at(*x, *y));
                 match *thing > 0 || looks.any(|p| p >= THRESHOLD) {
                     true => 0.0,
-                    false => seen.with_bodies((x, y)),
+                    false => seen.with_bodies((*x, *y)),
                 }
             })
             .collect();
-        let places: Vec<(f64, f64)> = centres(size).collect();
         let mean = |looks: &[Look], cells: &[usize]| {
             let at = |i: &usize| body_at(looks, places[*i]).unwrap_or_default();
             cells.iter().map(at).sum::<f32>() / cells.len().max(1) as f32
@@ -559,7 +571,7 @@ impl Segmenter {
                         let looks = looks.map(|part| finder.look_twice(scaler, frame, part));
                         wide = looks.collect::<Result<_>>()?;
                     }
-                    let is_trusted = seen.figures.iter().any(|seeing| seeing.doubts > 0.0);
+                    let is_trusted = seen.figures.iter().any(|seeing| seeing.doubts() > 0.0);
                     is_thing = is_trusted && !wide.is_empty() && mean(&wide, &cells) < THRESHOLD;
                 }
                 log::debug!(

@@ -29,6 +29,8 @@ const WHOLE_FIGURE: f32 = 0.4;
 /// full: the look at somebody who lies or stands on their hands is a poor one. Things that are taken for a part of people cost
 /// them some of it.
 const FIGURE_AGREES: [f32; 2] = [0.3, 0.5];
+/// From here on a figure's look agrees with what is certain.
+const TRUSTED: f32 = 0.5;
 /// Below this it is a face close to the camera.
 const CLOSE: f32 = 0.3;
 /// By how much the claim of somebody else must be higher than that of the person who is meant to take a pixel, and take it
@@ -53,15 +55,12 @@ pub(super) struct Body {
 pub(super) struct Seeing {
     pub(super) figure: Figure,
     pub(super) look: Look,
-    /// What it counts where it adds to the other looks, where it denies what they are in doubt about, and what they are sure of.
+    /// What it counts where it adds to the other looks, and where it denies what they are sure of, as far as it agrees.
     pub(super) counts: f32,
-    pub(super) doubts: f32,
     pub(super) removes: f32,
     /// How far it agrees with what is certain, 0 to 1.
     pub(super) agrees: f32,
 }
-
-const HALF: f32 = 0.5;
 
 impl Seeing {
     pub(super) fn counts(figure: &Figure) -> f32 {
@@ -73,10 +72,14 @@ impl Seeing {
             figure: *figure,
             look,
             counts: Self::counts(figure),
-            doubts: Self::counts(figure),
             removes: rise(figure.visible(), FIGURE_REMOVES),
             agrees: 1.0,
         }
+    }
+
+    /// What it counts where the other looks are in doubt.
+    pub(super) fn doubts(&self) -> f32 {
+        self.counts * self.agrees
     }
 
     /// How far a place is theirs: each look may see some of somebody else, and what several see is the one's whose middle is
@@ -87,7 +90,7 @@ impl Seeing {
 
     /// Whether it agrees with what is certain.
     pub(super) fn is_trusted(&self) -> bool {
-        self.agrees >= HALF
+        self.agrees >= TRUSTED
     }
 
     /// Whether it needs no other look at the body.
@@ -226,8 +229,8 @@ impl Seen {
             let own = figure.look.at(place.0, place.1);
             person = person.max(own);
             raised = raised.max(people + (own - people) * figure.counts);
-            doubts = doubts.min(figure.doubts);
-            removes = removes.min(figure.removes);
+            doubts = doubts.min(figure.doubts());
+            removes = removes.min(figure.removes * figure.agrees);
         }
         let is_unseen = self.unseen.iter().any(|part| lies_in(*part, place));
         if person > people || is_unseen || self.others.hold(place) {
@@ -250,8 +253,6 @@ impl Seen {
             .map(|agreement| agreement.map_or(1.0, |agreement| rise(agreement, FIGURE_AGREES)))
             .collect();
         for (seeing, agreement) in self.figures.iter_mut().zip(agreements) {
-            seeing.doubts *= agreement;
-            seeing.removes *= agreement;
             seeing.agrees = agreement;
         }
     }
@@ -259,12 +260,10 @@ impl Seen {
     /// What looks at figures give to what is certainly a person in a part of the frame, on average; none where nothing is.
     fn agreement(&self, part: Part) -> Option<f32> {
         mean_over(part, |x, y| {
-            let highest = |seeings: &[Seeing]| {
-                let looks = seeings.iter().map(|seeing| seeing.look.at(x, y));
-                looks.fold(0.0, f32::max)
-            };
+            let looks = self.figures.iter().chain(&self.rivals);
+            let looks = looks.map(|seeing| seeing.look.at(x, y));
             let is_certain = self.people_at(x, y) >= CERTAIN;
-            is_certain.then(|| highest(&self.figures).max(highest(&self.rivals)))
+            is_certain.then(|| looks.fold(0.0, f32::max))
         })
     }
 
@@ -493,7 +492,6 @@ mod tests {
             figure,
             look: columns(&[1.0, 0.0, 0.0, 1.0]),
             counts: 1.0,
-            doubts: 1.0,
             removes: 1.0,
             agrees: 1.0,
         });
@@ -505,21 +503,21 @@ mod tests {
         // Less of them is seen: the bag stays.
         seen.figures[0].removes = 0.0;
         assert_eq!(all(&seen), [100, 100, 0, 100]);
-        (seen.figures[0].counts, seen.figures[0].doubts) = (0.0, 0.0);
+        seen.figures[0].counts = 0.0;
         assert_eq!(all(&seen), [100, 100, 60, 0]);
         // Nothing is denied where there is somebody at whom nobody has looked, nor whom no look at a figure sees.
-        (seen.figures[0].counts, seen.figures[0].doubts) = (1.0, 1.0);
+        seen.figures[0].counts = 1.0;
         seen.figures[0].removes = 1.0;
         seen.unseen.push([0.25, 0.0, 0.25, 1.0]);
         assert_eq!(all(&seen), [100, 100, 0, 100]);
         seen.unseen.clear();
-        (seen.figures[0].removes, seen.figures[0].doubts) = (0.0, 0.9);
+        (seen.figures[0].removes, seen.figures[0].agrees) = (0.0, 0.9);
         seen.things = Cells {
             map: vec![0, 1, 0, 0],
             size: (4, 1),
         };
         assert_eq!(all(&seen), [100, 10, 6, 100]);
-        (seen.figures[0].removes, seen.figures[0].doubts) = (1.0, 1.0);
+        (seen.figures[0].removes, seen.figures[0].agrees) = (1.0, 1.0);
         seen.others = Cells {
             map: vec![0, 1, 0, 0],
             size: (4, 1),
@@ -541,7 +539,6 @@ mod tests {
             figure: Figure { circle, ..figure },
             look: columns(map),
             counts: 1.0,
-            doubts: 1.0,
             removes: 0.0,
             agrees: 1.0,
         };
