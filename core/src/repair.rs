@@ -10,7 +10,7 @@
 //! Who was found while coming into the picture is remembered as half a person. So in the first seconds after somebody was found,
 //! a part that the segmentation sees of them, and the matte lacks, counts at once.
 
-use crate::seed::flood;
+use crate::seed::reached;
 
 /// Frames from one comparison to the next.
 pub(crate) const INTERVAL: u32 = 5;
@@ -78,22 +78,12 @@ const HALF: f32 = 0.5;
 
 /// Share of what hangs together with a matte in a map of persons that the matte lacks.
 fn lacking(matte: &[f32], persons: &[f32], width: usize) -> f32 {
-    let (mut visited, mut person, mut lacks) = (vec![false; persons.len()], 0.0, 0.0);
-    for start in 0..persons.len().min(matte.len()) {
-        if visited[start] || matte[start] < HALF || persons[start] < HALF {
-            continue;
-        }
-        flood(
-            persons,
-            width,
-            start,
-            |p| *p >= HALF,
-            &mut visited,
-            |i| {
-                person += persons[i];
-                lacks += (persons[i] - matte[i]).max(0.0);
-            },
-        );
+    let start = (0..persons.len().min(matte.len())).filter(|i| matte[*i] >= HALF);
+    let joined = reached(persons, width, |p| *p >= HALF, start);
+    let (mut person, mut lacks) = (0.0, 0.0);
+    for ((p, alpha), _) in persons.iter().zip(matte).zip(joined).filter(|(_, is)| *is) {
+        person += p;
+        lacks += (p - alpha).max(0.0);
     }
     lacks / person.max(1.0)
 }

@@ -1,9 +1,9 @@
 //! People found by small networks: the automatic first mask, and a hint for every frame.
 
 use super::figures::{Detector, Figure};
-use super::flood;
 use super::look::{Finder, Look, Outside, Part, View, grown, joined, lies_in, within};
 use super::maps::{Component, SMALLEST, THRESHOLD, apart, component, sample};
+use super::reached;
 use super::seen::{
     ABREAST, BODY_WEIGHT, Body, Cells, Seeing, Seen, abreast, are_close, body_at, body_weight,
     doubt,
@@ -53,7 +53,9 @@ const MOST_SQUARES: usize = 8;
 const MORE_ROOM: f64 = 0.25;
 /// Where the detector finds nobody, so much of what the segmentation sees may be doubt.
 const DOUBT: f32 = 0.1;
-/// And so much a look at a body must count.
+/// Of more, a guess of the detector that looks at them alone bears out who it has missed if it is at least so likely.
+const PROBABLE: f32 = 0.6;
+/// Where the detector finds nobody, so much a look at a body must count.
 const HALF_WEIGHT: f32 = 0.5;
 /// Longer side of the map on which people are told apart, cells.
 const MAP_SIDE: f64 = 256.0;
@@ -92,15 +94,9 @@ fn keep_person_at(mask: &mut [u8], size: (usize, usize), place: (f64, f64)) {
 
 /// Clears a mask but for those who hang together with a matte of the same size, and the doubtful pixels around them.
 pub(crate) fn keep_joined(mask: &mut [u8], size: (usize, usize), matte: &[f32]) {
-    let (mut people, mut visited) = (vec![0; mask.len()], vec![false; mask.len()]);
-    for start in 0..mask.len().min(matte.len()) {
-        if matte[start] >= THRESHOLD && mask[start] >= HALF && !visited[start] {
-            let inside = |pixel: &u8| *pixel >= HALF;
-            flood(mask, size.0, start, inside, &mut visited, |i| {
-                people[i] = mask[i];
-            });
-        }
-    }
+    let start = (0..mask.len().min(matte.len())).filter(|i| matte[*i] >= THRESHOLD);
+    let joined = reached(mask, size.0, |pixel| *pixel >= HALF, start);
+    let people = joined.into_iter().map(u8::from).collect();
     keep(mask, size, people);
 }
 
@@ -152,6 +148,28 @@ fn around(mut cells: Vec<u8>, size: (usize, usize)) -> Cells {
     let reach = (SEAM * MAP_SIDE).ceil() as usize;
     dilate(&mut cells, size.0, 2 * reach + 1);
     Cells { map: cells, size }
+}
+
+/// Whether what others take for somebody, and in which the detector has found nobody, may be somebody all the same: they are hardly
+/// in doubt, or a look of the detector at it alone bears them out.
+fn is_borne_out(
+    detector: &mut Option<Detector>,
+    scaler: &mut Scaler,
+    frame: &Frame<'_>,
+    Component { bounds, cells }: &Component,
+    places: &[(f64, f64)],
+    doubt: f32,
+) -> Result<bool> {
+    let Some(detector) = detector.as_mut().filter(|_| doubt > DOUBT) else {
+        return Ok(true);
+    };
+    let is_meant = |figure: &Figure| {
+        let face = figure.face();
+        cells.iter().any(|i| lies_in(face, places[*i]))
+    };
+    let likely = detector.likeliest(scaler, frame, *bounds, is_meant)?;
+    log::debug!("doubt {doubt:.2} in {bounds:.2?}, likely {likely:.2}");
+    Ok(likely >= PROBABLE)
 }
 
 /// Wider than 4:3.
@@ -279,7 +297,7 @@ impl Segmenter {
             self.detector = Some(Detector::open(&self.engine, &self.package)?);
         }
         let figures = match &mut self.detector {
-            Some(detector) if is_due => detector.find(scaler, frame)?,
+            Some(detector) if is_due => detector.find(scaler, frame, part)?,
             // What the segmentation sees is not believed without it.
             _ if detects && place.is_none() => return Ok(None),
             _ => Vec::new(),
@@ -495,6 +513,11 @@ impl Segmenter {
                 }
                 continue;
             }
+            // To a look at a body a post is somebody, too. What has not been looked for stays what it is to the others.
+            if is_missed && !is_borne_out(&mut self.detector, scaler, frame, person, places, doubt)?
+            {
+                continue;
+            }
             seen.bodies.extend(best);
         }
         seen.things = Cells { map: things, size };
@@ -540,7 +563,9 @@ impl Segmenter {
             .map(|seeing| seeing.figure.face())
             .collect();
         let mut wide: Vec<Look> = Vec::new();
-        for Component { bounds, cells } in apart(&rest, size) {
+        for component in apart(&rest, size) {
+            let Component { bounds, cells } = &component;
+            let bounds = *bounds;
             // What nobody has looked at stays, and who was found.
             let mut is_thing = false;
             let is_found = |i: &usize| {
@@ -549,12 +574,23 @@ impl Segmenter {
             };
             if squares > 0 && !cells.iter().any(is_found) {
                 squares -= 1;
-                let square = abreast(bounds, 1, aspect);
+                let doubt = doubt(cells.iter().map(|i| rest[*i]));
+                let square = match is_borne_out(
+                    &mut self.detector,
+                    scaler,
+                    frame,
+                    &component,
+                    places,
+                    doubt,
+                )? {
+                    true => abreast(bounds, 1, aspect),
+                    false => Vec::new(),
+                };
                 let looks = square
                     .into_iter()
                     .map(|part| finder.look_twice(scaler, frame, part));
                 let looks: Vec<Look> = looks.collect::<Result<_>>()?;
-                let weight = body_weight(mean(&looks, &cells));
+                let weight = body_weight(mean(&looks, cells));
                 if weight > 0.0 {
                     let is_close = false;
                     seen.bodies.push(Body {
@@ -572,17 +608,31 @@ impl Segmenter {
                         wide = looks.collect::<Result<_>>()?;
                     }
                     let is_trusted = seen.figures.iter().any(|seeing| seeing.doubts() > 0.0);
-                    is_thing = is_trusted && !wide.is_empty() && mean(&wide, &cells) < THRESHOLD;
+                    is_thing = is_trusted && !wide.is_empty() && mean(&wide, cells) < THRESHOLD;
                 }
                 log::debug!(
-                    "nobody in {bounds:.2?}: a look counts {weight:.2}, a thing: {is_thing}"
+                    "nobody in {bounds:.2?}: doubt {doubt:.2}, a look counts {weight:.2}, a thing: {is_thing}"
                 );
             }
             let map = if is_thing { &mut things } else { &mut others };
             for cell in cells {
-                map[cell] = 1;
+                map[*cell] = 1;
             }
         }
+        let map: Vec<f32> = (places.iter().zip(&things))
+            .map(|((x, y), thing)| match *thing > 0 {
+                true => 0.0,
+                false => seen.at(*x, *y),
+            })
+            .collect();
+        let is_seen = |i: &usize| {
+            let (x, y) = places[*i];
+            let mut looks = seen.figures.iter().map(|seeing| seeing.look.at(x, y));
+            looks.any(|p| p >= THRESHOLD)
+        };
+        let start = (0..map.len()).filter(is_seen);
+        let whole = reached(&map, size.0, |p| *p >= THRESHOLD, start);
+        seen.whole = around(whole.into_iter().map(u8::from).collect(), size);
         seen.others = around(others, size);
         seen.things = Cells { map: things, size };
         Ok(())

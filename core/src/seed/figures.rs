@@ -5,7 +5,7 @@
 //! whoever stands beside them, which a segmentation does not tell. The circle is what the pose network, and with it the
 //! segmentation of a body, has been trained to look at.
 
-use super::look::{Finder, Outside, Part, View, within};
+use super::look::{Finder, Outside, Part, View, lies_in, within};
 use super::maps::SMALLEST;
 use crate::error::Result;
 use crate::frame::Frame;
@@ -16,14 +16,23 @@ use crate::runtime::{Engine, Package};
 const POSSIBLE: f32 = 0.4;
 /// Probability from which there is somebody.
 const LIKELY: f32 = 0.7;
+/// Looks at a part of the frame are into squares that are larger by these shares of its size.
+const AROUND: [f64; 2] = [0.1, 0.5];
 /// A body takes this share of the square around its circle, or more.
 const BODY: f64 = 0.15;
 /// So many are looked at a second time at most, the likeliest.
 const MOST: usize = 8;
 /// Heads that overlap by this share of what they cover together are one.
 const SAME: f64 = 0.3;
-/// Heads whose middles lie within so many of their sides are one, in two looks.
-const SHIFTED: f64 = 0.6;
+/// Heads are one in two looks if their middles lie within so many of their sides, or within such a share of the view of the first
+/// look, which sees small ones less exactly.
+const SHIFTED: f64 = 0.75;
+const INEXACT: f64 = 0.12;
+/// A head with its hair, as a share of the circle's diameter. The network gives a head a size, too, but always the same one, a
+/// fifth of the picture.
+const HEAD: f64 = 0.16;
+/// A look at somebody's head and shoulders sees so much of the frame's longer side, or more.
+const VIEW: f64 = 0.4;
 /// The pose network looks at a square that is larger than the circle by this share of its size on every side.
 const ROOM: f64 = 0.125;
 
@@ -40,16 +49,22 @@ impl Figure {
     /// Numbers of the network for one anchor: probability, middle and size of the head, middle of the hips, a point of the
     /// circle, in shares of the part that it saw, which is a square.
     fn of(numbers: &[f32; 9], [left, top, width, height]: Part) -> Option<Self> {
-        let [score, x, y, w, h, hip_x, hip_y, rim_x, rim_y] = numbers.map(f64::from);
-        let radius = (rim_x - hip_x).hypot(rim_y - hip_y);
-        let part = |x: f64, y: f64, w: f64, h: f64| -> Part {
-            [left + x * width, top + y * height, w * width, h * height]
+        let [score, x, y, _, _, hip_x, hip_y, rim_x, rim_y] = numbers.map(f64::from);
+        let diameter = 2.0 * (rim_x - hip_x).hypot(rim_y - hip_y);
+        let square = |x: f64, y: f64, side: f64| -> Part {
+            let (x, y) = (x - side / 2.0, y - side / 2.0);
+            [
+                left + x * width,
+                top + y * height,
+                side * width,
+                side * height,
+            ]
         };
-        let is_sound = numbers.iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0 && radius > 0.0;
+        let is_sound = numbers.iter().all(|v| v.is_finite()) && diameter > 0.0;
         is_sound.then(|| Self {
             score: score as f32,
-            head: part(x - w / 2.0, y - h / 2.0, w, h),
-            circle: part(hip_x - radius, hip_y - radius, 2.0 * radius, 2.0 * radius),
+            head: square(x, y, HEAD * diameter),
+            circle: square(hip_x, hip_y, diameter),
         })
     }
 
@@ -84,10 +99,19 @@ impl Figure {
         (2.0 * across.hypot(down)) as f32
     }
 
-    /// Where head and shoulders are, as far as the frame goes.
+    /// Where head and shoulders are, as far as the frame goes, and who is beside somebody small: a look at less of the frame
+    /// would see no more of them, and leave others out.
     pub(super) fn bust(&self) -> Part {
+        let (x, y) = self.middle();
+        let side = VIEW / self.circle[2].min(self.circle[3]);
+        let [w, h] = [2, 3].map(|axis| self.circle[axis] * side);
+        within([x - w / 2.0, y - h / 4.0, w, h])
+    }
+
+    /// The middle of the head.
+    fn middle(&self) -> (f64, f64) {
         let [x, y, w, h] = self.head;
-        within([x - w / 2.0, y, 2.0 * w, 2.0 * h])
+        (x + w / 2.0, y + h / 2.0)
     }
 
     /// What is head and nothing else, if the head is where it was found.
@@ -96,12 +120,14 @@ impl Figure {
         [x + 0.2 * w, y + 0.2 * h, 0.6 * w, 0.6 * h]
     }
 
-    fn is_near(&self, other: &Self) -> bool {
-        (0..2).all(|axis| {
-            let middle = |figure: &Self| figure.head[axis] + figure.head[axis + 2] / 2.0;
+    /// Whether it is one with another of a second look, if the first was at a part of such a size.
+    fn is_near(&self, other: &Self, view: [f64; 2]) -> bool {
+        let ((x, y), (u, v)) = (self.middle(), other.middle());
+        let reach = |axis: usize| {
             let side = self.head[axis + 2].max(other.head[axis + 2]);
-            (middle(self) - middle(other)).abs() < SHIFTED * side
-        })
+            (SHIFTED * side).max(INEXACT * view[axis])
+        };
+        (x - u).abs() < reach(0) && (y - v).abs() < reach(1)
     }
 }
 
@@ -132,9 +158,9 @@ fn possible(numbers: &[f32], part: Part) -> Vec<Figure> {
     kept
 }
 
-/// Probability of somebody who was found, after a second look that found others, or nobody.
-fn confirmed(figure: &Figure, again: &[Figure]) -> f32 {
-    let same = again.iter().filter(|f| f.is_near(figure));
+/// Probability of somebody who was found in a part of such a size, after a second look that found others, or nobody.
+fn confirmed(figure: &Figure, view: [f64; 2], again: &[Figure]) -> f32 {
+    let same = again.iter().filter(|f| figure.is_near(f, view));
     same.map(|f| f.score).fold(0.0, f32::max)
 }
 
@@ -153,8 +179,45 @@ impl Detector {
         Ok(possible(numbers, part))
     }
 
-    /// Who is in a frame, the likeliest first.
-    pub(super) fn find(&mut self, scaler: &mut Scaler, frame: &Frame<'_>) -> Result<Vec<Figure>> {
+    /// Who is in a part of the frame that is looked at by itself, with so much room, the likeliest first.
+    fn look_closer(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        [x, y, w, h]: Part,
+        room: f64,
+    ) -> Result<Vec<Figure>> {
+        let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
+        let side = (w * width).max(h * height) * (1.0 + room);
+        let (across, down) = (side / width, side / height);
+        let square = [x + (w - across) / 2.0, y + (h - down) / 2.0, across, down];
+        self.look(scaler, frame, square)
+    }
+
+    /// Probability that there is somebody in a part of the frame that is looked at by itself, of those who are meant.
+    pub(super) fn likeliest(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        part: Part,
+        is_meant: impl Fn(&Figure) -> bool,
+    ) -> Result<f32> {
+        let mut likeliest = 0.0;
+        for room in AROUND {
+            let figures = self.look_closer(scaler, frame, part, room)?;
+            let meant = figures.iter().filter(|figure| is_meant(figure));
+            likeliest = meant.map(|figure| figure.score).fold(likeliest, f32::max);
+        }
+        Ok(likeliest)
+    }
+
+    /// Who is in a frame, the likeliest first. Where nobody is, a part in which others see somebody is looked at by itself.
+    pub(super) fn find(
+        &mut self,
+        scaler: &mut Scaler,
+        frame: &Frame<'_>,
+        seen: Option<Part>,
+    ) -> Result<Vec<Figure>> {
         let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
         let side = width.max(height);
         let (across, down) = (side / width, side / height);
@@ -165,10 +228,20 @@ impl Detector {
         for figure in &mut figures {
             if figure.score < LIKELY {
                 let again = self.look(scaler, frame, figure.circle)?;
-                figure.score = confirmed(figure, &again);
+                figure.score = confirmed(figure, [across, down], &again);
             }
         }
         figures.retain(|figure| figure.score >= LIKELY);
+        for (part, room) in seen
+            .iter()
+            .flat_map(|part| AROUND.map(|room| (*part, room)))
+        {
+            if figures.is_empty() {
+                figures = self.look_closer(scaler, frame, part, room)?;
+                figures.retain(|figure| figure.score >= LIKELY && figure.is_there());
+                figures.retain(|figure| lies_in(part, figure.middle()));
+            }
+        }
         figures.sort_by(|a, b| b.score.total_cmp(&a.score));
         log::debug!("people: {figures:.2?}");
         Ok(figures)
@@ -180,10 +253,12 @@ mod tests {
     use super::super::look::WHOLE;
     use super::*;
 
-    /// Somebody upright in a picture whose sides are 1: the middle of the head, its side, and how far below the hips are.
+    /// Somebody upright in a picture whose sides are 1: the middle of the head, its side, and how far below the hips are. The size
+    /// that the network gives to heads is always the same.
     fn numbers(score: f32, [x, y]: [f32; 2], side: f32, below: f32) -> [f32; 9] {
         let hip = y + below;
-        [score, x, y, side, side, x, hip, x, hip - 1.5 * below]
+        let radius = side / (2.0 * HEAD as f32);
+        [score, x, y, 0.2, 0.2, x, hip, x, hip - radius]
     }
 
     fn close(got: Part, wanted: Part) {
@@ -196,12 +271,12 @@ mod tests {
     fn a_figure_lies_where_the_part_was() {
         // Seen in the right half of a wide frame, as a square picture.
         let part = [0.5, 0.0, 0.5, 1.0];
-        let figure = Figure::of(&numbers(0.9, [0.5, 0.2], 0.2, 0.2), part).unwrap();
-        close(figure.head, [0.7, 0.1, 0.1, 0.2]);
+        let figure = Figure::of(&numbers(0.9, [0.5, 0.2], 0.096, 0.2), part).unwrap();
+        close(figure.head, [0.726, 0.152, 0.048, 0.096]);
         close(figure.circle, [0.6, 0.1, 0.3, 0.6]);
         close(figure.square(), [0.5625, 0.025, 0.375, 0.75]);
-        close(figure.bust(), [0.65, 0.1, 0.2, 0.4]);
-        close(figure.face(), [0.72, 0.14, 0.06, 0.12]);
+        close(figure.bust(), [0.55, 0.0, 0.4, 0.8]);
+        close(figure.face(), [0.7356, 0.1712, 0.0288, 0.0576]);
         for (place, distance) in [((0.75, 0.4), 0.0), ((0.6, 0.4), 1.0), ((0.75, 1.0), 2.0)] {
             assert!(
                 (figure.distance(place) - distance).abs() < 1e-6,
@@ -210,13 +285,13 @@ mod tests {
         }
         assert!((figure.visible() - 1.0).abs() < 1e-6);
         // Of a face that fills the frame most of the body lies below.
-        let figure = Figure::of(&numbers(0.9, [0.5, 0.5], 0.8, 1.0), WHOLE).unwrap();
+        let figure = Figure::of(&numbers(0.9, [0.5, 0.5], 0.48, 1.0), WHOLE).unwrap();
         close(figure.circle, [-1.0, 0.0, 3.0, 3.0]);
         assert!((figure.visible() - 1.0 / 9.0).abs() < 1e-6);
-        let mut wrong = numbers(0.9, [0.5, 0.5], 0.8, 1.0);
+        let mut wrong = numbers(0.9, [0.5, 0.5], 0.48, 1.0);
         wrong[7] = f32::NAN;
         assert!(Figure::of(&wrong, WHOLE).is_none());
-        assert!(Figure::of(&numbers(0.9, [0.5, 0.5], 0.8, 0.0), WHOLE).is_none());
+        assert!(Figure::of(&numbers(0.9, [0.5, 0.5], 0.0, 1.0), WHOLE).is_none());
     }
 
     #[test]
@@ -234,13 +309,19 @@ mod tests {
             .map(|f| (f.score * 10.0).round() as i32)
             .collect();
         assert_eq!(scores, [9, 5]);
-        assert!(found[0].is_near(&Figure::of(&all[0], WHOLE).unwrap()));
-        assert!(!found[0].is_near(&found[1]));
+        let view = [1.0; 2];
+        assert!(found[0].is_near(&Figure::of(&all[0], WHOLE).unwrap(), view));
+        assert!(!found[0].is_near(&found[1], view));
         // The one in doubt was seen again, or somebody else was.
         let again = |x: f32| possible(&numbers(0.8, [x, 0.3], 0.2, 0.3), WHOLE);
-        assert!((confirmed(&found[1], &again(0.55)) - 0.8).abs() < 1e-6);
-        assert!(confirmed(&found[1], &again(0.3)).abs() < 1e-6);
-        assert!(confirmed(&found[1], &[]).abs() < 1e-6);
+        assert!((confirmed(&found[1], view, &again(0.55)) - 0.8).abs() < 1e-6);
+        assert!(confirmed(&found[1], view, &again(0.3)).abs() < 1e-6);
+        assert!(confirmed(&found[1], view, &[]).abs() < 1e-6);
+        // Where somebody small is, a look at the whole tells less exactly than one at a tenth of it.
+        let small = |x: f32| possible(&numbers(0.8, [x, 0.3], 0.05, 0.1), WHOLE);
+        let (first, again) = (small(0.5), small(0.58));
+        assert!(confirmed(&first[0], view, &again) > 0.7);
+        assert!(confirmed(&first[0], [0.1; 2], &again).abs() < 1e-6);
     }
 
     #[test]

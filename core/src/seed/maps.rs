@@ -1,7 +1,7 @@
 //! Maps of probabilities over a frame, or a part of it: what hangs together in them.
 
-use super::flood;
 use super::look::Part;
+use super::{flood, reached};
 
 /// Probability from which a pixel belongs to a person.
 pub(super) const THRESHOLD: f32 = 0.5;
@@ -84,20 +84,16 @@ pub(super) fn component<T: Copy + Default>(
     (x, y): (f64, f64),
     inside: impl Fn(&T) -> bool,
 ) -> Vec<T> {
-    let mut kept = vec![T::default(); map.len()];
-    let mut visited = vec![false; map.len()];
     let (x, y) = (x * width as f64 - 0.5, y * height as f64 - 0.5);
     let distance = |i: usize| ((i % width) as f64 - x).powi(2) + ((i / width) as f64 - y).powi(2);
     let reach = (REACH * width as f64).max(1.0).powi(2);
     let nearest = (0..map.len())
         .filter(|i| inside(&map[*i]) && distance(*i) <= reach)
         .min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
-    if let Some(nearest) = nearest {
-        flood(map, width, nearest, inside, &mut visited, |i| {
-            kept[i] = map[i];
-        });
-    }
-    kept
+    let reached = reached(map, width, inside, nearest);
+    let kept = map.iter().zip(reached);
+    kept.map(|(v, is_kept)| if is_kept { *v } else { T::default() })
+        .collect()
 }
 
 /// What hangs together in a map.

@@ -1,6 +1,6 @@
 //! A first mask without any network: what is in the middle of the picture, told from the rest by its colours.
 
-use super::flood;
+use super::reached;
 use crate::frame::{Frame, MaskImage};
 use crate::pixel::scale::{Placement, Scaler};
 
@@ -120,15 +120,6 @@ fn smooth(values: &mut [f32], (w, h): (usize, usize)) {
     }
 }
 
-/// All pixels that are reached from `start` through pixels like it.
-fn reached(like: &[bool], width: usize, start: impl Iterator<Item = usize>) -> Vec<bool> {
-    let mut reached = vec![false; like.len()];
-    for i in start.filter(|i| like[*i]) {
-        flood(like, width, i, |like| *like, &mut reached, |_| {});
-    }
-    reached
-}
-
 /// The part that holds the selected pixel nearest to the centre.
 fn connected(inside: &[bool], (w, h): (usize, usize)) -> Vec<bool> {
     let from_centre = |i: &usize| {
@@ -136,7 +127,7 @@ fn connected(inside: &[bool], (w, h): (usize, usize)) -> Vec<bool> {
         x * x + y * y
     };
     let start = (0..w * h).filter(|i| inside[*i]).min_by_key(from_centre);
-    reached(inside, w, start.into_iter())
+    reached(inside, w, |is| *is, start)
 }
 
 /// What the border cannot reach belongs to it.
@@ -144,7 +135,7 @@ fn without_holes(area: &[bool], (w, h): (usize, usize)) -> Vec<bool> {
     let outside: Vec<bool> = area.iter().map(|v| !v).collect();
     let border =
         (0..w * h).filter(|i| i % w == 0 || i % w == w - 1 || i / w == 0 || i / w == h - 1);
-    reached(&outside, w, border)
+    reached(&outside, w, |is| *is, border)
         .into_iter()
         .map(|v| !v)
         .collect()

@@ -12,8 +12,24 @@ pub(crate) use automatic::{Segmenter, keep_joined};
 pub(crate) use mask::prepare;
 pub use middle::middle_mask;
 
+/// Marks all cells in which something is and that are reached, through others like them, from the ones to start with.
+pub(crate) fn reached<T>(
+    map: &[T],
+    width: usize,
+    inside: impl Fn(&T) -> bool,
+    start: impl IntoIterator<Item = usize>,
+) -> Vec<bool> {
+    let mut reached = vec![false; map.len()];
+    for i in start {
+        if inside(&map[i]) {
+            flood(map, width, i, &inside, &mut reached, |_| {});
+        }
+    }
+    reached
+}
+
 /// Calls `visit` for all that hangs together with a cell and has not been visited.
-pub(crate) fn flood<T>(
+fn flood<T>(
     map: &[T],
     width: usize,
     start: usize,

@@ -163,6 +163,8 @@ pub(super) struct Seen {
     pub(super) near: Cells,
     /// In and close around people whom no look at a figure sees.
     pub(super) others: Cells,
+    /// In and close around what hangs together with what looks at figures see; empty where nothing has been looked for.
+    pub(super) whole: Cells,
     /// Things that the looks at everybody take for people, and that no look at a body sees.
     pub(super) things: Cells,
 }
@@ -237,7 +239,14 @@ impl Seen {
             return raised;
         }
         if doubts == f32::INFINITY {
-            return if self.things.hold(place) { 0.0 } else { people };
+            // What is too small to be looked at, and hangs together with nobody, is nothing.
+            let is_told = self.figures.iter().any(Seeing::is_trusted) && !self.whole.map.is_empty();
+            let is_nothing = is_told && !self.whole.hold(place);
+            return if is_nothing || self.things.hold(place) {
+                0.0
+            } else {
+                people
+            };
         }
         if self.things.hold(place) {
             removes = doubts;
@@ -452,6 +461,36 @@ mod tests {
             size: (map.len(), 1),
             part: WHOLE,
         }
+    }
+
+    #[test]
+    fn what_hangs_together_with_nobody_is_nothing() {
+        // A figure in the left half; something small far to the right, and a hand that reaches out of the look at the figure.
+        let figure = Figure {
+            score: 0.9,
+            head: [0.1, 0.0, 0.1, 0.2],
+            circle: [0.0, 0.0, 0.5, 1.0],
+        };
+        let look = Look {
+            part: [0.0, 0.0, 0.5, 1.0],
+            ..columns(&[0.1, 0.9, 0.9, 0.9])
+        };
+        let mut seen = Seen {
+            looks: vec![(columns(&[0.1, 0.9, 0.9, 0.9, 0.7, 0.1, 0.1, 0.7]), 1.0)],
+            figures: vec![Seeing::new(&figure, look)],
+            ..Seen::default()
+        };
+        let at = |seen: &Seen, i: usize| seen.at((i as f64 + 0.5) / 8.0, 0.5);
+        assert!((at(&seen, 7) - 0.7).abs() < 1e-6, "nobody has looked");
+        seen.whole = Cells {
+            map: vec![0, 1, 1, 1, 1, 1, 0, 0],
+            size: (8, 1),
+        };
+        assert!(at(&seen, 4) > 0.6 && at(&seen, 2) > 0.8);
+        assert!(at(&seen, 7).abs() < 1e-6);
+        // A look that disagrees with what is certain tells nothing.
+        seen.figures[0].agrees = 0.0;
+        assert!((at(&seen, 7) - 0.7).abs() < 1e-6);
     }
 
     #[test]
