@@ -151,7 +151,7 @@ fn around(mut cells: Vec<u8>, size: (usize, usize)) -> Cells {
 }
 
 /// Whether what others take for somebody, and in which the detector has found nobody, may be somebody all the same: they are hardly
-/// in doubt, or a look of the detector at it alone bears them out.
+/// in doubt, or a look of the detector at it alone finds a head of nobody else in it.
 fn is_borne_out(
     detector: &mut Option<Detector>,
     scaler: &mut Scaler,
@@ -159,17 +159,17 @@ fn is_borne_out(
     Component { bounds, cells }: &Component,
     places: &[(f64, f64)],
     doubt: f32,
+    known: &[Seeing],
 ) -> Result<bool> {
     let Some(detector) = detector.as_mut().filter(|_| doubt > DOUBT) else {
         return Ok(true);
     };
     let is_meant = |figure: &Figure| {
         let face = figure.face();
-        cells.iter().any(|i| lies_in(face, places[*i]))
+        let is_known = known.iter().any(|seeing| seeing.figure.is(figure));
+        !is_known && cells.iter().any(|i| lies_in(face, places[*i]))
     };
-    let likely = detector.likeliest(scaler, frame, *bounds, is_meant)?;
-    log::debug!("doubt {doubt:.2} in {bounds:.2?}, likely {likely:.2}");
-    Ok(likely >= PROBABLE)
+    detector.finds(scaler, frame, *bounds, PROBABLE, is_meant)
 }
 
 /// Wider than 4:3.
@@ -466,6 +466,8 @@ impl Segmenter {
         };
         let mut squares = MOST_SQUARES.saturating_sub(seen.figures.len() + seen.rivals.len());
         let mut things = vec![0; map.len()];
+        // Whether a cell is of what may be somebody, where that has been asked.
+        let mut told = vec![None; map.len()];
         for person in people.iter().take(MOST_BODIES) {
             let (own, bounds) = (figures_in(person), person.bounds);
             let is_whole = |figure: &&Figure| {
@@ -479,6 +481,18 @@ impl Segmenter {
             // People side by side are guessed at only where nothing tells them apart.
             let is_missed = own.is_empty() && place.is_none() && detects;
             let most = if is_missed { 1 } else { ABREAST.len() };
+            let doubt = doubt(person.cells.iter().map(|i| map[*i]));
+            // To a look at a body a post is somebody, too.
+            let detector = &mut self.detector;
+            let known = &seen.figures;
+            let may_be =
+                !is_missed || is_borne_out(detector, scaler, frame, person, places, doubt, known)?;
+            for cell in person.cells.iter().filter(|_| is_missed) {
+                told[*cell] = Some(may_be);
+            }
+            if !may_be && !known.is_empty() {
+                continue;
+            }
             let mut best: Option<Body> = None;
             for count in 1..=most {
                 let parts = abreast(bounds, count, aspect);
@@ -505,24 +519,18 @@ impl Segmenter {
                 }
             }
             // What the segmentation is sure of stays, whatever it is.
-            let doubt = doubt(person.cells.iter().map(|i| map[*i]));
             let is_nobody = best.as_ref().is_some_and(|best| best.weight == 0.0);
             if is_missed && is_nobody && doubt > DOUBT {
                 for cell in &person.cells {
                     things[*cell] = 1;
                 }
-                continue;
+            } else if may_be {
+                seen.bodies.extend(best);
             }
-            // To a look at a body a post is somebody, too. What has not been looked for stays what it is to the others.
-            if is_missed && !is_borne_out(&mut self.detector, scaler, frame, person, places, doubt)?
-            {
-                continue;
-            }
-            seen.bodies.extend(best);
         }
         seen.things = Cells { map: things, size };
         if place.is_none() && !seen.figures.is_empty() {
-            self.look_at_the_rest(scaler, frame, &mut seen, overview, squares)?;
+            self.look_at_the_rest(scaler, frame, &mut seen, overview, &told, squares)?;
         }
         Ok(seen)
     }
@@ -535,6 +543,7 @@ impl Segmenter {
         frame: &Frame<'_>,
         seen: &mut Seen,
         Overview { size, places, .. }: &Overview,
+        told: &[Option<bool>],
         mut squares: usize,
     ) -> Result<()> {
         let Some(finder) = &mut self.body else {
@@ -573,18 +582,22 @@ impl Segmenter {
                 parts.any(|part| lies_in(part, places[*i]))
             };
             if squares > 0 && !cells.iter().any(is_found) {
-                squares -= 1;
                 let doubt = doubt(cells.iter().map(|i| rest[*i]));
-                let square = match is_borne_out(
-                    &mut self.detector,
-                    scaler,
-                    frame,
-                    &component,
-                    places,
-                    doubt,
-                )? {
-                    true => abreast(bounds, 1, aspect),
-                    false => Vec::new(),
+                let was_told = |is| cells.iter().any(|i| told[*i] == Some(is));
+                let detector = &mut self.detector;
+                let may_be = match (was_told(true), was_told(false)) {
+                    (true, _) => true,
+                    (false, true) => false,
+                    (false, false) => {
+                        let known = &seen.figures;
+                        is_borne_out(detector, scaler, frame, &component, places, doubt, known)?
+                    }
+                };
+                let square = if may_be {
+                    squares -= 1;
+                    abreast(bounds, 1, aspect)
+                } else {
+                    Vec::new()
                 };
                 let looks = square
                     .into_iter()
@@ -619,19 +632,7 @@ impl Segmenter {
                 map[*cell] = 1;
             }
         }
-        let map: Vec<f32> = (places.iter().zip(&things))
-            .map(|((x, y), thing)| match *thing > 0 {
-                true => 0.0,
-                false => seen.at(*x, *y),
-            })
-            .collect();
-        let is_seen = |i: &usize| {
-            let (x, y) = places[*i];
-            let mut looks = seen.figures.iter().map(|seeing| seeing.look.at(x, y));
-            looks.any(|p| p >= THRESHOLD)
-        };
-        let start = (0..map.len()).filter(is_seen);
-        let whole = reached(&map, size.0, |p| *p >= THRESHOLD, start);
+        let whole = seen.hanging_together(places, size.0, &others, &things);
         seen.whole = around(whole.into_iter().map(u8::from).collect(), size);
         seen.others = around(others, size);
         seen.things = Cells { map: things, size };

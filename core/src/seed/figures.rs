@@ -25,13 +25,13 @@ const MOST: usize = 8;
 /// Heads that overlap by this share of what they cover together are one.
 const SAME: f64 = 0.3;
 /// Heads are one in two looks if their middles lie within so many of their sides, or within such a share of the view of the first
-/// look, which sees small ones less exactly.
+/// look, which sees small ones less exactly; and in one look they are told apart as if they were no smaller than that.
 const SHIFTED: f64 = 0.75;
 const INEXACT: f64 = 0.12;
 /// A head with its hair, as a share of the circle's diameter. The network gives a head a size, too, but always the same one, a
 /// fifth of the picture.
 const HEAD: f64 = 0.16;
-/// A look at somebody's head and shoulders sees so much of the frame's longer side, or more.
+/// A look at somebody's head and shoulders sees so much of the frame's longer side.
 const VIEW: f64 = 0.4;
 /// The pose network looks at a square that is larger than the circle by this share of its size on every side.
 const ROOM: f64 = 0.125;
@@ -120,6 +120,11 @@ impl Figure {
         [x + 0.2 * w, y + 0.2 * h, 0.6 * w, 0.6 * h]
     }
 
+    /// Whether the heads of two are one, in looks that see them equally well.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        overlap(self.head, other.head) >= SAME
+    }
+
     /// Whether it is one with another of a second look, if the first was at a part of such a size.
     fn is_near(&self, other: &Self, view: [f64; 2]) -> bool {
         let ((x, y), (u, v)) = (self.middle(), other.middle());
@@ -150,8 +155,13 @@ fn possible(numbers: &[f32], part: Part) -> Vec<Figure> {
         .collect();
     all.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept: Vec<Figure> = Vec::new();
+    let head = |figure: &Figure| {
+        let (x, y) = figure.middle();
+        let [w, h] = [2, 3].map(|axis| figure.head[axis].max(INEXACT * part[axis]));
+        [x - w / 2.0, y - h / 2.0, w, h]
+    };
     for figure in all {
-        if kept.iter().all(|k| overlap(k.head, figure.head) < SAME) {
+        if kept.iter().all(|k| overlap(head(k), head(&figure)) < SAME) {
             kept.push(figure);
         }
     }
@@ -179,7 +189,8 @@ impl Detector {
         Ok(possible(numbers, part))
     }
 
-    /// Who is in a part of the frame that is looked at by itself, with so much room, the likeliest first.
+    /// Who is in a part of the frame that is looked at by itself, with so much room, the likeliest first. More room
+    /// than there is helps, too: somebody close to the camera is smaller then.
     fn look_closer(
         &mut self,
         scaler: &mut Scaler,
@@ -194,21 +205,23 @@ impl Detector {
         self.look(scaler, frame, square)
     }
 
-    /// Probability that there is somebody in a part of the frame that is looked at by itself, of those who are meant.
-    pub(super) fn likeliest(
+    /// Whether there is somebody of such a probability, or more, in a part of the frame that is looked at by itself, of those who
+    /// are meant.
+    pub(super) fn finds(
         &mut self,
         scaler: &mut Scaler,
         frame: &Frame<'_>,
         part: Part,
+        probability: f32,
         is_meant: impl Fn(&Figure) -> bool,
-    ) -> Result<f32> {
-        let mut likeliest = 0.0;
+    ) -> Result<bool> {
         for room in AROUND {
-            let figures = self.look_closer(scaler, frame, part, room)?;
-            let meant = figures.iter().filter(|figure| is_meant(figure));
-            likeliest = meant.map(|figure| figure.score).fold(likeliest, f32::max);
+            let mut figures = self.look_closer(scaler, frame, part, room)?.into_iter();
+            if figures.any(|figure| figure.score >= probability && is_meant(&figure)) {
+                return Ok(true);
+            }
         }
-        Ok(likeliest)
+        Ok(false)
     }
 
     /// Who is in a frame, the likeliest first. Where nobody is, a part in which others see somebody is looked at by itself.
@@ -317,6 +330,11 @@ mod tests {
         assert!((confirmed(&found[1], view, &again(0.55)) - 0.8).abs() < 1e-6);
         assert!(confirmed(&found[1], view, &again(0.3)).abs() < 1e-6);
         assert!(confirmed(&found[1], view, &[]).abs() < 1e-6);
+        // Somebody small is found once, too.
+        let twice = [[0.5, 0.3], [0.53, 0.3]].map(|at| numbers(0.8, at, 0.04, 0.1));
+        assert_eq!(possible(&twice.concat(), WHOLE).len(), 1);
+        let two = [[0.5, 0.3], [0.6, 0.3]].map(|at| numbers(0.8, at, 0.04, 0.1));
+        assert_eq!(possible(&two.concat(), WHOLE).len(), 2);
         // Where somebody small is, a look at the whole tells less exactly than one at a tenth of it.
         let small = |x: f32| possible(&numbers(0.8, [x, 0.3], 0.05, 0.1), WHOLE);
         let (first, again) = (small(0.5), small(0.58));

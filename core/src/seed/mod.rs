@@ -21,7 +21,7 @@ pub(crate) fn reached<T>(
 ) -> Vec<bool> {
     let mut reached = vec![false; map.len()];
     for i in start {
-        if inside(&map[i]) {
+        if !reached[i] && inside(&map[i]) {
             flood(map, width, i, &inside, &mut reached, |_| {});
         }
     }

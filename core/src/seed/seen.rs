@@ -2,7 +2,8 @@
 
 use super::figures::Figure;
 use super::look::{Look, Part, lies_in, within};
-use super::maps::rise;
+use super::maps::{THRESHOLD, rise};
+use super::reached;
 
 /// Side of the square in which one person's body is looked at, in longer sides of what was found of them.
 const ROOM_FOR_BODY: f64 = 1.5;
@@ -255,6 +256,33 @@ impl Seen {
         people + (person - people) * counts
     }
 
+    /// Marks what hangs together with what looks at figures see, with the marked cells of others, and with those at whose bodies
+    /// nobody has looked; not through things.
+    pub(super) fn hanging_together(
+        &self,
+        places: &[(f64, f64)],
+        width: usize,
+        others: &[u8],
+        things: &[u8],
+    ) -> Vec<bool> {
+        // Whatever a look denies may lead to a hand that lies beyond it.
+        let map: Vec<f32> = (places.iter().zip(things))
+            .map(|(place, thing)| match *thing > 0 {
+                true => 0.0,
+                false => self.with_bodies(*place).max(self.at(place.0, place.1)),
+            })
+            .collect();
+        let is_somebody = |i: &usize| {
+            let place = places[*i];
+            let mut looks = self.figures.iter().map(|f| f.look.at(place.0, place.1));
+            others[*i] > 0
+                || looks.any(|p| p >= THRESHOLD)
+                || self.unseen.iter().any(|part| lies_in(*part, place))
+        };
+        let start = (0..map.len()).filter(is_somebody);
+        reached(&map, width, |p| *p >= THRESHOLD, start)
+    }
+
     /// Lets looks at figures deny only as far as they agree with what is certain.
     pub(super) fn weigh_figures(&mut self) {
         let agreements: Vec<f32> = (self.figures.iter())
@@ -461,6 +489,34 @@ mod tests {
             size: (map.len(), 1),
             part: WHOLE,
         }
+    }
+
+    #[test]
+    fn a_hand_beyond_the_look_at_its_figure_hangs_together_with_it() {
+        // The look at the figure in the left half misses the forearm that leads to the hand; somebody else on the right.
+        let figure = Figure {
+            score: 0.9,
+            head: [0.1, 0.0, 0.1, 0.2],
+            circle: [0.0, 0.0, 0.5, 1.0],
+        };
+        let look = Look {
+            part: [0.0, 0.0, 0.5, 1.0],
+            ..columns(&[0.1, 0.9, 0.9, 0.0])
+        };
+        let seen = Seen {
+            looks: vec![(columns(&[0.1, 0.9, 0.9, 0.6, 0.7, 0.1, 0.7, 0.8]), 1.0)],
+            figures: vec![Seeing::new(&figure, look)],
+            ..Seen::default()
+        };
+        let places: Vec<(f64, f64)> = (0..8).map(|i| ((f64::from(i) + 0.5) / 8.0, 0.5)).collect();
+        assert!(seen.at(places[3].0, 0.5) < THRESHOLD, "denied");
+        let whole = |others: [u8; 8], things: [u8; 8]| {
+            let marks = seen.hanging_together(&places, 8, &others, &things);
+            marks.into_iter().map(u8::from).collect::<Vec<_>>()
+        };
+        assert_eq!(whole([0; 8], [0; 8]), [0, 1, 1, 1, 1, 0, 0, 0]);
+        let (somebody, a_thing) = ([0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(whole(somebody, a_thing), [0, 1, 1, 0, 0, 0, 1, 1]);
     }
 
     #[test]
