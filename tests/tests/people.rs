@@ -36,26 +36,20 @@ fn grey(picture: &Picture) -> Picture {
 
 /// A picture with fewer pixels.
 fn reduced(picture: &Picture, scale: f32) -> Picture {
-    let [width, height] =
-        [picture.width, picture.height].map(|side| (side as f32 * scale) as usize);
-    let resized = |format: fn(u32, u32, Vec<u8>) -> image::DynamicImage| {
-        let (w, h) = (picture.width as u32, picture.height as u32);
-        let image = format(w, h, picture.data.clone());
-        let filter = image::imageops::FilterType::Triangle;
-        image.resize_exact(width as u32, height as u32, filter)
+    let sides = [picture.width, picture.height];
+    let [width, height] = sides.map(|side| (side as f32 * scale) as usize);
+    let ([w, h], data) = (sides.map(|side| side as u32), picture.data.clone());
+    let image: image::DynamicImage = match data.len() / (picture.width * picture.height) {
+        1 => image::GrayImage::from_raw(w, h, data).unwrap().into(),
+        _ => image::RgbImage::from_raw(w, h, data).unwrap().into(),
     };
-    let data = match picture.data.len() / (picture.width * picture.height) {
-        1 => resized(|w, h, data| image::GrayImage::from_raw(w, h, data).unwrap().into())
-            .into_luma8()
-            .into_raw(),
-        _ => resized(|w, h, data| image::RgbImage::from_raw(w, h, data).unwrap().into())
-            .into_rgb8()
-            .into_raw(),
-    };
+    let filter = image::imageops::FilterType::Triangle;
     Picture {
         width,
         height,
-        data,
+        data: image
+            .resize_exact(width as u32, height as u32, filter)
+            .into_bytes(),
     }
 }
 
@@ -83,6 +77,17 @@ fn placed(
         }
     }
     (picture, truth)
+}
+
+/// As [`placed`], with fewer pixels.
+fn placed_small(
+    (person, alpha): (&Picture, &Picture),
+    scene: &Picture,
+    scale: f32,
+    left: isize,
+) -> (Picture, Picture) {
+    let small = (&reduced(person, scale), &reduced(alpha, scale));
+    placed(small, scene, left)
 }
 
 /// The matte of a picture's people, or of the one at a place.
@@ -191,8 +196,7 @@ fn people_are_found_in_lively_scenes() {
         let (Some((picture, truth)), Some(scene)) = (frame(clip, number), scene(background)) else {
             return;
         };
-        let person = (&reduced(&picture, scale), &reduced(&truth, scale));
-        let (picture, truth) = placed(person, &scene, left);
+        let (picture, truth) = placed_small((&picture, &truth), &scene, scale, left);
         let overlap = iou(&matte(&picture, None), &truth);
         eprintln!("{clip}, {number}, scene {background}: intersection over union {overlap:.3}");
         assert!(overlap > 0.9, "{clip}, {number}: {overlap:.3}");
@@ -222,8 +226,7 @@ fn everybody_in_every_scene() {
         };
         for (background, scene) in &scenes {
             for (scale, left) in [(0.5, 100), (0.65, 200)] {
-                let person = (&reduced(&picture, scale), &reduced(&truth, scale));
-                let (picture, truth) = placed(person, scene, left);
+                let (picture, truth) = placed_small((&picture, &truth), scene, scale, left);
                 let mut out = grey(&picture);
                 let mut matter = open(Options::default());
                 matter

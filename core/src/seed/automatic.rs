@@ -1,7 +1,7 @@
 //! People found by small networks: the automatic first mask, and a hint for every frame.
 
 use super::figures::{Detector, Figure};
-use super::look::{Finder, Look, Outside, Part, View, grown, joined, lies_in, within};
+use super::look::{Finder, Look, Outside, Part, View, aspect, grown, joined, lies_in, within};
 use super::maps::{Component, SMALLEST, THRESHOLD, apart, component, sample};
 use super::reached;
 use super::seen::{
@@ -150,6 +150,12 @@ fn around(mut cells: Vec<u8>, size: (usize, usize)) -> Cells {
     Cells { map: cells, size }
 }
 
+/// Whether somebody's head is in one of the cells.
+fn has_head_of(cells: &[usize], figure: &Figure, places: &[(f64, f64)]) -> bool {
+    let face = figure.face();
+    cells.iter().any(|i| lies_in(face, places[*i]))
+}
+
 /// Whether what others take for somebody, and in which the detector has found nobody, may be somebody all the same: they are hardly
 /// in doubt, or a look of the detector at it alone finds a head of nobody else in it.
 fn is_borne_out(
@@ -165,9 +171,8 @@ fn is_borne_out(
         return Ok(true);
     };
     let is_meant = |figure: &Figure| {
-        let face = figure.face();
-        let is_known = known.iter().any(|seeing| seeing.figure.is(figure));
-        !is_known && cells.iter().any(|i| lies_in(face, places[*i]))
+        let is_known = known.iter().any(|seeing| seeing.figure.is_same(figure));
+        !is_known && has_head_of(cells, figure, places)
     };
     detector.finds(scaler, frame, *bounds, PROBABLE, is_meant)
 }
@@ -450,7 +455,7 @@ impl Segmenter {
         let Some(finder) = &mut self.body else {
             return Ok(seen);
         };
-        let aspect = f64::from(frame.width()) / f64::from(frame.height());
+        let aspect = aspect(frame);
         let Overview { size, places, map } = overview;
         let size = *size;
         let people = match place {
@@ -458,11 +463,10 @@ impl Segmenter {
             None => apart(map, size),
         };
         let figures_in = |person: &Component| -> Vec<&Figure> {
-            let is_in = |figure: &&Figure| {
-                let face = figure.face();
-                person.cells.iter().any(|i| lies_in(face, places[*i]))
-            };
-            figures.iter().filter(is_in).collect()
+            let heads = figures.iter();
+            heads
+                .filter(|figure| has_head_of(&person.cells, figure, places))
+                .collect()
         };
         let mut squares = MOST_SQUARES.saturating_sub(seen.figures.len() + seen.rivals.len());
         let mut things = vec![0; map.len()];
@@ -549,17 +553,16 @@ impl Segmenter {
         let Some(finder) = &mut self.body else {
             return Ok(());
         };
-        let aspect = f64::from(frame.width()) / f64::from(frame.height());
+        let aspect = aspect(frame);
         let size = *size;
         let mut things = std::mem::take(&mut seen.things).map;
         let rest: Vec<f32> = (places.iter().zip(&things))
-            .map(|((x, y), thing)| {
-                let mut looks = seen.figures.iter().map(|seeing| seeing.look.at(*x, *y));
-                match *thing > 0 || looks.any(|p| p >= THRESHOLD) {
+            .map(
+                |(place, thing)| match *thing > 0 || seen.is_figures(*place) {
                     true => 0.0,
-                    false => seen.with_bodies((*x, *y)),
-                }
-            })
+                    false => seen.with_bodies(*place),
+                },
+            )
             .collect();
         let mean = |looks: &[Look], cells: &[usize]| {
             let at = |i: &usize| body_at(looks, places[*i]).unwrap_or_default();
@@ -573,13 +576,12 @@ impl Segmenter {
             .collect();
         let mut wide: Vec<Look> = Vec::new();
         for component in apart(&rest, size) {
-            let Component { bounds, cells } = &component;
-            let bounds = *bounds;
+            let (bounds, cells) = (component.bounds, &component.cells);
             // What nobody has looked at stays, and who was found.
             let mut is_thing = false;
             let is_found = |i: &usize| {
-                let mut parts = seen.unseen.iter().copied().chain(faces.iter().copied());
-                parts.any(|part| lies_in(part, places[*i]))
+                let place = places[*i];
+                seen.is_unseen(place) || faces.iter().any(|face| lies_in(*face, place))
             };
             if squares > 0 && !cells.iter().any(is_found) {
                 let doubt = doubt(cells.iter().map(|i| rest[*i]));

@@ -5,7 +5,7 @@
 //! whoever stands beside them, which a segmentation does not tell. The circle is what the pose network, and with it the
 //! segmentation of a body, has been trained to look at.
 
-use super::look::{Finder, Outside, Part, View, lies_in, within};
+use super::look::{Finder, Outside, Part, View, WHOLE, aspect, lies_in, square_around, within};
 use super::maps::SMALLEST;
 use crate::error::Result;
 use crate::frame::Frame;
@@ -16,8 +16,8 @@ use crate::runtime::{Engine, Package};
 const POSSIBLE: f32 = 0.4;
 /// Probability from which there is somebody.
 const LIKELY: f32 = 0.7;
-/// Looks at a part of the frame are into squares that are larger by these shares of its size.
-const AROUND: [f64; 2] = [0.1, 0.5];
+/// Looks at a part of the frame are into squares of so many times its longer side.
+const AROUND: [f64; 2] = [1.1, 1.5];
 /// A body takes this share of the square around its circle, or more.
 const BODY: f64 = 0.15;
 /// So many are looked at a second time at most, the likeliest.
@@ -121,7 +121,7 @@ impl Figure {
     }
 
     /// Whether the heads of two are one, in looks that see them equally well.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         overlap(self.head, other.head) >= SAME
     }
 
@@ -189,22 +189,6 @@ impl Detector {
         Ok(possible(numbers, part))
     }
 
-    /// Who is in a part of the frame that is looked at by itself, with so much room, the likeliest first. More room
-    /// than there is helps, too: somebody close to the camera is smaller then.
-    fn look_closer(
-        &mut self,
-        scaler: &mut Scaler,
-        frame: &Frame<'_>,
-        [x, y, w, h]: Part,
-        room: f64,
-    ) -> Result<Vec<Figure>> {
-        let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
-        let side = (w * width).max(h * height) * (1.0 + room);
-        let (across, down) = (side / width, side / height);
-        let square = [x + (w - across) / 2.0, y + (h - down) / 2.0, across, down];
-        self.look(scaler, frame, square)
-    }
-
     /// Whether there is somebody of such a probability, or more, in a part of the frame that is looked at by itself, of those who
     /// are meant.
     pub(super) fn finds(
@@ -215,8 +199,9 @@ impl Detector {
         probability: f32,
         is_meant: impl Fn(&Figure) -> bool,
     ) -> Result<bool> {
-        for room in AROUND {
-            let mut figures = self.look_closer(scaler, frame, part, room)?.into_iter();
+        for times in AROUND {
+            let square = square_around(part, aspect(frame), times);
+            let mut figures = self.look(scaler, frame, square)?.into_iter();
             if figures.any(|figure| figure.score >= probability && is_meant(&figure)) {
                 return Ok(true);
             }
@@ -231,29 +216,25 @@ impl Detector {
         frame: &Frame<'_>,
         seen: Option<Part>,
     ) -> Result<Vec<Figure>> {
-        let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
-        let side = width.max(height);
-        let (across, down) = (side / width, side / height);
-        let square = [(1.0 - across) / 2.0, (1.0 - down) / 2.0, across, down];
+        let square = square_around(WHOLE, aspect(frame), 1.0);
         let mut figures = self.look(scaler, frame, square)?;
         figures.retain(Figure::is_there);
         figures.truncate(MOST);
         for figure in &mut figures {
             if figure.score < LIKELY {
                 let again = self.look(scaler, frame, figure.circle)?;
-                figure.score = confirmed(figure, [across, down], &again);
+                figure.score = confirmed(figure, [square[2], square[3]], &again);
             }
         }
         figures.retain(|figure| figure.score >= LIKELY);
-        for (part, room) in seen
-            .iter()
-            .flat_map(|part| AROUND.map(|room| (*part, room)))
-        {
-            if figures.is_empty() {
-                figures = self.look_closer(scaler, frame, part, room)?;
-                figures.retain(|figure| figure.score >= LIKELY && figure.is_there());
-                figures.retain(|figure| lies_in(part, figure.middle()));
-            }
+        // More room than there is helps, too: somebody close to the camera is smaller then.
+        for times in AROUND {
+            let Some(part) = seen.filter(|_| figures.is_empty()) else {
+                break;
+            };
+            figures = self.look(scaler, frame, square_around(part, aspect(frame), times))?;
+            let is_seen = |figure: &Figure| lies_in(part, figure.middle());
+            figures.retain(|f| f.score >= LIKELY && f.is_there() && is_seen(f));
         }
         figures.sort_by(|a, b| b.score.total_cmp(&a.score));
         log::debug!("people: {figures:.2?}");
@@ -263,7 +244,6 @@ impl Detector {
 
 #[cfg(test)]
 mod tests {
-    use super::super::look::WHOLE;
     use super::*;
 
     /// Somebody upright in a picture whose sides are 1: the middle of the head, its side, and how far below the hips are. The size

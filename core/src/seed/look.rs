@@ -23,6 +23,18 @@ pub(super) fn grown([x, y, w, h]: Part, margin: f64) -> Part {
     [left, top, right - left, bottom - top]
 }
 
+/// The square around a part of a frame of such an aspect, so many times its longer side. It may reach beyond the frame.
+pub(super) fn square_around([x, y, w, h]: Part, aspect: f64, times: f64) -> Part {
+    let side = (w * aspect).max(h) * times;
+    let width = side / aspect;
+    [x + (w - width) / 2.0, y + (h - side) / 2.0, width, side]
+}
+
+/// Width to height of a frame.
+pub(super) fn aspect(frame: &Frame<'_>) -> f64 {
+    f64::from(frame.width()) / f64::from(frame.height())
+}
+
 /// What of a part lies in the frame.
 pub(super) fn within(part: Part) -> Part {
     grown(part, 0.0).map(|v| v.max(0.0))

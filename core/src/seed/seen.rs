@@ -1,7 +1,7 @@
 //! What several looks at the people in a frame make of them together.
 
 use super::figures::Figure;
-use super::look::{Look, Part, lies_in, within};
+use super::look::{Look, Part, lies_in, square_around, within};
 use super::maps::{THRESHOLD, rise};
 use super::reached;
 
@@ -124,13 +124,9 @@ pub(super) fn abreast([x, y, w, h]: Part, count: usize, aspect: f64) -> Vec<Part
         return Vec::new();
     }
     let each = w / count as f64;
-    let side = (each * aspect).max(h) * ROOM_FOR_BODY;
     (0..count)
-        .map(|i| {
-            let centre = x + (i as f64 + 0.5) * each;
-            let width = side / aspect;
-            [centre - width / 2.0, y + (h - side) / 2.0, width, side]
-        })
+        .map(|i| [x + i as f64 * each, y, each, h])
+        .map(|part| square_around(part, aspect, ROOM_FOR_BODY))
         .collect()
 }
 
@@ -235,8 +231,7 @@ impl Seen {
             doubts = doubts.min(figure.doubts());
             removes = removes.min(figure.removes * figure.agrees);
         }
-        let is_unseen = self.unseen.iter().any(|part| lies_in(*part, place));
-        if person > people || is_unseen || self.others.hold(place) {
+        if person > people || self.is_unseen(place) || self.others.hold(place) {
             return raised;
         }
         if doubts == f32::INFINITY {
@@ -254,6 +249,17 @@ impl Seen {
         }
         let counts = (doubts * (1.0 - rise(people, PEOPLE_SURE))).max(removes);
         people + (person - people) * counts
+    }
+
+    /// Whether a look at a figure sees them at a place.
+    pub(super) fn is_figures(&self, (x, y): (f64, f64)) -> bool {
+        let mut looks = self.figures.iter().map(|figure| figure.look.at(x, y));
+        looks.any(|p| p >= THRESHOLD)
+    }
+
+    /// Whether there may be somebody at a place at whose body nobody has looked.
+    pub(super) fn is_unseen(&self, place: (f64, f64)) -> bool {
+        self.unseen.iter().any(|part| lies_in(*part, place))
     }
 
     /// Marks what hangs together with what looks at figures see, with the marked cells of others, and with those at whose bodies
@@ -274,10 +280,7 @@ impl Seen {
             .collect();
         let is_somebody = |i: &usize| {
             let place = places[*i];
-            let mut looks = self.figures.iter().map(|f| f.look.at(place.0, place.1));
-            others[*i] > 0
-                || looks.any(|p| p >= THRESHOLD)
-                || self.unseen.iter().any(|part| lies_in(*part, place))
+            others[*i] > 0 || self.is_figures(place) || self.is_unseen(place)
         };
         let start = (0..map.len()).filter(is_somebody);
         reached(&map, width, |p| *p >= THRESHOLD, start)
@@ -491,23 +494,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_hand_beyond_the_look_at_its_figure_hangs_together_with_it() {
-        // The look at the figure in the left half misses the forearm that leads to the hand; somebody else on the right.
+    /// Somebody whom the detector has found in the left half of the frame, given what everybody's look sees at eight places, and
+    /// the look at them at four.
+    fn figure_on_the_left(everybody: &[f32], own: &[f32]) -> Seen {
+        let left = [0.0, 0.0, 0.5, 1.0];
         let figure = Figure {
             score: 0.9,
             head: [0.1, 0.0, 0.1, 0.2],
-            circle: [0.0, 0.0, 0.5, 1.0],
+            circle: left,
         };
         let look = Look {
-            part: [0.0, 0.0, 0.5, 1.0],
-            ..columns(&[0.1, 0.9, 0.9, 0.0])
+            part: left,
+            ..columns(own)
         };
-        let seen = Seen {
-            looks: vec![(columns(&[0.1, 0.9, 0.9, 0.6, 0.7, 0.1, 0.7, 0.8]), 1.0)],
+        Seen {
+            looks: vec![(columns(everybody), 1.0)],
             figures: vec![Seeing::new(&figure, look)],
             ..Seen::default()
-        };
+        }
+    }
+
+    #[test]
+    fn a_hand_beyond_the_look_at_its_figure_hangs_together_with_it() {
+        // The look at the figure misses the forearm that leads to the hand; somebody else on the right.
+        let seen = figure_on_the_left(
+            &[0.1, 0.9, 0.9, 0.6, 0.7, 0.1, 0.7, 0.8],
+            &[0.1, 0.9, 0.9, 0.0],
+        );
         let places: Vec<(f64, f64)> = (0..8).map(|i| ((f64::from(i) + 0.5) / 8.0, 0.5)).collect();
         assert!(seen.at(places[3].0, 0.5) < THRESHOLD, "denied");
         let whole = |others: [u8; 8], things: [u8; 8]| {
@@ -521,21 +534,11 @@ mod tests {
 
     #[test]
     fn what_hangs_together_with_nobody_is_nothing() {
-        // A figure in the left half; something small far to the right, and a hand that reaches out of the look at the figure.
-        let figure = Figure {
-            score: 0.9,
-            head: [0.1, 0.0, 0.1, 0.2],
-            circle: [0.0, 0.0, 0.5, 1.0],
-        };
-        let look = Look {
-            part: [0.0, 0.0, 0.5, 1.0],
-            ..columns(&[0.1, 0.9, 0.9, 0.9])
-        };
-        let mut seen = Seen {
-            looks: vec![(columns(&[0.1, 0.9, 0.9, 0.9, 0.7, 0.1, 0.1, 0.7]), 1.0)],
-            figures: vec![Seeing::new(&figure, look)],
-            ..Seen::default()
-        };
+        // Something small far to the right, and a hand that reaches out of the look at the figure.
+        let mut seen = figure_on_the_left(
+            &[0.1, 0.9, 0.9, 0.9, 0.7, 0.1, 0.1, 0.7],
+            &[0.1, 0.9, 0.9, 0.9],
+        );
         let at = |seen: &Seen, i: usize| seen.at((i as f64 + 0.5) / 8.0, 0.5);
         assert!((at(&seen, 7) - 0.7).abs() < 1e-6, "nobody has looked");
         seen.whole = Cells {
