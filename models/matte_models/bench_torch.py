@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from matte_models import manifest
 from matte_models.config import Config
 from matte_models.driver import TorchDriver
 from matte_models.network import blocks, matanyone, read
@@ -501,13 +502,18 @@ def peak(device: torch.device) -> dict:
 def options(arguments: list[str] | None) -> argparse.Namespace:
     """The command line, checked."""
 
+    def named(text: str) -> str:
+        folder = Path(text)
+        return manifest.load(folder)["name"] if (folder / "manifest.json").is_file() else text
+
     def size(text: str) -> tuple[int, int]:
         width, height = text.lower().split("x")
         return int(width), int(height)
 
     parser = argparse.ArgumentParser(prog="torch-bench", description=__doc__.split("\n")[0])
     parser.add_argument("command", choices=["bench"])
-    parser.add_argument("--model", default="matanyone2", choices=["matanyone2", "matanyone2-fp16"])
+    parser.add_argument("--model", default="matanyone2", type=named, choices=["matanyone2", "matanyone2-fp16"],
+                        help="or the folder of a package of that name")
     parser.add_argument("--rule-weights", action="store_true", help="always so")
     parser.add_argument("--size", type=size, action="append")
     parser.add_argument("--working-size", type=size)

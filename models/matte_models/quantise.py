@@ -7,6 +7,7 @@ are added in 16 bits, and with 8 bits these sums can overflow. Activations are 8
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,14 @@ def feeds_of(package: Path, folders: list[Path], clips: int = 4, step: int = 6) 
     return feeds
 
 
-def quantise(model: onnx.ModelProto, feeds: list[Feed], keep: tuple[str, ...] = KEEP) -> onnx.ModelProto:
-    """The graph with its convolutions in 8 bits, but for those whose names contain one of `keep`."""
+def convolutions_but(*parts: str) -> Callable[[onnx.NodeProto], bool]:
+    """Whether a node is a convolution, and its name contains none of `parts`."""
+    return lambda node: node.op_type == "Conv" and not any(part in node.name for part in parts)
+
+
+def quantise(model: onnx.ModelProto, feeds: list[Feed],
+             takes: Callable[[onnx.NodeProto], bool] = convolutions_but(*KEEP)) -> onnx.ModelProto:
+    """The graph with the nodes that `takes` is true of in 8 bits."""
     with tempfile.TemporaryDirectory() as folder:
         source, folded, out = (Path(folder) / name for name in ("source.onnx", "folded.onnx", "int8.onnx"))
         onnx.save(model, source)
@@ -72,13 +79,14 @@ def quantise(model: onnx.ModelProto, feeds: list[Feed], keep: tuple[str, ...] = 
         options.optimized_model_filepath = str(folded)
         options.log_severity_level = 3
         ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-        nodes = [n.name for n in onnx.load(folded).graph.node if n.op_type == "Conv"]
-        chosen = [n for n in nodes if not any(part in n for part in keep)]
+        nodes = onnx.load(folded).graph.node
+        chosen = [n for n in nodes if takes(n)]
         if not chosen:
-            raise ValueError(f"none of the {len(nodes)} convolutions is to be quantised")
+            raise ValueError(f"none of the {len(nodes)} nodes is to be quantised")
         quantize_static(folded, out, _Reader(feeds), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
-                        nodes_to_quantize=chosen)
+                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                        op_types_to_quantize=sorted({n.op_type for n in chosen}),
+                        nodes_to_quantize=[n.name for n in chosen])
         quantised = onnx.load(out)
     del quantised.metadata_props[:]
     del quantised.graph.value_info[:]

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from driver import Case, errors
-from onnx_graphs import sessions
+from matte_models.sessions import sessions
 
 from matte_models import fill, manifest
 from matte_models.driver import Driver

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import pytest
 from driver import Case, Driver, errors
-from onnx_graphs import sessions
+from matte_models.sessions import sessions
 from test_sequences import torch_graphs
 
 from matte_models import export_matanyone, fill, manifest

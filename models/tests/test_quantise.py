@@ -42,7 +42,7 @@ def test_all_convolutions_but_those_that_are_kept_are_in_integers_of_seven_bits(
     assert 60 < largest <= 64
     assert 0 < quantise.loss(full, small, feeds(2)) < 0.05
     with pytest.raises(ValueError, match="none of the"):
-        quantise.quantise(full, feeds(1), keep=("",))
+        quantise.quantise(full, feeds(1), quantise.convolutions_but(""))
 
 
 def test_the_shipped_integers_belong_to_the_shipped_weights():
