@@ -517,6 +517,15 @@ struct Pending {
     memorize: bool,
 }
 
+/// When the warm-up of a new target is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WarmUp {
+    /// On the frame that names it.
+    AtOnce,
+    /// A step on each of the frames that follow.
+    Spread,
+}
+
 /// A matting engine for one video.
 ///
 /// Frames go through [`process`](Matter::process) one after the other; after each, [`remember`](Matter::remember)
@@ -560,6 +569,8 @@ pub struct Matter {
     fader: Fader,
     /// First-frame predictions that a repair has still to make.
     warming: u32,
+    /// When the warm-up of a mask that was queued or found is done.
+    warm_up_is: WarmUp,
     repairing: bool,
     /// The matte on the token grid.
     cells: Vec<f32>,
@@ -861,6 +872,7 @@ impl Matter {
             watch: Watch::default(),
             fader: Fader::default(),
             warming: 0,
+            warm_up_is: WarmUp::AtOnce,
             repairing: false,
             cells: Vec::new(),
             strays: Strays::default(),
@@ -1174,9 +1186,24 @@ impl Matter {
         Ok(true)
     }
 
+    /// Whether the warm-up of a mask that [`queue_seed`](Matter::queue_seed) or
+    /// [`queue_seed_at`](Matter::queue_seed_at) queues, or that is found, is spread over the frames that follow, one step
+    /// each, as that of a repair is. Otherwise, and at first, all of it is done on the frame that is seeded: a camera's
+    /// frames would have to wait for that. It matters for packages whose `memory.warm_up` is not 0.
+    pub fn spread_warm_up(&mut self, spreads: bool) {
+        self.warm_up_is = match spreads {
+            true => WarmUp::Spread,
+            false => WarmUp::AtOnce,
+        };
+    }
+
     /// Mask step and first-frame predictions on what lies in the tensor `frame`.
     fn seed_prepared(&mut self, mask: &[u8]) -> Result<()> {
         self.begin_seed_prepared(mask)?;
+        if self.warm_up_is == WarmUp::Spread {
+            self.warming = self.warm_up();
+            return self.first_frame_step();
+        }
         for _ in 0..=self.warm_up() {
             self.first_frame_step()?;
         }

@@ -346,6 +346,61 @@ fn further_targets_are_followed_and_shown_together_or_one_alone() {
     }
 }
 
+#[test]
+fn a_further_target_does_not_become_the_first_one() {
+    if !ready() {
+        return;
+    }
+    for mode in ["aligned", "low"] {
+        let (mut filter, info) = unseeded(&[("latency-mode", mode)]);
+        let element = filter.element();
+        let mut t = 0;
+        let mut push = || {
+            t += 1;
+            first_pixel(&filter.push(plain(&info, PICTURE, t)))[3]
+        };
+        let second = element.emit_by_name::<u64>("add-target", &[&mask_sample(SIZE, 255)]);
+        until(|_| (push() == 40).then_some(())).expect("it is followed");
+        // The second alone goes on where another engine comes.
+        element.set_property("working-size", "32x32");
+        let bus = filter_bus(&element);
+        until(|_| {
+            assert_eq!(push(), 40, "{mode}: there is one target");
+            let mut told = element_messages(&bus, "matte-target");
+            told.pop()
+                .filter(|told| told.get::<&str>("state") == Ok("renewed"))
+        })
+        .expect("it gets another engine");
+        for _ in 0..20 {
+            assert_eq!(push(), 40, "{mode}: there is one target");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(element_messages(&bus, "matte-seeded").is_empty(), "{mode}");
+        assert!(element.emit_by_name::<bool>("remove-target", &[&second]));
+        until(|_| (push() == 0).then_some(())).expect("nobody is shown any more");
+    }
+}
+
+#[test]
+fn a_further_target_of_a_live_picture_is_named_on_the_frame_that_its_mask_is_for() {
+    if !ready() {
+        return;
+    }
+    let (mut filter, info) = seeded(&[]);
+    let element = filter.element();
+    element.set_property_from_str("wait-for-model", "never");
+    let target = element.emit_by_name::<u64>("add-target", &[&mask_sample(SIZE, 255)]);
+    // The network fails on this one, and on no later one.
+    filter.push(fault(&info, 1));
+    let failed = until(|i| {
+        filter.push(plain(&info, PICTURE, 2 + i));
+        let warned = warnings(&filter.bus);
+        warned.into_iter().find(|w| w.contains("is not followed"))
+    });
+    let wanted = format!("target {target} is not followed");
+    assert!(failed.is_some_and(|failed| failed.contains(&wanted)));
+}
+
 /// A target in an element that is not live, and a model of which no more engines come.
 fn held() -> (SlowModel, gst::Element, Ends, VideoInfo) {
     let info = info(VideoFormat::Rgb, SIZE);

@@ -368,6 +368,98 @@ fn an_engine_that_keeps_failing_is_opened_anew_and_keeps_the_target() {
 }
 
 #[test]
+fn a_target_that_is_out_of_the_picture_keeps_its_engine_until_it_is_back() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    for mode in ["aligned", "low"] {
+        let mut filter = probe(&[("latency-mode", mode)], &info, &mask);
+        let element = filter.element();
+        let mut t = 0;
+        let mut push = |green: u8| {
+            t += 1;
+            first_pixel(&filter.push(plain(&info, [90, green, 30], t)))[3]
+        };
+        until(|_| (push(40) == 40).then_some(())).expect("the target is known");
+        until(|_| (push(0) == 0).then_some(())).expect("it has gone");
+        let bus = element.bus().unwrap();
+        wait_for(&bus, "matte-seeded", |_| true);
+        let model = SlowModel::new();
+        element.set_property("model", model.location());
+        model.release();
+        until(|_| {
+            assert_eq!(push(0), 0, "{mode}");
+            let mut told = element_messages(&bus, "matte-backend");
+            told.pop().filter(|structure| is_ready(structure))
+        })
+        .expect("the other engine is open");
+        for _ in 0..20 {
+            assert_eq!(push(0), 0, "{mode}: there is nothing to go on from");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (mut frames, mut seen) = (0, 0);
+        let how = until(|_| {
+            frames += 1;
+            seen += u32::from(push(40) == 40);
+            element_messages(&bus, "matte-seeded").pop()
+        })
+        .expect("the new engine is used when it is back");
+        assert_eq!(how.get::<&str>("how"), Ok("carried"), "{mode}");
+        assert!(
+            frames > 30,
+            "{mode}: not by the first of it, but by frame {frames}"
+        );
+        assert!(
+            seen + 3 > frames,
+            "{mode}: by the old one at once, and without a gap"
+        );
+        assert_eq!((errors(&bus), warnings(&bus)), (vec![], vec![]), "{mode}");
+    }
+}
+
+#[test]
+fn after_a_seek_the_low_mode_shows_nothing_of_what_was_before() {
+    if !ready() {
+        return;
+    }
+    let info = info(VideoFormat::Rgb, SIZE);
+    let mask = MaskFile::full(SIZE);
+    for waits in ["always", "never"] {
+        let (element, _bus) = element(&[
+            ("model", PROBE),
+            ("mask-location", mask.location()),
+            ("wait-for-model", waits),
+            ("latency-mode", "low"),
+            ("refine", "none"),
+        ]);
+        element.set_state(gst::State::Playing).unwrap();
+        let ends = Ends::new(&element);
+        assert!(ends.start(&info));
+        let push = |green: u8, t: u32| {
+            ends.src.push(plain(&info, [90, green, 30], t)).unwrap();
+            first_pixel(&ends.take()[0])[3]
+        };
+        until(|t| (push(40, t) == 40).then_some(())).expect("it is matted");
+        ends.flush();
+        let after = push(100, 0);
+        match waits {
+            "always" => assert_eq!(after, 100, "its own matte"),
+            _ => assert_eq!(after, 0, "nothing"),
+        }
+        until(|t| {
+            let alpha = push(100, 1 + t);
+            assert!(alpha == 100 || alpha == 0, "{alpha} is of before");
+            (alpha == 100).then_some(())
+        })
+        .expect("it goes on");
+        ends.stop();
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
 fn what_is_to_name_the_target_outlasts_an_engine_that_fails_on_it() {
     if !ready() {
         return;

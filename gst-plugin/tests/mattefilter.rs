@@ -654,7 +654,8 @@ fn the_latency_is_upstreams_and_one_frame() {
     filter.push(picture(&unknown, 2));
     assert_eq!(
         filter.harness.query_latency(),
-        Some(gst::ClockTime::from_mseconds(7))
+        Some(gst::ClockTime::from_nseconds(7_000_000 + 33_333_334)),
+        "that of a usual camera"
     );
 }
 
@@ -844,6 +845,40 @@ fn a_gap_and_a_corrupted_frame_show_the_last_matte_and_are_not_remembered() {
         assert_eq!(filter.stats().get::<u64>("frames"), Ok(2));
         assert_eq!(warnings(&filter.bus), [""; 0]);
     }
+}
+
+#[test]
+fn what_videorate_repeats_has_the_edges_of_the_frame_itself() {
+    if !ready() {
+        return;
+    }
+    // The matte of this package is green, and edges that are drawn anew are blue.
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/probe-detail");
+    let info = info(VideoFormat::Rgb, (WIDTH, HEIGHT));
+    let mask = MaskFile::full((WIDTH, HEIGHT));
+    // Left of the middle there is something, and blue tells nothing of that.
+    let frame = |t: u32| {
+        let mut frame = plain(&info, [9, 0, 30], t);
+        let stride = info.stride()[0] as usize;
+        let mut data = frame.get_mut().unwrap().map_writable().unwrap();
+        for row in data.chunks_mut(stride) {
+            for pixel in row[..WIDTH as usize / 2 * 3].chunks_mut(3) {
+                pixel[1] = 255;
+            }
+        }
+        drop(data);
+        frame
+    };
+    let bytes = |buffer: gst::Buffer| buffer.map_readable().unwrap().to_vec();
+    let [drawn, filtered] = ["detail", "guided"].map(|refine| {
+        let mut filter = probe(&[("model", model), ("refine", refine)], &info, &mask);
+        let first = bytes(filter.push(frame(0)));
+        let mut again = frame(1);
+        again.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
+        assert!(bytes(filter.push(again)) == first, "{refine}: it shimmers");
+        first
+    });
+    assert!(drawn != filtered, "edges are drawn anew");
 }
 
 #[test]

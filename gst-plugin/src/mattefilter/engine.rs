@@ -50,6 +50,8 @@ pub(super) struct Orders {
     pub(super) actions: Vec<Action>,
     /// What is shown: one target, or all (0).
     pub(super) show: u64,
+    /// No frame waits: what refines a new target is spread over the frames that follow.
+    pub(super) is_live: bool,
 }
 
 /// How a target was named that was taken over from the engine before.
@@ -58,22 +60,82 @@ pub(super) const CARRIED: &str = "carried";
 /// Number of the target that the properties and the seeding signals name; others count on from here.
 pub(super) const FIRST_TARGET: u64 = 1;
 
+/// So many frames without a matte, one after the other, and an engine is opened anew.
+pub(super) const FAILURES: u32 = 3;
+
+/// Less of a matte than this is nothing to name a target by: noise, or somebody who has all but left.
+const LEAST_SHARE: f32 = 0.0005;
+
+/// Where the first target's own matte is.
+#[derive(Debug, Default)]
+pub(super) enum Own {
+    /// It is what is shown.
+    Shown,
+    /// More is shown, or less.
+    Apart(Matte),
+    /// It has none.
+    #[default]
+    None,
+}
+
+/// The mattes of a frame.
+#[derive(Debug, Default)]
+pub(super) struct Mattes {
+    /// What is shown, of all targets.
+    pub(super) shown: Matte,
+    pub(super) own: Own,
+}
+
+impl Mattes {
+    /// The first target's.
+    pub(super) fn first(&self) -> Option<&Matte> {
+        match &self.own {
+            Own::Shown => Some(&self.shown),
+            Own::Apart(matte) => Some(matte),
+            Own::None => None,
+        }
+    }
+}
+
 /// What a frame is to show.
 #[derive(Debug)]
 pub(super) enum Shown {
     /// The matte.
     Matte,
+    /// The matte of others; the network has failed for the first target.
+    Others(Error),
     /// There is no target.
     BeforeSeed,
     /// The network has failed.
     Failed(Error),
 }
 
+impl Shown {
+    /// Hands mattes on: what is shown, and the first target's own, which stays what it was where the network has failed
+    /// for it.
+    pub(super) fn hand_over(&self, from: &mut Mattes, to: &mut Mattes) {
+        match self {
+            Self::Matte => {
+                std::mem::swap(&mut from.shown, &mut to.shown);
+                to.own = std::mem::take(&mut from.own);
+            }
+            Self::BeforeSeed => to.own = std::mem::take(&mut from.own),
+            Self::Others(_) => {
+                if matches!(to.own, Own::Shown) {
+                    to.own = Own::Apart(std::mem::take(&mut to.shown));
+                }
+                std::mem::swap(&mut from.shown, &mut to.shown);
+            }
+            Self::Failed(_) => {}
+        }
+    }
+}
+
 /// A [`Matter`] with what belongs to it.
 pub(super) struct Unit {
     pub(super) matter: Matter,
-    /// Matte of the last frame.
-    pub(super) matte: Matte,
+    /// Those of the last frame.
+    pub(super) mattes: Mattes,
     /// What the engine's queued mask is; where the network fails, it waits for the next frame.
     waiting: Option<Waiting>,
     references: Vec<Reference>,
@@ -85,6 +147,8 @@ pub(super) struct Unit {
     opening: Vec<Opening>,
     /// Engines that nobody wants any more, until they are open: who drops one before that waits for it.
     abandoned: Vec<Opening>,
+    /// Engines that are not used any more: freeing them takes time, which the frame at hand has not.
+    unused: Vec<Box<dyn Send>>,
     /// What others are opened with.
     models: ModelSet,
     backend: Backend,
@@ -117,7 +181,8 @@ struct Other {
     id: u64,
     matter: Matter,
     matte: Matte,
-    failing: bool,
+    /// Frames without a matte, one after the other, because the network failed.
+    failures: u32,
     renewal: Renewal,
 }
 
@@ -137,10 +202,29 @@ pub(super) struct Opening {
     id: u64,
     /// What names the target; none where one that is followed already gets another engine.
     mask: Option<OwnedMask>,
+    /// The target is named while the engine is being opened, on the frame that its mask was given for.
+    is_named: bool,
     /// What becomes of the engine that is being opened.
     renewal: Renewal,
     /// Dropping it waits: ONNX Runtime must not be at work when the program ends.
-    thread: Option<JoinHandle<Result<Matter, Error>>>,
+    thread: Option<JoinHandle<Result<Matter, String>>>,
+}
+
+/// What another target is named by: a mask, and the frame that it was given for.
+pub(super) struct Named {
+    mask: OwnedMask,
+    frame: gst::Sample,
+    stream: Stream,
+}
+
+impl Named {
+    fn seed(&self, matter: &mut Matter) -> Result<(), String> {
+        let mask = self.mask.view().map_err(|e| e.to_string())?;
+        let frame = converted(&self.frame, &self.stream.info)?;
+        let picture = frame.as_video_frame_ref();
+        let view = input(&picture, &self.stream).map_err(|e| e.to_string())?;
+        matter.seed(&view, &mask).map_err(|e| e.to_string())
+    }
 }
 
 impl Opening {
@@ -163,13 +247,14 @@ impl Unit {
             models: matter.models().clone(),
             backend: matter.backend(),
             matter,
-            matte: Matte::new(),
+            mattes: Mattes::default(),
             waiting: None,
             references: Vec::new(),
             inherited: Vec::new(),
             others: Vec::new(),
             opening: Vec::new(),
             abandoned: Vec::new(),
+            unused: Vec::new(),
             remember: false,
             refine_fails: false,
         }
@@ -252,6 +337,8 @@ impl Unit {
     ) -> Result<Shown, Error> {
         let frame = &picture.view;
         self.remember = false;
+        self.mattes.own = Own::Shown;
+        self.matter.spread_warm_up(orders.is_live);
         if let Some(options) = orders.options.take() {
             let of_others = of_other(&options);
             let all = self
@@ -284,21 +371,26 @@ impl Unit {
         }
         let first = if corrected && self.waiting.is_none() {
             // The matte is the mask itself; to predict it would let the frame count twice.
-            match self.matter.snapshot(&mut self.matte) {
+            match self.matter.snapshot(&mut self.mattes.shown) {
                 Ok(()) => Shown::Matte,
                 Err(e) => Shown::Failed(e),
             }
         } else {
             self.first(frame, news)?
         };
-        self.take_opened(frame, news);
+        self.take_opened(frame, orders.is_live, news);
         self.renew_outdated(news);
         let shown = match self.others.is_empty() && orders.show == 0 {
-            true => first,
+            true => {
+                if matches!(first, Shown::BeforeSeed) {
+                    self.mattes.own = Own::None;
+                }
+                first
+            }
             false => self.together(first, frame, orders.show, news),
         };
-        if matches!(shown, Shown::Matte) {
-            let refined = self.matter.refine(frame, &mut self.matte);
+        if matches!(shown, Shown::Matte | Shown::Others(_)) {
+            let refined = self.matter.refine(frame, &mut self.mattes.shown);
             // Without it the edges are those of the filter.
             if let Err(e) = &refined
                 && !self.refine_fails
@@ -354,42 +446,56 @@ impl Unit {
             news.push(News::Seeded(seeded_by.unwrap_or("automatic")));
         }
         if !report.has_matte() {
-            if report.matte == MatteState::Lost && !self.matte.is_empty() {
+            if report.matte == MatteState::Lost && !self.mattes.shown.is_empty() {
                 news.push(News::TargetLost);
             }
-            self.matte.clear();
+            self.mattes.shown.clear();
             return Ok(Shown::BeforeSeed);
         }
         self.remember = true;
-        Ok(match self.matter.snapshot(&mut self.matte) {
+        Ok(match self.matter.snapshot(&mut self.mattes.shown) {
             Ok(()) => Shown::Matte,
             Err(e) => Shown::Failed(e),
         })
     }
 
     /// Puts engines that have been opened for other targets in place.
-    fn take_opened(&mut self, frame: &Frame<'_>, news: &mut Vec<News>) {
-        self.abandoned.retain(|opening| !opening.is_finished());
+    fn take_opened(&mut self, frame: &Frame<'_>, is_live: bool, news: &mut Vec<News>) {
+        let finished = self
+            .abandoned
+            .extract_if(.., |opening| opening.is_finished());
+        self.unused
+            .extend(finished.map(|opening| Box::new(opening) as Box<dyn Send>));
         let mut i = 0;
         while i < self.opening.len() {
             if !self.opening[i].is_finished() {
                 i += 1;
                 continue;
             }
-            let mut opening = self.opening.remove(i);
+            let opening = &self.opening[i];
             let id = opening.id;
-            let opened = match opening.thread.take().map(JoinHandle::join) {
-                Some(Ok(opened)) => opened.map_err(|e| e.to_string()),
-                _ => Err("the engine panicked while it was opened".to_owned()),
-            };
             let followed = self.others.iter_mut().find(|other| other.id == id);
-            let mask = match (&opening.mask, &followed) {
-                (Some(mask), _) => Some(mask.clone()),
+            let (mask, is_gone) = match (&opening.mask, &followed) {
+                (Some(mask), _) => (Some(mask.clone()), false),
                 // It comes too late: yet another is due.
-                (None, _) if opening.renewal == Renewal::Due => continue,
-                (None, Some(other)) => as_mask(&other.matte, frame),
+                (None, _) if opening.renewal == Renewal::Due => (None, true),
+                // Until more is seen of it, it is followed by the engine that knows it.
+                (None, Some(other)) if !has_substance(&other.matte) => {
+                    i += 1;
+                    continue;
+                }
+                (None, Some(other)) => (as_mask(&other.matte, frame), false),
                 // It has been removed meanwhile.
-                (None, None) => continue,
+                (None, None) => (None, true),
+            };
+            let mut opening = self.opening.remove(i);
+            if is_gone {
+                self.unused.push(Box::new(opening));
+                continue;
+            }
+            let opened = match opening.thread.take().map(JoinHandle::join) {
+                Some(Ok(opened)) => opened,
+                _ => Err("the engine panicked while it was opened".to_owned()),
             };
             let seeded = opened.and_then(|mut matter| {
                 let mask = mask.ok_or("there is no matte to go on from")?;
@@ -398,12 +504,16 @@ impl Unit {
                     let options = of_other(self.matter.options());
                     matter.set_options(options).map_err(|e| e.to_string())?;
                 }
-                matter.queue_seed(&mask.view().map_err(|e| e.to_string())?);
+                if !opening.is_named {
+                    matter.spread_warm_up(is_live);
+                    matter.queue_seed(&mask.view().map_err(|e| e.to_string())?);
+                }
                 Ok(matter)
             });
             match (seeded, followed) {
                 (Ok(matter), Some(other)) => {
-                    (other.matter, other.failing) = (matter, false);
+                    let before = std::mem::replace(&mut other.matter, matter);
+                    self.unused.push(Box::new(before));
                     other.renewal = opening.renewal;
                     news.push(News::TargetRenewed(id));
                 }
@@ -412,7 +522,7 @@ impl Unit {
                         id,
                         matter,
                         matte: Matte::new(),
-                        failing: false,
+                        failures: 0,
                         renewal: opening.renewal,
                     });
                     news.push(News::TargetAdded(id));
@@ -432,7 +542,7 @@ impl Unit {
             if other.renewal == Renewal::Due && !other.matte.is_empty() {
                 other.renewal = Renewal::Begun;
                 let id = other.id;
-                match self.open_other(id) {
+                match self.open_other(id, None) {
                     Ok(opening) => self.opening.push(opening),
                     Err(reason) => news.push(News::Warning(reason)),
                 }
@@ -446,18 +556,33 @@ impl Unit {
         self.abandoned.extend(gone);
     }
 
-    /// Begins to open an engine for another target.
-    pub(super) fn open_other(&self, id: u64) -> Result<Opening, String> {
+    /// Engines that nobody needs any more, to be freed elsewhere.
+    pub(super) fn take_unused(&mut self) -> Vec<Box<dyn Send>> {
+        std::mem::take(&mut self.unused)
+    }
+
+    /// Begins to open an engine for another target. With a frame the target is named on it as soon as the engine is
+    /// open; frames go on meanwhile, and the mask would fit none of them.
+    pub(super) fn open_other(&self, id: u64, named: Option<Named>) -> Result<Opening, String> {
         let (models, backend) = (self.models.clone(), self.backend);
+        let is_named = named.is_some();
         let options = of_other(self.matter.options());
         let size = self.matter.frame_size();
         let thread = std::thread::Builder::new()
             .name("matte-target".to_owned())
-            .spawn(move || Matter::open(&models, backend, options, size))
+            .spawn(move || {
+                let mut matter =
+                    Matter::open(&models, backend, options, size).map_err(|e| e.to_string())?;
+                if let Some(named) = named {
+                    named.seed(&mut matter)?;
+                }
+                Ok(matter)
+            })
             .map_err(|e| format!("no thread for target {id}: {e}"))?;
         Ok(Opening {
             id,
             mask: None,
+            is_named,
             renewal: Renewal::None,
             thread: Some(thread),
         })
@@ -488,8 +613,13 @@ impl Unit {
         news: &mut Vec<News>,
     ) -> Shown {
         let shows = |id: u64| show == 0 || show == id;
-        if !(shows(FIRST_TARGET) && matches!(first, Shown::Matte)) {
-            self.matte.clear();
+        let has_first = matches!(first, Shown::Matte);
+        self.mattes.own = match has_first {
+            true => Own::Apart(self.copy_of_first()),
+            false => Own::None,
+        };
+        if !(shows(FIRST_TARGET) && has_first) {
+            self.mattes.shown.clear();
         }
         let mut refused = None;
         for other in &mut self.others {
@@ -500,7 +630,7 @@ impl Unit {
                 other.matter.snapshot(&mut other.matte).map(|()| true)
             });
             match matted {
-                Ok(true) if shows(other.id) => self.matte.add(&other.matte),
+                Ok(true) if shows(other.id) => self.mattes.shown.add(&other.matte),
                 Ok(_) => {}
                 Err(e @ (Error::MaskAspect { .. } | Error::MaskEmpty { .. })) => {
                     refused = Some(other.id);
@@ -508,21 +638,44 @@ impl Unit {
                     continue;
                 }
                 Err(e) => {
-                    if !std::mem::replace(&mut other.failing, true) {
+                    other.failures = other.failures.saturating_add(1);
+                    if other.failures == 1 {
                         news.push(News::Warning(format!("target {}: no matte: {e}", other.id)));
+                    }
+                    // Once: an engine that fails as well is not replaced without end.
+                    if other.failures == FAILURES && other.renewal == Renewal::None {
+                        other.renewal = Renewal::Due;
                     }
                     continue;
                 }
             }
-            other.failing = false;
+            other.failures = 0;
         }
         self.remember = true;
-        self.others.retain(|other| Some(other.id) != refused);
+        self.drop_others(|id| Some(id) == refused);
         match first {
-            _ if !self.matte.is_empty() => Shown::Matte,
+            Shown::Failed(e) if !self.mattes.shown.is_empty() => Shown::Others(e),
+            _ if !self.mattes.shown.is_empty() => Shown::Matte,
             Shown::Failed(e) if shows(FIRST_TARGET) => Shown::Failed(e),
             _ => Shown::BeforeSeed,
         }
+    }
+
+    /// The first target's matte, for what goes on from it.
+    fn copy_of_first(&mut self) -> Matte {
+        let mut copy = Matte::new();
+        // What could not be copied has no substance either.
+        if self.matter.snapshot(&mut copy).is_err() {
+            copy.clear();
+        }
+        copy
+    }
+
+    /// Follows other targets no longer.
+    fn drop_others(&mut self, is_gone: impl Fn(u64) -> bool) {
+        let gone = self.others.extract_if(.., |other| is_gone(other.id));
+        self.unused
+            .extend(gone.map(|other| Box::new(other) as Box<dyn Send>));
     }
 
     fn act(
@@ -604,7 +757,22 @@ impl Unit {
                 Ok(Acted::Done)
             }
             Action::AddTarget { id, mask, begun } => {
-                match begun.map_or_else(|| self.open_other(id), Ok) {
+                let opening = match begun {
+                    // The frame at hand has waited for it.
+                    Some(begun) => Ok(begun),
+                    None => kept(picture.buffer, &stream.info).and_then(|frame| {
+                        let (mask, stream) = (mask.clone(), stream.clone());
+                        self.open_other(
+                            id,
+                            Some(Named {
+                                mask,
+                                frame,
+                                stream,
+                            }),
+                        )
+                    }),
+                };
+                match opening {
                     Ok(mut opening) => {
                         opening.mask = Some(mask);
                         self.opening.push(opening);
@@ -614,7 +782,7 @@ impl Unit {
                 Ok(Acted::Done)
             }
             Action::RemoveTarget { id } => {
-                self.others.retain(|other| other.id != id);
+                self.drop_others(|other| other == id);
                 self.abandon(|opening| opening == id);
                 news.push(News::TargetRemoved(id));
                 Ok(Acted::Done)
@@ -625,11 +793,11 @@ impl Unit {
                 }
                 let others: Vec<u64> = self.others().collect();
                 news.extend(others.into_iter().map(News::TargetRemoved));
-                self.others.clear();
+                self.drop_others(|_| true);
                 self.abandon(|_| true);
                 self.references.clear();
                 self.inherited.clear();
-                self.matte.clear();
+                self.mattes.shown.clear();
                 self.waiting = None;
                 self.matter.reset().map_err(|e| e.to_string())?;
                 Ok(Acted::Done)
@@ -665,6 +833,14 @@ impl Unit {
         }
         result
     }
+}
+
+/// Whether there is enough of a matte to name a target by.
+pub(super) fn has_substance(matte: &Matte) -> bool {
+    let alpha = matte.alpha();
+    // Less is haze.
+    let opaque = alpha.iter().filter(|alpha| **alpha >= 0.1).count();
+    !alpha.is_empty() && opaque as f32 >= LEAST_SHARE * alpha.len() as f32
 }
 
 /// The newest matte as a mask for the frame at hand, for an engine that takes another's place; its edges are where the
@@ -721,7 +897,7 @@ enum Work {
 /// What the worker has found out about the last frame that it was given.
 #[derive(Default)]
 pub(super) struct Mail {
-    pub(super) matte: Matte,
+    pub(super) mattes: Mattes,
     pub(super) result: Option<Result<Shown, gst::ErrorMessage>>,
     pub(super) news: Vec<News>,
 }
@@ -826,17 +1002,17 @@ impl Engine {
         }
     }
 
-    /// What the worker has found out since this was asked last; its matte changes places with `matte`.
+    /// What the worker has found out since this was asked last; its mattes are handed over to `mattes`.
     pub(super) fn collect(
         &self,
-        matte: &mut Matte,
+        mattes: &mut Mattes,
         news: &mut Vec<News>,
     ) -> Option<Result<Shown, gst::ErrorMessage>> {
         let mut mail = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
         news.append(&mut mail.news);
         let result = mail.result.take()?;
-        if matches!(result, Ok(Shown::Matte)) {
-            std::mem::swap(&mut mail.matte, matte);
+        if let Ok(shown) = &result {
+            shown.hand_over(&mut mail.mattes, mattes);
         }
         Some(result)
     }
@@ -876,8 +1052,8 @@ fn predict(unit: &mut Unit, input: Input, mail: &Mutex<Mail>) {
     })();
     let mut mail = mail.lock().unwrap_or_else(PoisonError::into_inner);
     mail.news.append(&mut news);
-    if matches!(result, Ok(Shown::Matte)) {
-        std::mem::swap(&mut mail.matte, &mut unit.matte);
+    if let Ok(shown) = &result {
+        shown.hand_over(&mut unit.mattes, &mut mail.mattes);
     }
     mail.result = Some(result);
 }

@@ -32,7 +32,7 @@ use super::properties::{
     LatencyMode, PrecisionMode, RefineMode, RegionMode, Seed, Settings, WaitForModel, float_range,
     highest, range,
 };
-use super::state::{MOST_ACTIONS, State, Without};
+use super::state::{Busy, MOST_ACTIONS, State, Without};
 use crate::logging::CAT;
 
 #[derive(glib::Properties, Default)]
@@ -233,6 +233,12 @@ fn refused(info: &VideoInfo) -> Option<gst::ErrorMessage> {
     None
 }
 
+/// What a frame lasts where nobody knows: 30 of them are a second.
+const USUAL_FRAME: gst::ClockTime = gst::ClockTime::from_nseconds(33_333_334);
+
+/// For so long statistics are tried for without holding the stream up.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
 fn not_started() -> gst::ErrorMessage {
     gst::error_msg!(gst::CoreError::StateChange, ("not started"))
 }
@@ -247,7 +253,17 @@ impl MatteFilter {
     }
 
     fn stats(&self) -> gst::Structure {
-        let stats = lock(&self.state).as_mut().and_then(State::stats);
+        // Whoever waits for the network with the state locked holds the stream up: it is asked again and again instead.
+        let until = Instant::now() + LONGEST_LOOK;
+        let stats = loop {
+            let waits = Instant::now() >= until;
+            let stats = lock(&self.state).as_mut().map(|state| state.stats(waits));
+            match stats {
+                Some(Err(Busy)) => std::thread::sleep(Duration::from_millis(1)),
+                Some(Ok(stats)) => break stats,
+                None => break None,
+            }
+        };
         let structure = gst::Structure::builder("application/x-matte-stats");
         let Some((stats, drawing)) = stats else {
             return structure.build();
@@ -477,14 +493,14 @@ impl MatteFilter {
         let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
     }
 
-    /// One frame with its own matte; a quarter of one where no frame waits for the network; nothing where the frame rate
-    /// is unknown.
+    /// One frame with its own matte; a quarter of one where no frame waits for the network. Where the frame rate is unknown
+    /// or varies, as with WebRTC, a frame is taken for that of a usual camera.
     fn set_latency(&self, fps: gst::Fraction) {
         let frame = match (fps.numer(), fps.denom()) {
             (n, d) if n > 0 && d > 0 => gst::ClockTime::SECOND
                 .mul_div_ceil(d as u64, n as u64)
                 .unwrap_or(gst::ClockTime::ZERO),
-            _ => gst::ClockTime::ZERO,
+            _ => USUAL_FRAME,
         };
         *lock(&self.frame_duration) = frame;
         let mode = lock(&self.settings).latency_mode;
@@ -526,7 +542,11 @@ impl MatteFilter {
             return live;
         }
         let mut query = gst::query::Latency::new();
-        let live = self.obj().sink_pad().peer_query(&mut query) && query.result().0;
+        if !self.obj().sink_pad().peer_query(&mut query) {
+            // A source that does not know yet may know later.
+            return false;
+        }
+        let live = query.result().0;
         if let Some(state) = lock(&self.state).as_mut() {
             state.live = Some(live);
         }
@@ -709,7 +729,10 @@ impl MatteFilter {
                 }
                 if is_broken {
                     let forgotten = lock(&self.actions).iter().any(Action::forgets);
-                    return state.repeat(forgotten, frame, &mut output);
+                    // What videorate repeats, it marks as a gap: with other edges it would shimmer.
+                    let is_same = mode == LatencyMode::Aligned
+                        && !(inframe.buffer().flags()).contains(gst::BufferFlags::CORRUPTED);
+                    return state.repeat(forgotten, is_same, frame, &mut output);
                 }
                 state.take_actions(&mut lock(&self.actions));
                 state.process(mode, waits, held, &picture, &mut output)
@@ -1099,6 +1122,9 @@ impl BaseTransformImpl for MatteFilter {
             gst::EventView::FlushStop(_) => {
                 if let Some(loader) = self.loader() {
                     loader.set_flushing(false);
+                }
+                if let Some(state) = lock(&self.state).as_mut() {
+                    state.flushed();
                 }
             }
             gst::EventView::StreamStart(start) => {

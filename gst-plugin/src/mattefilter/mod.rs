@@ -48,8 +48,8 @@
 //! # Latency
 //! With `latency-mode=aligned` a frame leaves with its own matte: none is held back, but each takes the time that the
 //! network needs. One frame is reported, or as many as 95 % of the frames need. With `latency-mode=low` no frame waits for
-//! the network: it shows the newest matte, brought to its own edges, and quarters of a frame are reported. Nothing is
-//! reported where the frame rate is unknown. What the engine does after a frame, it does while that frame is on its way
+//! the network: it shows the newest matte, brought to its own edges, and quarters of a frame are reported. Where
+//! the frame rate is unknown, a frame is taken for a 30th of a second. What the engine does after a frame, it does while that frame is on its way
 //! downstream. With QoS, frames that would be late anyway are dropped before they are processed.
 //!
 //! # Actions

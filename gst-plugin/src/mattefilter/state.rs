@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use gst_video::VideoInfo;
 use matte_core::{
-    Error, Frame, MaskImage, Matte, Options, OutputMut, Policy, Renderer, SeedMode, Stats,
+    Error, Frame, MaskImage, Matter, Options, OutputMut, Policy, Renderer, SeedMode, Stats,
 };
 
 use super::actions::{Action, OwnedMask};
-use super::engine::{CARRIED, Engine, Input, Lost, News, Opening, Orders, Shown, as_mask};
+use super::engine::{
+    CARRIED, Engine, FAILURES, FIRST_TARGET, Input, Lost, Mattes, News, Opening, Orders, Own,
+    Shown, as_mask, has_substance,
+};
 use super::errors::{error_message, lost};
 use super::frames::{Picture, Stream};
 use super::latency::Times;
@@ -18,11 +21,12 @@ use super::properties::{LatencyMode, Seed, Settings};
 
 /// More actions than these wait for no frame.
 pub(super) const MOST_ACTIONS: usize = 64;
-/// So many frames without a matte, one after the other, and the engine is opened anew.
-const FAILURES: u32 = 3;
-/// Time until that is tried again; it doubles each time.
+/// Time until opening the engine anew is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// A target that was out of the picture is seen for so many frames before another engine takes it over: the first of them
+/// show an arm at the border.
+const STEADY: u32 = 30;
 
 /// What a frame shows while there is no engine.
 pub(super) enum Without {
@@ -33,6 +37,13 @@ pub(super) enum Without {
     /// Nothing; the reason has been told.
     Stop,
 }
+
+/// Statistics of the engine, and median, 99th percentile and mean of drawing.
+pub(super) type StatsOf = (Stats, [Duration; 3]);
+
+/// The worker has the engine.
+#[derive(Debug)]
+pub(super) struct Busy;
 
 /// How the last frame went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +67,10 @@ pub(super) struct State {
     opened: Option<Target>,
     /// What the loader is opening.
     asked: Option<Target>,
+    /// An engine that is open and waits until the one in use has something to hand over.
+    ready: Option<(Target, Box<Matter>)>,
+    /// Frames, one after the other, since something can be handed over again; none while nothing waits.
+    seen_again: Option<u32>,
     /// What could not be opened.
     refused: Option<Target>,
     /// An engine has been there since `start`.
@@ -64,8 +79,12 @@ pub(super) struct State {
     pub(super) ended: bool,
     renderer: Renderer,
     drawing: Times,
-    /// The newest matte.
-    matte: Matte,
+    /// The newest mattes.
+    mattes: Mattes,
+    /// The engine in use has taken another's place, and does not know its target yet.
+    carries: bool,
+    /// The newest matte is of before a flush.
+    is_stale: bool,
     last: Last,
     /// Options that engine and renderer have.
     options: Options,
@@ -115,12 +134,16 @@ impl State {
             engine: None,
             opened: None,
             asked: None,
+            ready: None,
+            seen_again: None,
             refused: None,
             ever_opened: false,
             ended: false,
             renderer: Renderer::new(&options)?,
             drawing: Times::default(),
-            matte: Matte::new(),
+            mattes: Mattes::default(),
+            carries: false,
+            is_stale: false,
             last: Last::None,
             options,
             show_target: 0,
@@ -150,8 +173,12 @@ impl State {
     }
 
     /// Takes out what may take long to be freed, for that to happen elsewhere.
-    pub(super) fn take_slow(&mut self) -> (Option<Engine>, Vec<Opening>) {
-        (self.engine.take(), self.take_begun())
+    pub(super) fn take_slow(&mut self) -> Vec<Box<dyn Send>> {
+        let engine = self.engine.take().map(|it| Box::new(it) as Box<dyn Send>);
+        let ready = self.ready.take().map(|it| Box::new(it) as Box<dyn Send>);
+        let begun = self.take_begun().into_iter();
+        let begun = begun.map(|it| Box::new(it) as Box<dyn Send>);
+        engine.into_iter().chain(ready).chain(begun).collect()
     }
 
     /// What there is to tell since this was asked last.
@@ -166,10 +193,17 @@ impl State {
         std::mem::take(&mut self.news)
     }
 
-    /// The engine's statistics, and the times of drawing; it waits until the worker is done.
-    pub(super) fn stats(&mut self) -> Option<(Stats, [Duration; 3])> {
-        let unit = self.engine.as_mut()?.unit().ok()?;
-        Some((unit.matter.stats(), self.drawing.summary()))
+    /// The engine's statistics, and the times of drawing; none without an engine. While the worker has it, it is
+    /// [`Busy`], unless somebody `waits` for it.
+    pub(super) fn stats(&mut self, waits: bool) -> Result<Option<StatsOf>, Busy> {
+        let Some(engine) = &mut self.engine else {
+            return Ok(None);
+        };
+        if !waits && matches!(engine.is_at_rest(), Ok(false)) {
+            return Err(Busy);
+        }
+        let unit = engine.unit().ok();
+        Ok(unit.map(|unit| (unit.matter.stats(), self.drawing.summary())))
     }
 
     fn frame_size(&self) -> Option<(u32, u32)> {
@@ -194,7 +228,7 @@ impl State {
         let kept = engine.unit().is_ok_and(|unit| unit.resize(size));
         // What the worker has left is of the old size.
         let refused = matches!(
-            engine.collect(&mut self.matte, &mut self.news),
+            engine.collect(&mut self.mattes, &mut self.news),
             Some(Err(_))
         );
         self.note_naming();
@@ -258,6 +292,10 @@ impl State {
     /// Takes over what the properties say now, and an engine that has become ready.
     pub(super) fn update(&mut self, settings: &Settings, loader: &Loader) {
         self.ask(settings, loader);
+        let is_wanted = |(target, _): &mut (Target, _)| self.asked.as_ref() != Some(target);
+        if let Some(unwanted) = self.ready.take_if(is_wanted) {
+            loader.discard(Box::new(unwanted));
+        }
         match self.asked.as_ref().and_then(|asked| loader.take(asked)) {
             None => {}
             Some(Outcome::Failed(reason)) => {
@@ -270,8 +308,8 @@ impl State {
                 self.back_off();
             }
             Some(Outcome::Ready(matter)) => {
-                self.opened = self.asked.take();
-                self.adopt(*matter, loader);
+                self.ready = self.asked.clone().map(|target| (target, matter));
+                self.seen_again = None;
             }
             Some(Outcome::StandIn(backend, matter)) => {
                 // What was asked for is still under way.
@@ -283,8 +321,47 @@ impl State {
                 self.adopt(*matter, loader);
             }
         }
+        if self.ready.is_some()
+            && self.may_change_engines(settings.latency_mode)
+            && let Some((_, matter)) = self.ready.take()
+        {
+            self.opened = self.asked.take();
+            self.adopt(*matter, loader);
+        }
+        if let Some(engine) = &mut self.engine
+            && engine.is_at_rest().unwrap_or_default()
+            && let Ok(unit) = engine.unit()
+        {
+            for unused in unit.take_unused() {
+                loader.discard(unused);
+            }
+        }
         // After that: what the engine in use was opened with is part of its options.
         self.update_options(settings);
+    }
+
+    /// Whether another engine can go on from what the one in use knows. It cannot while the target is out of the picture:
+    /// all that is known of it then is in that engine's memory.
+    fn may_change_engines(&mut self, mode: LatencyMode) -> bool {
+        let Some(engine) = &mut self.engine else {
+            return true;
+        };
+        if mode == LatencyMode::Low && matches!(engine.is_at_rest(), Ok(false)) {
+            return false;
+        }
+        let Ok(unit) = engine.unit() else {
+            return true;
+        };
+        if !unit.matter.is_seeded() || self.failures > 0 {
+            return true;
+        }
+        if !self.mattes.first().is_some_and(has_substance) {
+            self.seen_again = Some(0);
+            return false;
+        }
+        // It has never been out of the picture while the other engine was ready, or is back.
+        self.seen_again = self.seen_again.map(|frames| frames + 1);
+        self.seen_again.is_none_or(|frames| frames >= STEADY)
     }
 
     /// Asks the loader for what the properties say, unless that is there, under way, or has been refused.
@@ -338,7 +415,7 @@ impl State {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    fn adopt(&mut self, matter: matte_core::Matter, loader: &Loader) {
+    fn adopt(&mut self, matter: Matter, loader: &Loader) {
         self.ever_opened = true;
         self.engine_lost = false;
         self.refused = None;
@@ -353,9 +430,16 @@ impl State {
                 return;
             }
         };
-        let mut needs_mask = self.has_mask() && self.matte.is_empty();
-        if let Some(mut old) = self.engine.replace(engine) {
+        let mut needs_mask = self.has_mask() && self.mattes.shown.is_empty();
+        let old = self.engine.replace(engine);
+        self.carries = match &old {
+            // What it knew is gone with it but for the matte.
+            None => self.named_by.is_some(),
+            Some(_) => self.carries,
+        };
+        if let Some(mut old) = old {
             needs_mask &= self.named_by.is_none();
+            self.carries |= old.unit().is_ok_and(|unit| unit.matter.is_seeded());
             if let (Ok(old), Some(Ok(new))) = (old.unit(), self.engine.as_mut().map(Engine::unit)) {
                 new.take_over(old);
                 // Whatever waits to name the target is newer.
@@ -366,7 +450,7 @@ impl State {
         self.mask_waits |= needs_mask;
         self.begin_anew(loader);
         self.new_options = true;
-        if nobody_seeds && self.matte.is_empty() {
+        if nobody_seeds && self.mattes.shown.is_empty() {
             self.news.push(News::NobodySeeds);
         }
     }
@@ -430,6 +514,11 @@ impl State {
         self.mask.is_some() && !self.mask_spent
     }
 
+    /// The next frame may be of quite another place of its stream.
+    pub(super) fn flushed(&mut self) {
+        self.is_stale = true;
+    }
+
     /// The target is to be named anew.
     fn forget_target(&mut self, another_source: bool) {
         if another_source {
@@ -446,7 +535,8 @@ impl State {
 
     /// Frames show no matte until there is another.
     fn show_nothing(&mut self) {
-        self.matte.clear();
+        self.mattes.shown.clear();
+        (self.mattes.own, self.carries) = (Own::None, false);
         self.renderer.reset();
         self.last = Last::None;
     }
@@ -457,17 +547,18 @@ impl State {
     }
 
     /// What a frame that has nothing to do with the engine shows: the matte before it, unless that is to be `forgotten`
-    /// with the next frame.
+    /// with the next frame. `is_same`: it is the picture that the matte is of, once more.
     pub(super) fn repeat(
         &mut self,
         forgotten: bool,
+        is_same: bool,
         frame: &Frame,
         output: &mut OutputMut,
     ) -> Result<(), gst::ErrorMessage> {
         if forgotten || self.is_to_forget() {
             return self.show(self.before_first_look(), frame, output);
         }
-        self.draw(frame, output, true)
+        self.draw(frame, output, !is_same)
     }
 
     /// Takes over what the application asks for. What is too much stays where it is, unless the matte that is shown
@@ -502,7 +593,7 @@ impl State {
                 && let Some(Ok(unit)) = self.engine.as_mut().map(Engine::unit)
             {
                 // What cannot be begun is told when the frame comes to it.
-                *begun = unit.open_other(*id).ok();
+                *begun = unit.open_other(*id, None).ok();
             }
             opens |= begun.as_ref().is_some_and(|begun| !begun.is_finished());
         }
@@ -510,7 +601,7 @@ impl State {
     }
 
     /// Orders for the engine: options that have changed, the mask, and what the application asks for.
-    fn orders(&mut self, carried: Option<OwnedMask>) -> Orders {
+    fn orders(&mut self, carried: Option<OwnedMask>, waits: bool) -> Orders {
         let mut actions = std::mem::take(&mut self.actions);
         let mut first = 0;
         for (i, action) in actions.iter().enumerate() {
@@ -542,17 +633,26 @@ impl State {
             options: std::mem::take(&mut self.new_options).then(|| self.options.clone()),
             actions,
             show: self.show_target,
+            is_live: !waits,
         }
     }
 
-    /// The newest matte as a mask, for an engine that has no target yet while the one before had.
+    /// The first target's newest matte as a mask, for an engine that has taken the place of one that knew it. Once: a
+    /// target that the engine in use has given up is not named again by where it was.
     fn carried(&mut self, frame: &Frame) -> Option<OwnedMask> {
-        let engine = self.engine.as_mut()?;
-        let unit = engine.unit().ok()?;
-        if unit.matter.is_seeded() || unit.seed_waits() || self.matte.is_empty() {
+        if !self.carries {
             return None;
         }
-        as_mask(&self.matte, frame)
+        let unit = self.engine.as_mut()?.unit().ok()?;
+        if unit.seed_waits() {
+            return None;
+        }
+        self.carries = false;
+        if unit.matter.is_seeded() {
+            return None;
+        }
+        let matte = self.mattes.first().filter(|matte| has_substance(matte))?;
+        as_mask(matte, frame)
     }
 
     /// One frame, with its own matte or with the newest one. `buffer` is the frame's.
@@ -567,7 +667,7 @@ impl State {
         let frame = &picture.view;
         let result = match (mode, buffer) {
             (LatencyMode::Low, Some(buffer)) => self.newest(waits, buffer, frame),
-            _ => self.aligned(picture),
+            _ => self.aligned(waits, picture),
         };
         match result {
             Ok(()) => {}
@@ -584,23 +684,24 @@ impl State {
         Ok(())
     }
 
-    fn aligned(&mut self, picture: &Picture) -> Result<(), Failure> {
+    fn aligned(&mut self, waits: bool, picture: &Picture) -> Result<(), Failure> {
+        self.is_stale = false;
         // What is still under way from the other mode.
         if let Some(engine) = &mut self.engine {
             engine.unit().map_err(Failure::Engine)?;
-            engine.collect(&mut self.matte, &mut self.news);
+            engine.collect(&mut self.mattes, &mut self.news);
             self.note_naming();
         }
         let carried = self.carried(&picture.view);
-        let mut orders = self.orders(carried);
+        let mut orders = self.orders(carried, waits);
         let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) else {
             return Ok(());
         };
         let unremembered = engine.take_failure();
         let unit = engine.unit().map_err(Failure::Engine)?;
         let shown = unit.step(picture, stream, &mut orders, &mut self.news);
-        if matches!(shown, Ok(Shown::Matte)) {
-            std::mem::swap(&mut unit.matte, &mut self.matte);
+        if let Ok(shown) = &shown {
+            shown.hand_over(&mut unit.mattes, &mut self.mattes);
         }
         let shown = shown.map_err(|e| Failure::Ends(error_message(&e)))?;
         self.take(shown, unremembered);
@@ -612,16 +713,26 @@ impl State {
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        if waits && forgets {
+        let was_stale = self.is_stale;
+        if was_stale && !waits && !engine.is_at_rest().map_err(Failure::Engine)? {
+            // What it is at work on is of before the flush, too.
+            self.last = Last::None;
+            return Ok(());
+        }
+        if waits && (forgets || was_stale) {
             // The frame is to have a matte of the next target, as the first frame has.
             engine.unit().map_err(Failure::Engine)?;
         }
         // Asked before the mail is: who is at rest has written all of it, and nothing comes after the orders below.
         let at_rest = engine.is_at_rest();
         self.collect()?;
+        if was_stale {
+            self.is_stale = false;
+            self.last = Last::None;
+        }
         if at_rest.map_err(Failure::Engine)? {
             let carried = self.carried(frame);
-            let orders = self.orders(carried);
+            let orders = self.orders(carried, waits);
             if let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) {
                 engine.predict(Input {
                     buffer,
@@ -631,10 +742,10 @@ impl State {
             }
         }
         if waits
-            && self.matte.is_empty()
+            && (was_stale || self.mattes.shown.is_empty())
             && let Some(engine) = &mut self.engine
         {
-            // The first frame of a file has no matte before it.
+            // The first frame of a file, or after a seek, has no matte before it.
             engine.unit().map_err(Failure::Engine)?;
             self.collect()?;
         }
@@ -647,7 +758,7 @@ impl State {
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        let result = engine.collect(&mut self.matte, &mut self.news);
+        let result = engine.collect(&mut self.mattes, &mut self.news);
         if forgets {
             // It is about the target before.
             self.note_naming();
@@ -676,6 +787,11 @@ impl State {
         match shown {
             Shown::Matte => self.last = Last::Matted,
             Shown::BeforeSeed => self.last = Last::BeforeSeed,
+            Shown::Others(e) => {
+                self.last = Last::Matted;
+                self.count_failure(&format!("target {FIRST_TARGET}: no matte: {e}"), false);
+                return;
+            }
             Shown::Failed(e) => {
                 self.failed(format!("no matte: {e}"), false);
                 return;
@@ -700,7 +816,7 @@ impl State {
         self.reason = reason;
         // A person is found again by looking; what a mask has named is known by its last matte alone.
         if matches!(self.named_by, None | Some("automatic")) {
-            self.matte.clear();
+            self.mattes.shown.clear();
         }
     }
 
@@ -731,11 +847,13 @@ impl State {
         newer: bool,
     ) -> Result<(), gst::ErrorMessage> {
         let policy = match self.last {
-            Last::Matted if !self.matte.is_empty() => {
+            Last::Matted if !self.mattes.shown.is_empty() => {
                 let start = Instant::now();
                 let drawn = match newer {
-                    true => self.renderer.render_newer(&self.matte, frame, output),
-                    false => self.renderer.render(&self.matte, frame, output),
+                    true => self
+                        .renderer
+                        .render_newer(&self.mattes.shown, frame, output),
+                    false => self.renderer.render(&self.mattes.shown, frame, output),
                 };
                 self.drawing.add(start.elapsed());
                 match drawn {
@@ -779,7 +897,7 @@ enum Failure {
 
 #[cfg(test)]
 mod tests {
-    use matte_core::{Backend, Colorimetry, Matter, ModelSet, OutputFormat, PixelFormat, Plane};
+    use matte_core::{Backend, Colorimetry, Matte, ModelSet, OutputFormat, PixelFormat, Plane};
 
     use super::*;
 
@@ -834,7 +952,7 @@ mod tests {
             begun: None,
         };
         state.actions.extend([add(2), add(3)]);
-        assert_eq!(state.orders(None).actions.len(), 2);
+        assert_eq!(state.orders(None, false).actions.len(), 2);
         state.news.push(News::TargetAdded(2));
         state.take_news();
         state.actions.push(add(4));
@@ -850,7 +968,7 @@ mod tests {
     fn a_frame_that_is_not_remembered_shows_its_matte_and_counts_as_a_failure() {
         let mut state = state();
         for failures in 1..=FAILURES {
-            state.matte = opaque();
+            state.mattes.shown = opaque();
             state.take(Shown::Matte, Some(Error::NotSeeded));
             assert_eq!(drawn(&mut state), Ok(255));
             assert_eq!((state.failures, warnings(&state)), (failures, 1));
@@ -863,8 +981,8 @@ mod tests {
         assert_eq!(drawn(&mut state), Ok(0), "on-failure");
     }
 
-    #[test]
-    fn that_a_frame_was_not_remembered_is_not_lost_where_no_result_is_there_yet() {
+    /// One whose target is not known.
+    fn engine() -> Engine {
         let probe = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/probe");
         let options = Options {
             working_size: Some((32, 32)),
@@ -873,7 +991,84 @@ mod tests {
         };
         let models = ModelSet::find(probe).unwrap();
         let matter = Matter::open(&models, Backend::Cpu, options, SIZE).unwrap();
-        let mut engine = Engine::new(matter).unwrap();
+        Engine::new(matter).unwrap()
+    }
+
+    /// Whether the first target would be named by where it was.
+    fn carries(state: &mut State) -> bool {
+        let (width, height) = SIZE;
+        let data = vec![9; (width * height) as usize];
+        let plane = Plane {
+            data: &data,
+            stride: width as usize,
+        };
+        let colours = Colorimetry::default();
+        let frame = Frame::new(PixelFormat::Gray8, width, height, &[plane], colours).unwrap();
+        state.carried(&frame).is_some()
+    }
+
+    #[test]
+    fn what_an_engine_has_given_up_is_not_named_again_by_where_it_was() {
+        let mut engine = engine();
+        let mut state = state();
+        state.mattes.shown = opaque();
+        state.mattes.own = Own::Shown;
+        engine.pretend(Some(Shown::BeforeSeed), None);
+        state.engine = Some(engine);
+        assert!(state.collect().is_ok());
+        assert!(!carries(&mut state), "a cut to an empty room");
+
+        // Another engine has taken its place.
+        for (own, expected) in [
+            (Own::Shown, true),
+            (Own::None, false),
+            (Own::Apart(Matte::new()), false),
+            (Own::Apart(opaque()), true),
+        ] {
+            (state.carries, state.mattes.own) = (true, own);
+            assert_eq!(carries(&mut state), expected);
+            assert!(!carries(&mut state), "once");
+        }
+    }
+
+    #[test]
+    fn the_first_targets_own_matte_is_kept_apart_from_what_is_shown() {
+        let mattes = |own| Mattes {
+            shown: opaque(),
+            own,
+        };
+        let share = |matte: &Matte| matte.alpha().len();
+        let mut to = mattes(Own::Shown);
+        Shown::BeforeSeed.hand_over(&mut mattes(Own::None), &mut to);
+        assert!(to.first().is_none() && share(&to.shown) == 12);
+        Shown::Matte.hand_over(&mut mattes(Own::Shown), &mut to);
+        assert_eq!(to.first().map(share), Some(12));
+        // The network fails for the first: what is shown is the others', and its own is the one of before.
+        let mut others = Mattes {
+            shown: Matte::from_alpha(SIZE, (2, 2), &[1.0; 4], &[9; 12]).unwrap(),
+            own: Own::None,
+        };
+        Shown::Others(Error::NotSeeded).hand_over(&mut others, &mut to);
+        assert_eq!((share(&to.shown), to.first().map(share)), (4, Some(12)));
+        Shown::Failed(Error::NotSeeded).hand_over(&mut mattes(Own::None), &mut to);
+        assert_eq!((share(&to.shown), to.first().map(share)), (4, Some(12)));
+    }
+
+    #[test]
+    fn a_first_target_that_fails_behind_others_is_told_and_gets_another_engine() {
+        let mut state = state();
+        state.mattes.shown = opaque();
+        for failures in 1..=FAILURES {
+            state.take(Shown::Others(Error::NotSeeded), None);
+            assert_eq!(drawn(&mut state), Ok(255), "the others are shown");
+            assert_eq!((state.failures, warnings(&state)), (failures, 1));
+        }
+        assert_eq!(state.attempt, 1, "the engine is to be opened anew");
+    }
+
+    #[test]
+    fn that_a_frame_was_not_remembered_is_not_lost_where_no_result_is_there_yet() {
+        let mut engine = engine();
         engine.pretend(None, Some(Error::NotSeeded));
         let mut state = state();
         state.engine = Some(engine);
