@@ -30,7 +30,8 @@ pub(crate) struct Scene {
 /// A picture that was not rendered for so many ticks of OBS was hidden, or the filter was off: what was known of it is
 /// out of date. Ticks are counted, not time, because OBS itself may be late.
 const GAP: u64 = 8;
-/// In lowest latency, a matte older than this is not drawn any more: the target has moved on, and the room would show.
+/// A matte older than this is not drawn any more, in nanoseconds. In lowest latency the target has moved on, and the room would
+/// show; in aligned, nothing would move.
 const STALE: f64 = 1_000_000_000.0;
 /// How many frames may wait for the network.
 const WAITING_LOW: usize = 1;
@@ -46,7 +47,8 @@ const MAX_LEVELS: usize = 7;
 fn counts_as_failure(phase: Phase, now: Now) -> bool {
     match phase {
         Phase::Failed => true,
-        Phase::Matting => matches!(now, Now::Without { failed: true, .. }),
+        // Where nothing is known of the picture, after it was hidden say, there is a target all the same.
+        Phase::Matting => !matches!(now, Now::Without { failed: false, .. }),
         Phase::Waiting | Phase::Loading | Phase::Searching => false,
     }
 }
@@ -82,6 +84,9 @@ pub(crate) struct Render {
     space: ColorSpace,
     ring: Ring,
     captures: [Option<TexRender>; SLOTS],
+    /// In lowest latency, the slot of the newest picture; a picture that was frozen stays in the other one until the next
+    /// has a matte.
+    low_slot: usize,
     staging: Option<Staging>,
     /// Mattes that came and are not shown yet.
     answers: Vec<Answer>,
@@ -118,6 +123,8 @@ pub(crate) struct Render {
     delay_ms: f64,
     captured: u64,
     frozen: bool,
+    /// When the last freeze ended.
+    thawed: u64,
 }
 
 /// A texrender of this format, made when it is first needed.
@@ -200,6 +207,7 @@ impl Render {
             space: ColorSpace::Srgb,
             ring: Ring::new(),
             captures: [const { None }; SLOTS],
+            low_slot: 0,
             staging: None,
             answers: Vec::with_capacity(SLOTS),
             uploaded: None,
@@ -227,6 +235,7 @@ impl Render {
             delay_ms: 0.0,
             captured: 0,
             frozen: false,
+            thawed: 0,
         }
     }
 
@@ -313,9 +322,15 @@ impl Render {
         let gap = scene.tick.saturating_sub(self.last_tick) > GAP;
         self.interval = Duration::from_nanos(time.saturating_sub(self.last_frame));
         (self.last_frame, self.last_tick) = (time, scene.tick);
-        self.frozen = scene.frozen;
+        let thaws = std::mem::replace(&mut self.frozen, scene.frozen) && !scene.frozen;
         if scene.frozen && self.now != Now::Nothing {
             return;
+        }
+        if thaws {
+            self.thawed = time;
+            if self.mode == Mode::Low {
+                self.thaw(shared, time);
+            }
         }
         let space = scene.target.color_space();
         if size != self.size || space.format() != self.space.format() {
@@ -352,6 +367,23 @@ impl Render {
         }
         self.choose(graphics, shared, time);
         clock.drawing(|| self.prepare(graphics, effect, &scene.drawing));
+    }
+
+    /// Goes on after a freeze: what was on its way to the network is of before, and what is shown stays until the first
+    /// picture of after has a matte.
+    fn thaw(&mut self, shared: &Shared, time: u64) {
+        self.sent.clear();
+        for answer in self.answers.drain(..) {
+            shared.give_back(answer.picture.rgba);
+        }
+        if let Some(staging) = &mut self.staging {
+            staging.pending = [None; 2];
+        }
+        if let (Now::Matte { slot }, Some((_, captured, _))) = (self.now, &mut self.uploaded) {
+            // It has been shown all the while: only from now on does it grow old.
+            *captured = time;
+            self.low_slot = 1 - slot;
+        }
     }
 
     fn drop_mattes(&mut self, shared: &Shared) {
@@ -401,7 +433,7 @@ impl Render {
             Mode::Aligned => self.ring.capture(time)?,
             Mode::Low => {
                 self.counter += 1;
-                (0, self.counter)
+                (self.low_slot, self.counter)
             }
         };
         let (size, space) = (self.size, self.space);
@@ -501,7 +533,7 @@ impl Render {
 
     fn newest_slot(&self) -> Option<usize> {
         match self.mode {
-            Mode::Low => self.captures[0].as_ref().map(|_| 0),
+            Mode::Low => self.captures[self.low_slot].as_ref().map(|_| self.low_slot),
             Mode::Aligned => self.ring.newest_slot().map(|(slot, _)| slot),
         }
     }
@@ -521,6 +553,13 @@ impl Render {
             return;
         };
         self.delay_ms = time.saturating_sub(captured) as f64 / 1e6;
+        // What was frozen was to stand still.
+        if time.saturating_sub(captured.max(self.thawed)) as f64 > self.oldest() {
+            // The network has stopped answering: a picture that stands still is no better than none.
+            let slot = self.newest_slot().unwrap_or(slot);
+            self.now = Now::Without { slot, failed: true };
+            return;
+        }
         if let Some(index) = self.answers.iter().position(|a| a.picture.id == id) {
             // Those before it were passed over.
             for mut answer in self.answers.drain(..=index) {
@@ -549,8 +588,13 @@ impl Render {
         };
     }
 
+    /// A matte older than this, in nanoseconds, is not drawn.
+    fn oldest(&self) -> f64 {
+        STALE.max(4e6 * self.glance.inference_p95_ms)
+    }
+
     fn choose_low(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
-        let slot = 0;
+        let slot = self.low_slot;
         if let Some(mut answer) = self.answers.pop() {
             let id = answer.picture.id;
             let captured = self
@@ -585,7 +629,7 @@ impl Render {
             (Some((_, captured, _)), Now::Matte { .. }) => {
                 let age = time.saturating_sub(captured) as f64;
                 self.delay_ms = age / 1e6;
-                if age > STALE.max(4e6 * self.glance.inference_p95_ms) {
+                if age > self.oldest() {
                     self.uploaded = None;
                     self.now = Now::Without { slot, failed: true };
                 }
@@ -1048,6 +1092,7 @@ mod tests {
             assert!(!counts_as_failure(phase, without(true)), "{phase:?}");
         }
         assert!(!counts_as_failure(Phase::Matting, without(false)));
-        assert!(!counts_as_failure(Phase::Matting, Now::Nothing));
+        // A source that comes back has a target, whose matte is still to come.
+        assert!(counts_as_failure(Phase::Matting, Now::Nothing));
     }
 }

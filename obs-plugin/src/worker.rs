@@ -335,6 +335,42 @@ impl Recovery {
     }
 }
 
+/// The last picture on which the target was seen, and its matte: another engine goes on from them.
+#[derive(Debug, Default)]
+struct Known {
+    size: (u32, u32),
+    rgba: Vec<u8>,
+    alpha: Vec<u8>,
+}
+
+/// Less of a matte than this share is nothing to name a target by.
+const LEAST_SHARE: f64 = 0.0005;
+
+/// Whether a matte shows a target.
+fn has_substance(alpha: &[u8]) -> bool {
+    // Less than a tenth is haze.
+    let opaque = alpha.iter().filter(|alpha| **alpha > 25).count();
+    opaque > 0 && opaque as f64 >= LEAST_SHARE * alpha.len() as f64
+}
+
+impl Known {
+    /// Names the target of an engine by where it was.
+    fn seed(&self, matter: &mut Matter) -> Result<(), Error> {
+        let (width, height) = self.size;
+        let mask = Mask::new(width, height, &self.alpha, width as usize)?;
+        matter.seed(&view(self.size, &self.rgba)?, &mask)
+    }
+}
+
+/// Why a target is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// It is to be another one, as the settings say.
+    Anew,
+    /// It is the same one in another engine.
+    Again,
+}
+
 /// What the thread keeps from frame to frame.
 struct Desk<'a> {
     shared: &'a Shared,
@@ -352,6 +388,8 @@ struct Desk<'a> {
     before: Vec<u8>,
     before_verdict: Option<Verdict>,
     alpha: Vec<u8>,
+    /// Where a person was found, another look finds them again; what was named otherwise is known by this alone.
+    known: Option<Known>,
     flat: Flat,
     times: Times,
     rate: Rate,
@@ -405,6 +443,7 @@ fn run(shared: &Shared) {
         }));
         if let Err(panic) = worked {
             desk.open = None;
+            desk.known = None;
             desk.failed = true;
             desk.recovery = Recovery::new();
             desk.fail(Problem {
@@ -431,6 +470,7 @@ impl<'a> Desk<'a> {
             before: Vec::new(),
             before_verdict: None,
             alpha: Vec::new(),
+            known: None,
             flat: Flat::default(),
             times: Times::new(),
             rate: Rate::new(),
@@ -503,6 +543,11 @@ impl<'a> Desk<'a> {
             self.open(settings, source);
             return;
         };
+        let target_changes =
+            open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
+        if target_changes {
+            self.known = None;
+        }
         let same_model = open.settings.model == settings.model
             && open.settings.backend == settings.backend
             && open.settings.working_side == settings.working_side
@@ -515,8 +560,6 @@ impl<'a> Desk<'a> {
         if *open.settings == *settings {
             return;
         }
-        let target_changes =
-            open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
         let before = open.matter.is_seeded();
         let picture = open.matter.frame_size();
         let changed = adapt(&mut open.matter, &settings, source);
@@ -536,8 +579,10 @@ impl<'a> Desk<'a> {
         }
         self.status(|s| s.problem = None);
         // A mask that waits is one for pictures of the size before.
-        if target_changes || lost || (waits && resized != picture) {
-            self.name_target();
+        if target_changes {
+            self.name_target(Naming::Anew);
+        } else if lost || (waits && resized != picture) {
+            self.name_target(Naming::Again);
         }
     }
 
@@ -569,7 +614,7 @@ impl<'a> Desk<'a> {
                     s.opens += 1;
                     s.phase = Phase::Searching;
                 });
-                self.name_target();
+                self.name_target(Naming::Again);
                 self.publish(Some((source, picture)));
             }
             Err(e) => {
@@ -582,8 +627,9 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Forgets the target; the next frames name it as the settings say.
-    fn name_target(&mut self) {
+    /// Forgets the target; the next frames name it as the settings say. The same target, in an engine that has been opened
+    /// anew, is where it was: a mask file is of the picture at the start, and would cut another piece out of the room.
+    fn name_target(&mut self, naming: Naming) {
         self.before_verdict = None;
         // What the user asked of an engine that failed is asked of the next one.
         self.seed_middle &= self.recovery.under_way;
@@ -593,6 +639,20 @@ impl<'a> Desk<'a> {
         if let Err(e) = open.matter.reset() {
             let problem = Problem::of(&e);
             self.complain(problem);
+            return;
+        }
+        // Pictures of another size are as at the start.
+        let size = open.matter.frame_size();
+        let is_known = |known: &Known| naming == Naming::Again && known.size == size;
+        let known = self.known.take().filter(is_known);
+        if let Some(known) = known {
+            let named = known.seed(&mut open.matter);
+            self.known = Some(known);
+            self.status(|s| s.phase = Phase::Searching);
+            if let Err(e) = named {
+                let problem = Problem::of(&e);
+                self.complain(problem);
+            }
             return;
         }
         let problem = match (open.settings.seed, &open.settings.mask_file) {
@@ -625,6 +685,7 @@ impl<'a> Desk<'a> {
                 // A device that is lost, for one, does not come back to the engine that had it.
                 if self.failed || self.shared.status.lock().phase == Phase::Failed {
                     self.failed = false;
+                    self.known = None;
                     self.open = None;
                     self.prepare();
                     if self.failed && recovering {
@@ -632,7 +693,7 @@ impl<'a> Desk<'a> {
                     }
                 } else {
                     self.status(|s| s.problem = None);
-                    self.name_target();
+                    self.name_target(Naming::Anew);
                 }
                 self.seed_middle = self
                     .settings
@@ -755,17 +816,31 @@ impl<'a> Desk<'a> {
                 _ => {}
             }
         });
+        self.note_known(picture, verdict);
         if verdict == Verdict::Matte && std::mem::take(&mut self.add_reference) {
             self.reference(picture);
         }
         verdict
     }
 
+    /// Keeps what another engine would go on from.
+    fn note_known(&mut self, picture: &Picture, verdict: Verdict) {
+        let is_found = |open: &Open| open.settings.seed == Seed::Automatic;
+        if self.open.as_ref().is_some_and(is_found) {
+            self.known = None;
+        } else if verdict == Verdict::Matte && has_substance(&self.alpha) {
+            let known = self.known.get_or_insert_default();
+            known.size = picture.size;
+            known.rgba.clone_from(&picture.rgba);
+            known.alpha.clone_from(&self.alpha);
+        }
+    }
+
     fn reference(&mut self, picture: &Picture) {
         let Some(open) = &mut self.open else {
             return;
         };
-        let added = view(picture).and_then(|frame| {
+        let added = view(picture.size, &picture.rgba).and_then(|frame| {
             let (width, height) = picture.size;
             let mask = Mask::new(width, height, &self.alpha, width as usize)?;
             open.matter.add_reference(&frame, &mask)
@@ -780,15 +855,8 @@ impl<'a> Desk<'a> {
     }
 }
 
-fn view(picture: &Picture) -> Result<Frame<'_>, Error> {
-    let (width, height) = picture.size;
-    Frame::packed(
-        PixelFormat::Rgba,
-        width,
-        height,
-        &picture.rgba,
-        width as usize * 4,
-    )
+fn view((width, height): (u32, u32), rgba: &[u8]) -> Result<Frame<'_>, Error> {
+    Frame::packed(PixelFormat::Rgba, width, height, rgba, width as usize * 4)
 }
 
 fn matte_frame(
@@ -799,7 +867,7 @@ fn matte_frame(
 ) -> Result<MatteState, Error> {
     let (width, height) = picture.size;
     alpha.resize(width as usize * height as usize, 0);
-    let frame = view(picture)?;
+    let frame = view(picture.size, &picture.rgba)?;
     if seed_middle {
         let mask = matte_core::middle_mask(&frame);
         matter.queue_seed(&mask.as_mask());

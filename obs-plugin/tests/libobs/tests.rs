@@ -20,6 +20,7 @@ tests!(
     failure_follows_its_own_policy,
     a_colour_lies_behind_the_target,
     the_blur_leaves_the_target_out,
+    the_blur_adds_nothing_where_the_picture_is_transparent,
     views_show_matte_and_checkerboard,
     nothing_is_left_of_the_matte_before,
     edges_move_and_soften,
@@ -33,10 +34,12 @@ tests!(
     what_is_in_the_middle_is_taken,
     references_are_added,
     a_frozen_picture_stands_still,
+    a_frozen_picture_stays_until_the_next_has_a_matte,
     hotkeys_are_on_the_parent,
     a_mask_of_another_shape_is_refused_with_advice,
     a_mask_of_the_source_s_shape_is_taken_at_every_working_size,
     an_engine_that_keeps_failing_is_opened_anew,
+    an_engine_opened_anew_goes_on_without_the_mask_file,
     every_property_has_its_texts,
     settings_carry_their_version,
     nonsense_in_settings_is_put_right,
@@ -45,6 +48,7 @@ tests!(
     the_source_changes_its_size,
     a_source_without_video_is_left_alone,
     a_hidden_source_comes_back_without_its_old_matte,
+    a_hidden_source_comes_back_without_the_room,
     models_change_while_it_runs,
     a_model_that_is_missing_is_told,
     cycles_leave_memory_where_it_was,
@@ -283,6 +287,18 @@ fn the_blur_leaves_the_target_out(obs: &Obs) {
         assert_eq!(pixel[3], 255);
     }
     near(grab.at(100, 48), BLUE, 1);
+}
+
+fn the_blur_adds_nothing_where_the_picture_is_transparent(obs: &Obs) {
+    let source = obs.source(halves([0; 4], [0, 200, 0, 255]));
+    let filter = probe(obs, &[("background", "blur"), ("background_blur", "20")]);
+    source.add(&filter);
+    settle(&source, &filter);
+    let grab = source.grab(SIZE, 0);
+    for x in [10, 50, 60] {
+        assert_eq!(grab.at(x, 48), [0; 4], "{x}: it would glow");
+    }
+    near(grab.at(70, 48), [0, 200, 0, 255], 2);
 }
 
 fn views_show_matte_and_checkerboard(obs: &Obs) {
@@ -699,6 +715,35 @@ fn a_frozen_picture_stands_still(obs: &Obs) {
     assert_eq!(source.grab(SIZE, 0).at(64, 48), WHITE);
 }
 
+fn a_frozen_picture_stays_until_the_next_has_a_matte(obs: &Obs) {
+    for mode in ["low", "aligned"] {
+        let source = obs.source(plain(BLUE));
+        let filter = probe(obs, &[("mode", mode), ("on_failure", "show")]);
+        source.add(&filter);
+        settle(&source, &filter);
+        wait(LIMIT, || {
+            hotkeys().iter().any(|h| h == "Matte.Matte.Freeze")
+        });
+        press_hotkey("Matte.Matte.Freeze");
+        source.grab(SIZE, 0);
+        source.show(plain(GREEN));
+        // Older than any matte that is drawn.
+        std::thread::sleep(Duration::from_millis(1300));
+        assert_eq!(source.grab(SIZE, 0).at(64, 48), BLUE, "{mode}");
+        press_hotkey("Matte.Matte.Freeze");
+        wait(LIMIT, || {
+            std::thread::sleep(Duration::from_millis(5));
+            let shown = source.grab(SIZE, 0).at(64, 48);
+            assert!(
+                shown == BLUE || shown == [0; 4],
+                "{mode}: the room, {shown:?}"
+            );
+            shown == [0; 4]
+        });
+        source.remove(&filter);
+    }
+}
+
 fn hotkeys_are_on_the_parent(obs: &Obs) {
     let source = obs.source(plain(BLUE));
     let filter = probe(obs, &[]);
@@ -815,6 +860,53 @@ fn an_engine_that_keeps_failing_is_opened_anew(obs: &Obs) {
     let grab = source.grab(SIZE, 0);
     near(grab.at(10, 48), [0; 4], 1);
     near(grab.at(120, 48), BLUE, 1);
+}
+
+fn an_engine_opened_anew_goes_on_without_the_mask_file(obs: &Obs) {
+    // What a mask says of the picture at the start, it does not say of later ones.
+    let path = std::env::temp_dir().join(format!("matte-test-gone-{}.png", std::process::id()));
+    image::GrayImage::from_pixel(SIZE.0, SIZE.1, image::Luma([255]))
+        .save(&path)
+        .expect("a mask is written");
+    let file = path.to_string_lossy().into_owned();
+    let source = obs.source(halves(GREEN, BLUE));
+    let filter = probe(obs, &[("model", "fragile"), ("mask_file", &file)]);
+    source.add(&filter);
+    settle(&source, &filter);
+    std::fs::remove_file(&path).expect("it is there");
+    let opens = || filter.status()["worker"]["opens"].as_u64().unwrap_or(0);
+    let draw_until_opened = |number: u64| {
+        wait(LIMIT, || {
+            source.grab(SIZE, 0);
+            std::thread::sleep(Duration::from_millis(17));
+            opens() == number
+        });
+    };
+    let is_cut_out = || {
+        settle(&source, &filter);
+        let grab = source.grab(SIZE, 0);
+        near(grab.at(10, 48), [0; 4], 1);
+        near(grab.at(120, 48), BLUE, 1);
+    };
+    source.show(plain(WHITE));
+    draw_until_opened(2);
+    source.show(halves(GREEN, BLUE));
+    is_cut_out();
+    // Nor while the target is out of the picture.
+    source.show(plain(GREEN));
+    settle(&source, &filter);
+    let before = opens();
+    filter.set(&[("working_size", "256")]);
+    draw_until_opened(before + 1);
+    source.show(halves(GREEN, BLUE));
+    is_cut_out();
+    // Who asks for the mask is told.
+    filter.press("reseed");
+    wait(LIMIT, || {
+        source.grab(SIZE, 0);
+        std::thread::sleep(Duration::from_millis(17));
+        filter.status()["worker"]["problem"]["remedy"] == "Remedy.MaskFile"
+    });
 }
 
 fn every_property_has_its_texts(obs: &Obs) {
@@ -996,6 +1088,23 @@ fn a_hidden_source_comes_back_without_its_old_matte(obs: &Obs) {
     let grab = source.grab(SIZE, 0);
     near(grab.at(10, 48), BLUE, 1);
     near(grab.at(120, 48), [0; 4], 1);
+}
+
+fn a_hidden_source_comes_back_without_the_room(obs: &Obs) {
+    for mode in ["low", "aligned"] {
+        let source = obs.source(plain(GREEN));
+        // To see the camera while nobody has been found so far is no wish to show it later.
+        let filter = probe(obs, &[("mode", mode), ("before_seed", "show")]);
+        source.add(&filter);
+        settle(&source, &filter);
+        assert_eq!(source.grab(SIZE, 0).at(64, 48), [0; 4], "{mode}");
+        std::thread::sleep(Duration::from_millis(700));
+        for _ in 0..10 {
+            assert_eq!(source.grab(SIZE, 0).at(64, 48), [0; 4], "{mode}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        source.remove(&filter);
+    }
 }
 
 fn models_change_while_it_runs(obs: &Obs) {
