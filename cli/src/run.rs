@@ -1,7 +1,7 @@
 //! `matte run`: videos, cameras or folders of images through the engine.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ use crate::video::{Content, Format, Frames, Reader, Want, Writer, is_complete, p
 
 /// Cut a person, or what a mask names, out of videos.
 ///
-/// Every decoded frame gives one output frame. A video is written beside its place, as NAME.part.EXT, and takes its name
+/// Every decoded frame gives one output frame, at its time; in a .webm, whose frames are equally long, frames are repeated or left out
+/// for that. Sound is not copied. A video is written beside its place, as NAME.part.EXT, and takes its name
 /// when it is complete; what was written before an error stays there. Ctrl-C ends a camera, whose video is complete then, and
 /// stops everything else; a second one stops at once.
 #[derive(Debug, clap::Args)]
@@ -35,9 +36,9 @@ pub(crate) struct Args {
     /// numbered from 000000.png. For several inputs a folder, in which each gets an output of its name.
     #[arg(short, long)]
     output: PathBuf,
-    /// What is written for each of several inputs.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// What is written for each input into the folder that the output names; .mov by default.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Go on where an earlier run ended: outputs that are complete are skipped, a folder of PNG files gets those that it
     /// lacks. The frames before them are matted again, as the memory of the target needs them, but not written.
     #[arg(long)]
@@ -70,20 +71,42 @@ struct Done {
     seeded: bool,
 }
 
+/// The mask of an input in a folder of them, if it has one.
+fn of_folder(masks: &Path, name: &str) -> Option<PathBuf> {
+    Some(masks.join(format!("{name}.png"))).filter(|mask| mask.exists())
+}
+
 fn jobs(args: &Args) -> Result<Vec<Job>> {
-    if let [input] = args.input.as_slice() {
+    // A pattern of the shell may match one file alone: what is said of a folder goes for that, too.
+    let named = Format::of(&args.output);
+    let is_folder = matches!(named, Ok(Format::Png)) && args.format.is_some();
+    let format = args.format.unwrap_or_default();
+    if let [input] = args.input.as_slice()
+        && !is_folder
+    {
+        let named = named?;
+        ensure!(
+            args.format.is_none_or(|format| format == named),
+            "{}: its name asks for another format than --format; give a folder, or leave one of them out",
+            args.output.display()
+        );
+        let mask = args.mask.clone();
+        let name = input.file_stem().unwrap_or_default().to_string_lossy();
         return Ok(vec![Job {
             input: input.clone(),
-            mask: args.mask.clone(),
+            mask: match mask.as_deref() {
+                Some(masks) if masks.is_dir() => of_folder(masks, &name),
+                _ => mask,
+            },
             output: args.output.clone(),
-            format: Format::of(&args.output)?,
+            format: named,
         }]);
     }
     let mut names = BTreeSet::new();
     let masks = args.mask.as_deref();
     if let Some(masks) = masks {
         ensure!(
-            masks.is_dir(),
+            masks.is_dir() || args.input.len() == 1,
             "{}: several inputs need a folder of masks, one called NAME.png for each input",
             masks.display()
         );
@@ -106,11 +129,12 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
             );
             Ok(Job {
                 input: input.clone(),
-                mask: masks
-                    .map(|folder| folder.join(format!("{name}.png")))
-                    .filter(|mask| mask.exists()),
-                output: args.format.path(&args.output, &name),
-                format: args.format,
+                mask: match masks {
+                    Some(masks) if masks.is_dir() => of_folder(masks, &name),
+                    masks => masks.map(Path::to_owned),
+                },
+                output: format.path(&args.output, &name),
+                format,
             })
         })
         .collect()
@@ -186,7 +210,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let jobs = jobs(args)?;
     spare_inputs(&jobs)?;
     let stop = Stop::at_signals()?;
-    if jobs.len() > 1 {
+    if jobs.iter().any(|job| job.output != args.output) {
         std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     }
     let mut engine = None;
@@ -263,7 +287,7 @@ fn one(
     let options = args.engine.options(seed)?;
     let mask = job.mask.as_ref().map(MaskImage::read).transpose()?;
     let mut reader = Reader::open_until(&job.input, Want::Colour, &stop.flag)?;
-    let Some(first) = reader.read()? else {
+    let Some(mut first) = reader.read()? else {
         bail!("{}: no frames in it", job.input.display());
     };
     let size = first.size();
@@ -280,7 +304,21 @@ fn one(
     };
     // Before a model is opened for nothing.
     Writer::check(&job.output, job.format, &output)?;
+    if reader.is_hdr() {
+        eprintln!(
+            "{}: coded for HDR; its colours are written as they are coded, and look dull where that is not known",
+            job.input.display()
+        );
+    }
     let matter = engine_for(engine, args, models, &options, size)?;
+    if reader.is_camera() {
+        // What it has seen while the model was opened would stand still at the beginning.
+        reader.skip_captured();
+        first = match reader.read()? {
+            Some(first) => first,
+            None => bail!("{}: interrupted", job.input.display()),
+        };
+    }
     ensure!(!stop.is_set(), "{}: interrupted", job.input.display());
     if let Some(mask) = &mask {
         matter.seed(&view(&first)?, &mask.as_mask())?;
@@ -339,6 +377,14 @@ fn one(
         eprintln!(
             "{} of them have no matte: {} failures, the others before there was a target or while it was lost",
             done.without_matte, done.failures
+        );
+    }
+    if reader.has_sound() && job.format != Format::Png {
+        eprintln!(
+            "the sound of {} is not in it; `ffmpeg -i {} -i {} -map 0:v -map 1:a -c:v copy OUTPUT` puts both together",
+            job.input.display(),
+            job.output.display(),
+            job.input.display()
         );
     }
     if done.repairs > 0 {
@@ -472,6 +518,38 @@ mod tests {
         assert_eq!(all[1].mask, Some(masks.join("b.png")));
         let same = jobs(&parse("matte x/a.mp4 y/a.mkv -o out")).unwrap_err();
         assert!(same.to_string().contains("two inputs are called a"));
+    }
+
+    #[test]
+    fn one_input_of_a_pattern_is_written_as_several_would_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let masks = dir.path().join("masks");
+        std::fs::create_dir(&masks).unwrap();
+        std::fs::write(masks.join("a.png"), b"").unwrap();
+        let only = |line: &str| {
+            let all = jobs(&parse(&format!("{line} -m {}", masks.display())));
+            all.map(|mut all| all.remove(0))
+        };
+        let job = only("matte x/a.mp4 -o out --format mov").unwrap();
+        assert_eq!(job.output, Path::new("out/a.mov"));
+        assert_eq!(job.mask, Some(masks.join("a.png")));
+        let job = only("matte x/b.mp4 -o out --format png").unwrap();
+        assert_eq!((job.output.as_path(), job.mask), (Path::new("out/b"), None));
+        // Without it, the output is the folder of pictures; and a name of its own is kept.
+        let job = only("matte x/a.mp4 -o out").unwrap();
+        assert_eq!(
+            (job.output.as_path(), job.format),
+            (Path::new("out"), Format::Png)
+        );
+        assert_eq!(job.mask, Some(masks.join("a.png")));
+        let job = only("matte x/a.mp4 -o a.mov --format mov").unwrap();
+        assert_eq!(job.output, Path::new("a.mov"));
+        let error = only("matte x/a.mp4 -o a.mov --format mkv").unwrap_err();
+        assert!(error.to_string().contains("another format"), "{error}");
+        // One mask for one input, in a folder of outputs as well.
+        let file = masks.join("a.png");
+        let line = format!("matte x/b.mp4 -o out --format mov -m {}", file.display());
+        assert_eq!(jobs(&parse(&line)).unwrap()[0].mask, Some(file));
     }
 
     #[test]

@@ -152,6 +152,25 @@ impl Reader {
         matches!(self, Self::Video(video) if video.camera)
     }
 
+    /// Whether there is sound beside the pictures. It is not read.
+    pub(crate) fn has_sound(&self) -> bool {
+        matches!(self, Self::Video(video) if video.has_sound.load(Ordering::Relaxed))
+    }
+
+    /// Whether the light of the pictures is coded for HDR (PQ or HLG).
+    pub(crate) fn is_hdr(&self) -> bool {
+        matches!(self, Self::Video(video) if video.is_hdr)
+    }
+
+    /// Throws away what a camera has captured so far.
+    pub(crate) fn skip_captured(&mut self) {
+        if let Self::Video(video) = self
+            && video.camera
+        {
+            video.skip();
+        }
+    }
+
     /// How many pictures there are, where that is known beforehand.
     pub(crate) fn estimated_frames(&self) -> Option<u64> {
         match self {
@@ -214,6 +233,14 @@ pub(crate) struct VideoReader {
     frame_rate: Option<gst::Fraction>,
     pixel_aspect: gst::Fraction,
     camera: bool,
+    /// There is sound beside it, which is not read.
+    has_sound: Arc<AtomicBool>,
+    /// Its light is coded for HDR.
+    is_hdr: bool,
+    /// What counts as the time 0.
+    begin: gst::ClockTime,
+    /// What is not installed and would be needed.
+    missing: Option<String>,
     /// Ends a camera.
     stop: Arc<AtomicBool>,
 }
@@ -224,6 +251,7 @@ impl VideoReader {
             .canonicalize()
             .with_context(|| path.display().to_string())?;
         let camera = is_camera(&absolute);
+        let has_sound = Arc::new(AtomicBool::new(false));
         let pipeline = gst::Pipeline::new();
         let source = if camera {
             element("v4l2src", |source| {
@@ -261,7 +289,13 @@ impl VideoReader {
                 }
             });
             let (convert, sink) = (convert.clone(), sink.clone());
+            let has_sound = Arc::clone(&has_sound);
             source.connect_pad_added(move |_, pad| {
+                let kind = pad.current_caps();
+                let kind = kind.as_ref().and_then(|caps| caps.structure(0));
+                if kind.is_some_and(|kind| kind.name().starts_with("audio/")) {
+                    has_sound.store(true, Ordering::Relaxed);
+                }
                 let Some(into) = convert.static_pad("sink").filter(|into| !into.is_linked()) else {
                     return;
                 };
@@ -289,6 +323,10 @@ impl VideoReader {
             frame_rate: None,
             pixel_aspect: square(),
             camera,
+            has_sound,
+            is_hdr: false,
+            begin: gst::ClockTime::ZERO,
+            missing: None,
             stop: Arc::clone(stop),
         };
         reader.pipeline.set_state(gst::State::Playing).ok();
@@ -299,7 +337,7 @@ impl VideoReader {
                 "{}: interrupted",
                 path.display()
             );
-            bail!("{}: {NO_VIDEO}", path.display())
+            bail!("{}: {}", path.display(), reader.why_no_video())
         };
         let info = first
             .caps()
@@ -307,6 +345,11 @@ impl VideoReader {
         if let Some(info) = info {
             reader.frame_rate = Some(info.fps()).filter(|fps| fps.numer() > 0);
             reader.pixel_aspect = info.par();
+            reader.is_hdr = matches!(
+                info.colorimetry().transfer(),
+                gst_video::VideoTransferFunction::Smpte2084
+                    | gst_video::VideoTransferFunction::AribStdB67
+            );
         }
         Ok(reader)
     }
@@ -321,7 +364,16 @@ impl VideoReader {
         };
         let caps = sample.caps().context("a decoded frame without caps")?;
         let info = gst_video::VideoInfo::from_caps(caps)?;
-        let buffer = sample.buffer_owned().context("a sample without a buffer")?;
+        let mut buffer = sample.buffer_owned().context("a sample without a buffer")?;
+        // A file may begin at any time of its own; what is written begins with its first frame.
+        let segment = sample.segment().cloned();
+        let segment = segment.and_then(|it| it.downcast::<gst::ClockTime>().ok());
+        if let Some(segment) = segment {
+            let time = segment.to_running_time(buffer.pts());
+            if let Some(time) = time {
+                buffer.make_mut().set_pts(time.saturating_sub(self.begin));
+            }
+        }
         let frame = gst_video::VideoFrame::from_buffer_readable(buffer, &info).map_err(|_| {
             anyhow::anyhow!("{}: a decoded frame cannot be mapped", self.path.display())
         })?;
@@ -329,7 +381,7 @@ impl VideoReader {
     }
 
     /// The next sample; `None` at the end of the stream, and for what `stops` where it is stopped.
-    fn sample(&self, stops: bool) -> Result<Option<gst::Sample>> {
+    fn sample(&mut self, stops: bool) -> Result<Option<gst::Sample>> {
         let bus = self.pipeline.bus().context("a pipeline has a bus")?;
         loop {
             if stops && self.stop.load(Ordering::Relaxed) {
@@ -341,13 +393,44 @@ impl VideoReader {
             {
                 return Ok(Some(sample));
             }
-            if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error]) {
-                return Err(bus_error(&message)).with_context(|| self.path.display().to_string());
+            let told = [gst::MessageType::Error, gst::MessageType::Element];
+            while let Some(message) = bus.pop_filtered(&told) {
+                if message.type_() == gst::MessageType::Element {
+                    let missing = message
+                        .structure()
+                        .filter(|it| it.name() == "missing-plugin");
+                    let name = missing.and_then(|it| it.get::<String>("name").ok());
+                    self.missing = name.or(self.missing.take());
+                    continue;
+                }
+                let mut error = bus_error(&message);
+                if error.to_string().contains(NO_VIDEO) {
+                    error = anyhow::anyhow!(self.why_no_video());
+                }
+                return Err(error).with_context(|| self.path.display().to_string());
             }
             if self.sink.is_eos() {
                 return Ok(None);
             }
         }
+    }
+
+    fn why_no_video(&self) -> String {
+        match &self.missing {
+            Some(missing) => format!("GStreamer has no {missing}; install the plugin that has it"),
+            None => NO_VIDEO.to_owned(),
+        }
+    }
+
+    /// Throws away what a camera has captured so far: the next picture is one of now, and the first.
+    fn skip(&mut self) {
+        self.first = None;
+        while self
+            .sink
+            .try_pull_sample(gst::ClockTime::from_mseconds(1))
+            .is_some()
+        {}
+        self.begin = (self.pipeline.current_running_time()).unwrap_or(self.begin);
     }
 }
 
@@ -502,7 +585,7 @@ impl Writer {
         match self {
             Self::Images(images) => images.write(pixels),
             Self::Video(video) => video.write(pixels, timing),
-            Self::Ffmpeg(ffmpeg) => ffmpeg.write(pixels),
+            Self::Ffmpeg(ffmpeg) => ffmpeg.write_at(pixels, timing.0),
         }
     }
 
@@ -656,12 +739,20 @@ impl ImageWriter {
     }
 }
 
+/// Longer gaps are cut out where frames come at a constant rate: a time may be wrong altogether.
+const MOST_REPEATED: gst::ClockTime = gst::ClockTime::from_seconds(10);
+
 /// VP9 with alpha, which GStreamer's encoder cannot write.
 pub(crate) struct FfmpegWriter {
     path: PathBuf,
     part: PathBuf,
     child: std::process::Child,
     input: Option<std::process::ChildStdin>,
+    rate: gst::Fraction,
+    /// The last frame.
+    before: Vec<u8>,
+    /// Frames of gaps that were too long to be filled.
+    cut: u64,
     written: u64,
 }
 
@@ -705,8 +796,40 @@ impl FfmpegWriter {
             part,
             input: child.stdin.take(),
             child,
+            rate,
+            before: Vec::new(),
+            cut: 0,
             written: 0,
         })
+    }
+
+    /// Frames come at a constant rate here: one that comes late is preceded by the one before once more, and one whose time
+    /// has another already is left out.
+    fn write_at(&mut self, pixels: &[u8], time: Option<gst::ClockTime>) -> Result<()> {
+        let number = time.map_or(self.written, |time| self.number_at(time));
+        let late = number.saturating_sub(self.written);
+        let most = self.number_at(MOST_REPEATED);
+        if !self.before.is_empty() {
+            let before = std::mem::take(&mut self.before);
+            let repeated = (0..late.min(most)).try_for_each(|_| self.write(&before));
+            self.before = before;
+            repeated?;
+        }
+        // A gap that is not filled is cut out.
+        self.cut += number.saturating_sub(self.written);
+        if number < self.written {
+            return Ok(());
+        }
+        self.before.clear();
+        self.before.extend_from_slice(pixels);
+        self.write(pixels)
+    }
+
+    /// The frame that is shown at a time.
+    fn number_at(&self, time: gst::ClockTime) -> u64 {
+        let (numer, denom) = (self.rate.numer() as u64, self.rate.denom() as u64);
+        let number = time.nseconds().mul_div_round(numer, denom * 1_000_000_000);
+        number.unwrap_or(u64::MAX).saturating_sub(self.cut)
     }
 
     fn write(&mut self, pixels: &[u8]) -> Result<()> {
@@ -1061,6 +1184,67 @@ mod tests {
         round_trip("rgba.mkv", false);
         round_trip("gray.mkv", true);
         round_trip("gray.mov", true);
+    }
+
+    #[test]
+    fn frames_of_a_constant_rate_are_repeated_and_left_out_to_keep_their_time() {
+        gst::init().unwrap();
+        if std::process::Command::new("ffmpeg")
+            .arg("-version")
+            .output()
+            .is_err()
+        {
+            eprintln!("skipped: ffmpeg is not installed");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.webm");
+        let mut writer = create(&path, Content::Rgba, (32, 16), false).unwrap();
+        // At 30 frames a second: twice as fast, a gap of five, and one of an hour, which is wrong.
+        let times = [0, 17, 33, 50, 67, 267, 3_600_000, 3_600_033];
+        for (number, time) in times.into_iter().enumerate() {
+            let frame = vec![16 * number as u8; 32 * 16 * 4];
+            let time = gst::ClockTime::from_mseconds(time);
+            writer.write(&frame, (Some(time), None)).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut reader = Reader::open(&path, Want::Rgba).unwrap();
+        let mut seen = Vec::new();
+        while let Some(picture) = reader.read().unwrap() {
+            let time = picture.timing().0.unwrap().mseconds();
+            seen.push((time * 30 + 500) / 1000);
+        }
+        // 0, 1 and 2; what is at 8 after five of the one before; ten seconds of that; and two more.
+        assert!(seen.into_iter().eq(0..3 + 6 + 300 + 2));
+    }
+
+    #[test]
+    fn sound_beside_the_pictures_is_noticed() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for sound in [true, false] {
+            let path = dir.path().join(format!("{sound}.mkv"));
+            let audio = match sound {
+                true => "audiotestsrc num-buffers=9 ! audio/x-raw,rate=8000 ! mux.",
+                false => "",
+            };
+            let line = format!(
+                "matroskamux name=mux ! filesink location={} videotestsrc num-buffers=3 ! \
+                 video/x-raw,width=32,height=16,framerate=30/1 ! videoconvert ! avenc_ffv1 ! mux. {audio}",
+                path.display()
+            );
+            let pipeline = gst::parse::launch(&line).unwrap();
+            pipeline.set_state(gst::State::Playing).unwrap();
+            let end = [gst::MessageType::Eos, gst::MessageType::Error];
+            let bus = pipeline.bus().unwrap();
+            let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &end);
+            assert_eq!(message.map(|m| m.type_()), Some(gst::MessageType::Eos));
+            pipeline.set_state(gst::State::Null).unwrap();
+            let mut reader = Reader::open(&path, Want::Rgba).unwrap();
+            while reader.read().unwrap().is_some() {}
+            assert_eq!(reader.has_sound(), sound);
+            assert!(!reader.is_hdr());
+        }
     }
 
     #[test]
