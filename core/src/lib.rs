@@ -50,7 +50,7 @@ pub use frame::{
     Colorimetry, Frame, Mask, MaskImage, OutputFormat, OutputMut, PixelFormat, Plane, PlaneMut,
     YuvMatrix,
 };
-pub use matte::Matte;
+pub use matte::{Matte, has_substance};
 pub use matter::{FrameReport, MatteState, Matter, MemoryState, Repair};
 pub use memory::ReferenceId;
 pub use multi::{MultiMatter, Show, TargetId};

@@ -74,6 +74,17 @@ fn scaled(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
     .collect()
 }
 
+/// Smallest share of a matte that says where a target is.
+const LEAST_SHARE: f64 = 0.0005;
+
+/// Whether there is enough in a matte to name a target by, in another engine say: pixels of more than `haze`, in the units of
+/// `alpha`, are 0.05 % of all at least. What is less is noise, or somebody who has all but left.
+#[must_use]
+pub fn has_substance<T: PartialOrd + Copy>(alpha: &[T], haze: T) -> bool {
+    let count = alpha.iter().filter(|alpha| **alpha > haze).count();
+    count > 0 && count as f64 >= LEAST_SHARE * alpha.len() as f64
+}
+
 impl Matte {
     /// An empty one: a renderer refuses it.
     pub fn new() -> Self {
@@ -264,6 +275,18 @@ mod tests {
         let elsewhere = Matte::from_alpha((80, 20), (4, 2), &alpha(8, &[0]), &[9; 24]).unwrap();
         other.add(&elsewhere);
         assert_eq!(other.frame_size(), (80, 20));
+    }
+
+    #[test]
+    fn noise_and_haze_name_no_target() {
+        let mut alpha = vec![25u8; 10_000];
+        assert!(!has_substance(&alpha, 25), "haze");
+        alpha[..4].fill(255);
+        assert!(!has_substance(&alpha, 25), "noise");
+        alpha[..5].fill(26);
+        assert!(has_substance(&alpha, 25));
+        assert!(!has_substance::<f32>(&[], 0.1));
+        assert!(!has_substance(&[0.1f32], 0.1) && has_substance(&[0.2f32], 0.1));
     }
 
     #[test]

@@ -443,6 +443,10 @@ fn after_a_seek_the_low_mode_shows_nothing_of_what_was_before() {
         };
         until(|t| (push(40, t) == 40).then_some(())).expect("it is matted");
         ends.flush();
+        let mut gap = plain(&info, [90, 255, 30], 0);
+        gap.get_mut().unwrap().set_flags(gst::BufferFlags::GAP);
+        ends.src.push(gap).unwrap();
+        assert!(is_transparent(&ends.take()[0]), "a broken one neither");
         let after = push(100, 0);
         match waits {
             "always" => assert_eq!(after, 100, "its own matte"),

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use matte_core::{
-    Error, Frame, Mask, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut, PixelFormat,
+    Error, Frame, Mask, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut,
+    PixelFormat, has_substance,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -341,16 +342,6 @@ struct Known {
     size: (u32, u32),
     rgba: Vec<u8>,
     alpha: Vec<u8>,
-}
-
-/// Less of a matte than this share is nothing to name a target by.
-const LEAST_SHARE: f64 = 0.0005;
-
-/// Whether a matte shows a target.
-fn has_substance(alpha: &[u8]) -> bool {
-    // Less than a tenth is haze.
-    let opaque = alpha.iter().filter(|alpha| **alpha > 25).count();
-    opaque > 0 && opaque as f64 >= LEAST_SHARE * alpha.len() as f64
 }
 
 impl Known {
@@ -828,7 +819,7 @@ impl<'a> Desk<'a> {
         let is_found = |open: &Open| open.settings.seed == Seed::Automatic;
         if self.open.as_ref().is_some_and(is_found) {
             self.known = None;
-        } else if verdict == Verdict::Matte && has_substance(&self.alpha) {
+        } else if verdict == Verdict::Matte && has_substance(&self.alpha, 25) {
             let known = self.known.get_or_insert_default();
             known.size = picture.size;
             known.rgba.clone_from(&picture.rgba);

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use gst_video::VideoFrame;
 use matte_core::{
     Backend, Error, Frame, Matte, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut,
-    ReferenceId, Refine, Renderer, Repair, SeedMode,
+    ReferenceId, Refine, Renderer, Repair, SeedMode, has_substance,
 };
 
 use super::actions::{Action, OwnedMask, converted, kept, kept_sample};
@@ -62,9 +62,6 @@ pub(super) const FIRST_TARGET: u64 = 1;
 
 /// So many frames without a matte, one after the other, and an engine is opened anew.
 pub(super) const FAILURES: u32 = 3;
-
-/// Less of a matte than this is nothing to name a target by: noise, or somebody who has all but left.
-const LEAST_SHARE: f32 = 0.0005;
 
 /// Where the first target's own matte is.
 #[derive(Debug, Default)]
@@ -480,7 +477,7 @@ impl Unit {
                 // It comes too late: yet another is due.
                 (None, _) if opening.renewal == Renewal::Due => (None, true),
                 // Until more is seen of it, it is followed by the engine that knows it.
-                (None, Some(other)) if !has_substance(&other.matte) => {
+                (None, Some(other)) if !shows_target(&other.matte) => {
                     i += 1;
                     continue;
                 }
@@ -615,7 +612,7 @@ impl Unit {
         let shows = |id: u64| show == 0 || show == id;
         let has_first = matches!(first, Shown::Matte);
         self.mattes.own = match has_first {
-            true => Own::Apart(self.copy_of_first()),
+            true => Own::Apart(self.mattes.shown.clone()),
             false => Own::None,
         };
         if !(shows(FIRST_TARGET) && has_first) {
@@ -659,16 +656,6 @@ impl Unit {
             Shown::Failed(e) if shows(FIRST_TARGET) => Shown::Failed(e),
             _ => Shown::BeforeSeed,
         }
-    }
-
-    /// The first target's matte, for what goes on from it.
-    fn copy_of_first(&mut self) -> Matte {
-        let mut copy = Matte::new();
-        // What could not be copied has no substance either.
-        if self.matter.snapshot(&mut copy).is_err() {
-            copy.clear();
-        }
-        copy
     }
 
     /// Follows other targets no longer.
@@ -836,11 +823,8 @@ impl Unit {
 }
 
 /// Whether there is enough of a matte to name a target by.
-pub(super) fn has_substance(matte: &Matte) -> bool {
-    let alpha = matte.alpha();
-    // Less is haze.
-    let opaque = alpha.iter().filter(|alpha| **alpha >= 0.1).count();
-    !alpha.is_empty() && opaque as f32 >= LEAST_SHARE * alpha.len() as f32
+pub(super) fn shows_target(matte: &Matte) -> bool {
+    has_substance(matte.alpha(), 0.1)
 }
 
 /// The newest matte as a mask for the frame at hand, for an engine that takes another's place; its edges are where the

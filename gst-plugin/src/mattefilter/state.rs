@@ -11,7 +11,7 @@ use matte_core::{
 use super::actions::{Action, OwnedMask};
 use super::engine::{
     CARRIED, Engine, FAILURES, FIRST_TARGET, Input, Lost, Mattes, News, Opening, Orders, Own,
-    Shown, as_mask, has_substance,
+    Shown, as_mask, shows_target,
 };
 use super::errors::{error_message, lost};
 use super::frames::{Picture, Stream};
@@ -355,7 +355,7 @@ impl State {
         if !unit.matter.is_seeded() || self.failures > 0 {
             return true;
         }
-        if !self.mattes.first().is_some_and(has_substance) {
+        if !self.mattes.first().is_some_and(shows_target) {
             self.seen_again = Some(0);
             return false;
         }
@@ -546,8 +546,8 @@ impl State {
         self.actions.iter().any(Action::forgets)
     }
 
-    /// What a frame that has nothing to do with the engine shows: the matte before it, unless that is to be `forgotten`
-    /// with the next frame. `is_same`: it is the picture that the matte is of, once more.
+    /// What a frame that has nothing to do with the engine shows: the matte before it, unless that is of before a flush or
+    /// is to be `forgotten` with the next frame. `is_same`: it is the picture that the matte is of, once more.
     pub(super) fn repeat(
         &mut self,
         forgotten: bool,
@@ -555,7 +555,7 @@ impl State {
         frame: &Frame,
         output: &mut OutputMut,
     ) -> Result<(), gst::ErrorMessage> {
-        if forgotten || self.is_to_forget() {
+        if forgotten || self.is_to_forget() || self.is_stale {
             return self.show(self.before_first_look(), frame, output);
         }
         self.draw(frame, output, !is_same)
@@ -651,7 +651,7 @@ impl State {
         if unit.matter.is_seeded() {
             return None;
         }
-        let matte = self.mattes.first().filter(|matte| has_substance(matte))?;
+        let matte = self.mattes.first().filter(|matte| shows_target(matte))?;
         as_mask(matte, frame)
     }
 
