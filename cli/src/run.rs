@@ -14,7 +14,7 @@ use matte_core::{
 };
 
 use crate::engine::{EngineArgs, view};
-use crate::video::{Content, Format, Frames, Reader, Want, Writer, is_complete, part_of};
+use crate::video::{Content, Format, Frames, Reader, Want, Writer, is_complete, name_of, part_of};
 
 /// Cut a person, or what a mask names, out of videos.
 ///
@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Write the alpha alone, as 8-bit grey.
     #[arg(long)]
     alpha_only: bool,
+    /// Frames a second of a folder of images, as in 25 or 30000/1001; 30 by default. A video has its own.
+    #[arg(long, value_parser = frame_rate)]
+    frame_rate: Option<gst::Fraction>,
     /// Stop after so many frames of each input.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     frames: Option<u64>,
@@ -71,6 +74,27 @@ struct Done {
     seeded: bool,
 }
 
+fn frame_rate(text: &str) -> Result<gst::Fraction> {
+    let (numer, denom) = text.split_once('/').unwrap_or((text, "1"));
+    let parsed = (numer.parse::<i32>().ok()).zip(denom.parse::<i32>().ok());
+    match parsed {
+        Some((numer, denom)) if numer > 0 && denom > 0 && numer / denom <= 1000 => {
+            Ok(gst::Fraction::new(numer, denom))
+        }
+        _ => bail!("{text:?} is no frame rate of up to 1000; write 25 or 30000/1001"),
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// The mask of an input in a folder of them, if it has one.
 fn of_folder(masks: &Path, name: &str) -> Option<PathBuf> {
     Some(masks.join(format!("{name}.png"))).filter(|mask| mask.exists())
@@ -91,7 +115,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
             args.output.display()
         );
         let mask = args.mask.clone();
-        let name = input.file_stem().unwrap_or_default().to_string_lossy();
+        let name = name_of(input).unwrap_or_default();
         return Ok(vec![Job {
             input: input.clone(),
             mask: match mask.as_deref() {
@@ -114,15 +138,8 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
     args.input
         .iter()
         .map(|input| {
-            // What follows a dot in the name of a folder is no extension.
-            let name = match input.is_dir() {
-                true => input.file_name(),
-                false => input.file_stem(),
-            };
-            let name = name
-                .with_context(|| format!("{}: no name to write it under", input.display()))?
-                .to_string_lossy()
-                .into_owned();
+            let name = name_of(input)
+                .with_context(|| format!("{}: no name to write it under", input.display()))?;
             ensure!(
                 names.insert(name.clone()),
                 "two inputs are called {name}: their outputs would be one file"
@@ -146,7 +163,13 @@ fn spare_inputs(jobs: &[Job]) -> Result<()> {
         .iter()
         .filter_map(|job| job.input.canonicalize().ok())
         .collect();
+    let outputs: BTreeSet<&Path> = jobs.iter().map(|job| job.output.as_path()).collect();
     for job in jobs {
+        ensure!(
+            !outputs.contains(part_of(&job.output).as_path()),
+            "{}: another output of this run has the name that it has while it is written",
+            job.output.display()
+        );
         for written in [job.output.clone(), part_of(&job.output)] {
             // What does not exist is no input.
             let same = written.canonicalize().ok();
@@ -299,14 +322,21 @@ fn one(
     let output = Frames {
         content,
         size,
-        rate: reader.frame_rate(),
+        rate: reader.frame_rate().or(args.frame_rate),
         pixel_aspect: reader.pixel_aspect(),
+        colorimetry: reader.colorimetry(),
     };
+    if output.rate.is_none() && job.format != Format::Png {
+        eprintln!(
+            "{}: no frame rate is known, and 30 a second are taken; --frame-rate says another",
+            job.input.display()
+        );
+    }
     // Before a model is opened for nothing.
     Writer::check(&job.output, job.format, &output)?;
     if reader.is_hdr() {
         eprintln!(
-            "{}: coded for HDR; its colours are written as they are coded, and look dull where that is not known",
+            "{}: coded for HDR; its colours are written as they are coded, which players have to know (a .webm and pictures do not say it)",
             job.input.display()
         );
     }
@@ -383,8 +413,8 @@ fn one(
         eprintln!(
             "the sound of {} is not in it; `ffmpeg -i {} -i {} -map 0:v -map 1:a -c:v copy OUTPUT` puts both together",
             job.input.display(),
-            job.output.display(),
-            job.input.display()
+            quoted(&job.output),
+            quoted(&job.input)
         );
     }
     if done.repairs > 0 {
@@ -535,6 +565,11 @@ mod tests {
         assert_eq!(job.mask, Some(masks.join("a.png")));
         let job = only("matte x/b.mp4 -o out --format png").unwrap();
         assert_eq!((job.output.as_path(), job.mask), (Path::new("out/b"), None));
+        let shot = dir.path().join("shot.v1");
+        std::fs::create_dir(&shot).unwrap();
+        std::fs::write(masks.join("shot.v1.png"), b"").unwrap();
+        let job = only(&format!("matte {} -o out.mov", shot.display())).unwrap();
+        assert_eq!(job.mask, Some(masks.join("shot.v1.png")));
         // Without it, the output is the folder of pictures; and a name of its own is kept.
         let job = only("matte x/a.mp4 -o out").unwrap();
         assert_eq!(
@@ -550,6 +585,28 @@ mod tests {
         let file = masks.join("a.png");
         let line = format!("matte x/b.mp4 -o out --format mov -m {}", file.display());
         assert_eq!(jobs(&parse(&line)).unwrap()[0].mask, Some(file));
+    }
+
+    #[test]
+    fn an_output_is_not_written_under_the_name_of_another() {
+        let all = jobs(&parse("matte a.part.webm a.webm -o out --format mov")).unwrap();
+        let error = spare_inputs(&all).unwrap_err().to_string();
+        assert!(error.contains("another output of this run"), "{error}");
+        assert!(spare_inputs(&jobs(&parse("matte a.webm b.webm -o out")).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn rates_and_paths_are_read_and_written_as_people_do() {
+        assert_eq!(frame_rate("25").unwrap(), gst::Fraction::new(25, 1));
+        assert_eq!(
+            frame_rate("30000/1001").unwrap(),
+            gst::Fraction::new(30000, 1001)
+        );
+        for wrong in ["", "0", "-5", "25/0", "a", "2000", "25/1/1"] {
+            assert!(frame_rate(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(quoted(Path::new("/a/b-c_1.mov")), "/a/b-c_1.mov");
+        assert_eq!(quoted(Path::new("it's a.mov")), r"'it'\''s a.mov'");
     }
 
     #[test]
@@ -576,6 +633,7 @@ mod tests {
                 size: (8, 6),
                 rate: None,
                 pixel_aspect: gst::Fraction::new(1, 1),
+                colorimetry: None,
             };
             let path = dir.path().join(&job.output);
             let writer = Writer::create(&path, job.format, &frames, false).unwrap();

@@ -159,7 +159,21 @@ impl Reader {
 
     /// Whether the light of the pictures is coded for HDR (PQ or HLG).
     pub(crate) fn is_hdr(&self) -> bool {
-        matches!(self, Self::Video(video) if video.is_hdr)
+        self.colorimetry().is_some_and(|colours| {
+            matches!(
+                colours.transfer(),
+                gst_video::VideoTransferFunction::Smpte2084
+                    | gst_video::VideoTransferFunction::AribStdB67
+            )
+        })
+    }
+
+    /// How the colours of a video are coded.
+    pub(crate) fn colorimetry(&self) -> Option<gst_video::VideoColorimetry> {
+        match self {
+            Self::Video(video) => video.colorimetry,
+            Self::Images(..) => None,
+        }
     }
 
     /// Throws away what a camera has captured so far.
@@ -185,7 +199,7 @@ impl Reader {
     }
 }
 
-/// Image files of a folder, in the order of their names.
+/// Image files of a folder, in the order of their names, in which 2 comes before 10.
 pub(crate) fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
@@ -199,8 +213,17 @@ pub(crate) fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
             files.push(path);
         }
     }
-    files.sort();
+    alphanumeric_sort::sort_path_slice(&mut files);
     Ok(files)
+}
+
+/// What a file or a folder of pictures is called. What follows a dot in the name of a folder is no extension.
+pub(crate) fn name_of(path: &Path) -> Option<String> {
+    let name = match path.is_dir() {
+        true => path.file_name(),
+        false => path.file_stem(),
+    };
+    name.map(|name| name.to_string_lossy().into_owned())
 }
 
 /// Pixels as wide as high.
@@ -233,10 +256,10 @@ pub(crate) struct VideoReader {
     frame_rate: Option<gst::Fraction>,
     pixel_aspect: gst::Fraction,
     camera: bool,
+    /// How its colours are coded.
+    colorimetry: Option<gst_video::VideoColorimetry>,
     /// There is sound beside it, which is not read.
     has_sound: Arc<AtomicBool>,
-    /// Its light is coded for HDR.
-    is_hdr: bool,
     /// What counts as the time 0.
     begin: gst::ClockTime,
     /// What is not installed and would be needed.
@@ -324,7 +347,7 @@ impl VideoReader {
             pixel_aspect: square(),
             camera,
             has_sound,
-            is_hdr: false,
+            colorimetry: None,
             begin: gst::ClockTime::ZERO,
             missing: None,
             stop: Arc::clone(stop),
@@ -345,10 +368,12 @@ impl VideoReader {
         if let Some(info) = info {
             reader.frame_rate = Some(info.fps()).filter(|fps| fps.numer() > 0);
             reader.pixel_aspect = info.par();
-            reader.is_hdr = matches!(
-                info.colorimetry().transfer(),
-                gst_video::VideoTransferFunction::Smpte2084
-                    | gst_video::VideoTransferFunction::AribStdB67
+            reader.colorimetry = Some(info.colorimetry());
+            ensure!(
+                info.interlace_mode() == gst_video::VideoInterlaceMode::Progressive,
+                "{}: {} video; make it progressive before, with `ffmpeg -i IN -vf bwdif OUT` for example",
+                path.display(),
+                info.interlace_mode()
             );
         }
         Ok(reader)
@@ -528,9 +553,24 @@ pub(crate) struct Frames {
     pub(crate) rate: Option<gst::Fraction>,
     /// Width of a pixel to its height.
     pub(crate) pixel_aspect: gst::Fraction,
+    /// How the colours of the input are coded: what is written keeps primaries and transfer function.
+    pub(crate) colorimetry: Option<gst_video::VideoColorimetry>,
 }
 
 impl Frames {
+    /// Of RGB pixels.
+    fn rgb(&self) -> Option<gst_video::VideoColorimetry> {
+        use gst_video::{VideoColorMatrix, VideoColorRange, VideoColorimetry};
+        let of = self.colorimetry?;
+        let (range, matrix) = (VideoColorRange::Range0_255, VideoColorMatrix::Rgb);
+        Some(VideoColorimetry::new(
+            range,
+            matrix,
+            of.transfer(),
+            of.primaries(),
+        ))
+    }
+
     fn rate(&self) -> gst::Fraction {
         self.rate.unwrap_or_else(|| gst::Fraction::new(30, 1))
     }
@@ -809,14 +849,23 @@ impl FfmpegWriter {
         let number = time.map_or(self.written, |time| self.number_at(time));
         let late = number.saturating_sub(self.written);
         let most = self.number_at(MOST_REPEATED);
-        if !self.before.is_empty() {
-            let before = std::mem::take(&mut self.before);
-            let repeated = (0..late.min(most)).try_for_each(|_| self.write(&before));
-            self.before = before;
-            repeated?;
-        }
+        let before = std::mem::take(&mut self.before);
+        let still = match before.is_empty() {
+            true => pixels,
+            false => &before,
+        };
+        let repeated = (0..late.min(most)).try_for_each(|_| self.write(still));
+        self.before = before;
+        repeated?;
         // A gap that is not filled is cut out.
-        self.cut += number.saturating_sub(self.written);
+        let cut = number.saturating_sub(self.written);
+        if cut > 0 {
+            let seconds = cut as f64 * f64::from(self.rate.denom()) / f64::from(self.rate.numer());
+            log::warn!(
+                "a gap of frames is too long to be filled: {seconds:.1} s of it are left out"
+            );
+        }
+        self.cut += cut;
         if number < self.written {
             return Ok(());
         }
@@ -971,10 +1020,14 @@ impl VideoWriter {
             Content::Rgba | Content::Opaque => VideoFormat::Rgba,
         };
         let part = part_of(path);
-        let info = gst_video::VideoInfo::builder(format, width, height)
+        let mut info = gst_video::VideoInfo::builder(format, width, height)
             .fps(rate)
-            .par(frames.pixel_aspect)
-            .build()?;
+            .par(frames.pixel_aspect);
+        let colours = frames.rgb().filter(|_| frames.content != Content::Alpha);
+        if let Some(colours) = &colours {
+            info = info.colorimetry(colours);
+        }
+        let info = info.build()?;
         let pipeline = gst::Pipeline::new();
         let source = gst_app::AppSrc::builder()
             .caps(&info.to_caps()?)
@@ -1143,6 +1196,7 @@ mod tests {
             size,
             rate: None,
             pixel_aspect: square(),
+            colorimetry: None,
         };
         Writer::create(path, Format::of(path)?, &frames, resume)
     }
@@ -1216,6 +1270,85 @@ mod tests {
         }
         // 0, 1 and 2; what is at 8 after five of the one before; ten seconds of that; and two more.
         assert!(seen.into_iter().eq(0..3 + 6 + 300 + 2));
+    }
+
+    #[test]
+    fn unpadded_numbers_of_a_folder_are_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in [1, 2, 9, 10, 11, 100] {
+            let name = dir.path().join(format!("shot {number}.png"));
+            std::fs::write(name, b"").unwrap();
+        }
+        let files = image_files(dir.path()).unwrap();
+        let names = files.iter().map(|file| name_of(file).unwrap());
+        let wanted = [1, 2, 9, 10, 11, 100].map(|n| format!("shot {n}"));
+        assert_eq!(names.collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn interlaced_video_is_refused_with_what_to_do() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.mkv");
+        let line = format!(
+            "videotestsrc num-buffers=3 ! video/x-raw,format=I420,width=32,height=16,framerate=25/1 ! \
+             capssetter caps=video/x-raw,interlace-mode=interleaved,field-order=top-field-first ! \
+             jpegenc ! matroskamux ! filesink location={}",
+            path.display()
+        );
+        let Ok(pipeline) = gst::parse::launch(&line) else {
+            eprintln!("skipped: GStreamer has no capssetter or jpegenc");
+            return;
+        };
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let end = [gst::MessageType::Eos, gst::MessageType::Error];
+        let bus = pipeline.bus().unwrap();
+        let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &end);
+        assert_eq!(message.map(|m| m.type_()), Some(gst::MessageType::Eos));
+        pipeline.set_state(gst::State::Null).unwrap();
+        let error = Reader::open(&path, Want::Rgba).err().unwrap().to_string();
+        assert!(
+            error.contains("interleaved video; make it progressive"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn primaries_and_transfer_of_the_input_are_kept() {
+        gst::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for (name, given) in [
+            ("a.mov", "bt2100-hlg"),
+            ("b.mov", "bt709"),
+            ("c.mp4", "bt709"),
+        ] {
+            let path = dir.path().join(name);
+            let given: gst_video::VideoColorimetry = given.parse().unwrap();
+            let frames = Frames {
+                content: match name {
+                    "c.mp4" => Content::Opaque,
+                    _ => Content::Rgba,
+                },
+                size: (32, 16),
+                rate: None,
+                pixel_aspect: square(),
+                colorimetry: Some(given),
+            };
+            let format = Format::of(&path).unwrap();
+            let mut writer = Writer::create(&path, format, &frames, false).unwrap();
+            for _ in 0..3 {
+                writer.write(&[90; 32 * 16 * 4], (None, None)).unwrap();
+            }
+            writer.finish().unwrap();
+            let reader = Reader::open(&path, Want::Colour).unwrap();
+            let read = reader.colorimetry().unwrap();
+            assert_eq!(
+                (read.transfer(), read.primaries()),
+                (given.transfer(), given.primaries()),
+                "{name}"
+            );
+            assert_eq!(reader.is_hdr(), name == "a.mov");
+        }
     }
 
     #[test]
@@ -1322,6 +1455,7 @@ mod tests {
                 size: (641, 361),
                 rate: None,
                 pixel_aspect: square(),
+                colorimetry: None,
             },
             false,
         );
@@ -1483,6 +1617,7 @@ mod tests {
                 size: (72, 58),
                 rate: None,
                 pixel_aspect,
+                colorimetry: None,
             };
             let mut writer = Writer::create(&path, format, &frames, false).unwrap();
             for _ in 0..3 {

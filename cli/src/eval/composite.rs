@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use matte_core::{
-    Foreground, Mask, MaskImage, Matter, ModelSet, Options, OutputFormat, OutputMut, Renderer,
-    SeedMode,
+    AlphaMode, Background, Foreground, Mask, MaskImage, Matter, ModelSet, Options, OutputFormat,
+    OutputMut, Renderer, SeedMode,
 };
 
 use crate::engine::{EngineArgs, view};
@@ -81,7 +81,12 @@ impl Error {
 const COLOURS: [(&str, f64); 2] = [("white", 255.0), ("black", 0.0)];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let source = args.engine.options(SeedMode::Mask)?;
+    let source = Options {
+        // What it looks like over a colour is what is measured here.
+        alpha_mode: AlphaMode::Straight,
+        background: Background::Transparent,
+        ..args.engine.options(SeedMode::Mask)?
+    };
     let with = |foreground| Options {
         foreground,
         ..source.clone()

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
-use crate::video::{Reader, Want, image_files};
+use crate::video::{Reader, Want, image_files, name_of};
 use metrics::{FrameScore, Plane};
 
 /// Compare predicted alpha with the true one.
@@ -67,12 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Name, prediction and truth of every clip.
 fn clips(pred: &Path, gt: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>> {
-    let name = |path: &Path| {
-        path.file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
+    let name = |path: &Path| name_of(path).unwrap_or_default();
     if let (Some(pred), Some(truth)) = (pictures(pred)?, pictures(gt)?) {
         return Ok(vec![(name(gt), pred, truth)]);
     }
@@ -82,15 +77,23 @@ fn clips(pred: &Path, gt: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>> {
         pred.display(),
         gt.display()
     );
-    let mut clips = Vec::new();
+    let mut clips: Vec<(String, PathBuf, PathBuf)> = Vec::new();
     for truth in entries(gt)? {
         let name = name(&truth);
+        if !is_clip(&truth) {
+            continue;
+        }
         let Some(truth) = pictures(&truth)? else {
             continue;
         };
+        ensure!(
+            !clips.iter().any(|(other, ..)| *other == name),
+            "{}: two clips are called {name}",
+            gt.display()
+        );
         let found = entries(pred)?
             .into_iter()
-            .find(|path| path.file_stem() == Some(name.as_ref()));
+            .find(|path| name_of(path).as_ref() == Some(&name) && is_clip(path));
         let Some(found) = found else {
             bail!("{}: there is no prediction called {name}", pred.display());
         };
@@ -123,6 +126,16 @@ fn pictures(path: &Path) -> Result<Option<PathBuf>> {
         return Ok(alpha);
     }
     Ok((!image_files(path)?.is_empty()).then(|| path.to_owned()))
+}
+
+/// Whether it may hold pictures: what is written down beside clips does not.
+fn is_clip(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    path.is_dir()
+        || !matches!(
+            extension,
+            None | Some("json" | "txt" | "md" | "csv" | "yaml")
+        )
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -287,22 +300,23 @@ mod tests {
     fn clips_are_matched_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let (pred, gt) = (dir.path().join("pred"), dir.path().join("gt"));
-        for name in ["a", "b"] {
+        for name in ["shot.v1", "shot.v2"] {
             write(&gt.join(name), &[&[0, 255]]);
         }
-        write(&pred.join("a"), &[&[0, 255]]);
+        write(&pred.join("shot.v1"), &[&[0, 255]]);
+        // What is said about a clip is none.
+        for folder in [&pred, &gt] {
+            std::fs::write(folder.join("shot.v1.json"), b"{}").unwrap();
+        }
         let missing = clips(&pred, &gt).unwrap_err().to_string();
         assert!(
-            missing.ends_with("there is no prediction called b"),
+            missing.ends_with("there is no prediction called shot.v2"),
             "{missing}"
         );
-        write(&pred.join("b"), &[&[0, 0]]);
-        let names: Vec<String> = clips(&pred, &gt)
-            .unwrap()
-            .into_iter()
-            .map(|clip| clip.0)
-            .collect();
-        assert_eq!(names, ["a", "b"]);
+        write(&pred.join("shot.v2"), &[&[0, 0]]);
+        let found = clips(&pred, &gt).unwrap();
+        let wanted = ["shot.v1", "shot.v2"].map(|n| (n.to_owned(), pred.join(n), gt.join(n)));
+        assert_eq!(found, wanted);
     }
 
     #[test]
