@@ -437,19 +437,28 @@ unsafe extern "C" fn clicked<const ACTION: u8>(
     })
 }
 
-/// Reads the status again: the properties are built anew.
+/// Reads the status again. Properties are changed on a user's click alone: OBS builds all widgets anew, and where a dialog for a
+/// file or a colour is open, it goes on with those that it has freed.
 unsafe extern "C" fn refreshed(
-    _props: *mut sys::obs_properties_t,
-    property: *mut sys::obs_property_t,
+    props: *mut sys::obs_properties_t,
+    _property: *mut sys::obs_property_t,
     data: *mut c_void,
 ) -> bool {
     fenced("refresh", false, || {
-        let _ = property;
         // SAFETY: OBS passes the filter's data to the buttons of its properties.
-        if let Some(filter) = unsafe { filter_of(data) } {
-            filter.refresh_properties();
+        let Some(filter) = (unsafe { filter_of(data) }) else {
+            return false;
+        };
+        let words = c_string(&filter.status_words());
+        // SAFETY: OBS lends all properties of the filter for this call, and copies the words.
+        unsafe {
+            let status = sys::obs_properties_get(props, c"status".as_ptr());
+            if status.is_null() {
+                return false;
+            }
+            sys::obs_property_set_description(status, words.as_ptr());
         }
-        false
+        true
     })
 }
 
@@ -593,12 +602,6 @@ impl Source {
     pub(crate) fn set_enabled(self, enabled: bool) {
         // SAFETY: as above.
         unsafe { sys::obs_source_set_enabled(self.0.as_ptr(), enabled) };
-    }
-
-    /// Tells the user interface to build the properties anew.
-    pub(crate) fn update_properties(self) {
-        // SAFETY: as above.
-        unsafe { sys::obs_source_update_properties(self.0.as_ptr()) };
     }
 
     /// Draws this source, the target of a filter on `parent`, as OBS's own filters do.

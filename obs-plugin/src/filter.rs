@@ -2,7 +2,6 @@
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -10,8 +9,8 @@ use crate::ffi::{ColorSpace, Data, Graphics, Hotkeys, Source};
 use crate::hotkeys::{self, Action};
 use crate::render::{Render, Scene};
 use crate::settings::{self, Drawing, Engine, Settings};
-use crate::status::{self, Phase, Status};
-use crate::worker::{Glance, Worker};
+use crate::status::{self, Status};
+use crate::worker::Worker;
 
 /// Identifier of the filter in scene collections.
 pub(crate) const ID: &CStr = c"matte_filter";
@@ -33,15 +32,7 @@ pub(crate) struct Filter {
     /// Set when the filter left its parent: no hotkeys any more.
     gone: AtomicBool,
     ticks: AtomicU64,
-    /// What the properties last showed, so that they are built anew when that changes.
-    shown_phase: Mutex<Phase>,
-    created: Instant,
-    /// When a setting was last changed, in ms since `created`: a slider may be in the user's hand.
-    touched: AtomicU64,
 }
-
-/// For so long after a change the properties are left alone.
-const HANDS_OFF: Duration = Duration::from_secs(2);
 
 impl Filter {
     /// Makes a filter and starts its worker.
@@ -62,9 +53,6 @@ impl Filter {
             hotkeys: Mutex::new(None),
             gone: AtomicBool::new(false),
             ticks: AtomicU64::new(0),
-            shown_phase: Mutex::new(Phase::Waiting),
-            created: Instant::now(),
-            touched: AtomicU64::new(0),
         })
     }
 
@@ -73,8 +61,6 @@ impl Filter {
         let settings = Settings::read(data);
         *self.drawing.lock() = settings.drawing;
         self.send(Some(settings.engine));
-        self.touched
-            .store(self.created.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Sends settings to the worker; without new ones those that it could not take.
@@ -112,16 +98,6 @@ impl Filter {
                 *registered = Some(hotkeys::register(parent, self, &self.source.name()));
             }
         }
-        let touched = Duration::from_millis(self.touched.load(Ordering::Relaxed));
-        if self.created.elapsed() > touched + HANDS_OFF
-            && let Some(Glance { phase, .. }) = self.worker.shared.glance()
-        {
-            let mut shown = self.shown_phase.lock();
-            if *shown != phase {
-                *shown = phase;
-                self.source.update_properties();
-            }
-        }
     }
 
     /// Draws the filter.
@@ -157,12 +133,6 @@ impl Filter {
         // Out of the lock first: unregistering waits for hotkeys that are being handled.
         let hotkeys = self.hotkeys.lock().take();
         drop(hotkeys);
-    }
-
-    /// Asks the user interface to build the properties anew.
-    pub(crate) fn refresh_properties(&self) {
-        *self.shown_phase.lock() = self.worker.shared.status().phase;
-        self.source.update_properties();
     }
 
     /// What became of it, in one line for the log.

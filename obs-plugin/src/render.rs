@@ -44,8 +44,10 @@ const MAX_LEVELS: usize = 7;
 
 /// Whether what is shown while no frame has an answer is that of a failure. An engine that was opened anew after failures says
 /// that it is matting a little before its first matte can be shown: until then it stays as it was.
-fn counts_as_failure(phase: Phase, now: Now) -> bool {
+fn counts_as_failure(phase: Phase, had_target: bool, now: Now) -> bool {
     match phase {
+        // The target is looked for again, in pictures of another size say.
+        _ if had_target => true,
         Phase::Failed => true,
         // Where nothing is known of the picture, after it was hidden say, there is a target all the same.
         Phase::Matting => !matches!(now, Now::Without { failed: false, .. }),
@@ -337,6 +339,9 @@ impl Render {
             self.captures = [const { None }; SLOTS];
             (self.full, self.half_way, self.behind_spare) = (None, None, None);
             self.behind.clear();
+            if let Some(staging) = &mut self.staging {
+                staging.steps.clear();
+            }
         }
         if size != self.size || space != self.space || gap || scene.drawing.mode != self.mode {
             self.forget(shared);
@@ -517,8 +522,11 @@ impl Render {
 
     /// Decides what to show and uploads its matte.
     fn choose(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
-        let failed = self.glance.phase == Phase::Failed;
+        let Glance {
+            phase, had_target, ..
+        } = self.glance;
         if self.staging.is_none() {
+            let failed = phase == Phase::Failed || had_target;
             self.now = match self.newest_slot() {
                 Some(slot) => Now::Without { slot, failed },
                 None => Now::Nothing,
@@ -539,7 +547,7 @@ impl Render {
     }
 
     fn choose_aligned(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
-        let failed = counts_as_failure(self.glance.phase, self.now);
+        let failed = counts_as_failure(self.glance.phase, self.glance.had_target, self.now);
         let Some(Shown {
             slot,
             id,
@@ -636,7 +644,7 @@ impl Render {
             }
             (_, Now::Without { .. }) => {}
             _ => {
-                let failed = counts_as_failure(self.glance.phase, self.now);
+                let failed = counts_as_failure(self.glance.phase, self.glance.had_target, self.now);
                 self.now = Now::Without { slot, failed };
             }
         }
@@ -1082,17 +1090,18 @@ mod tests {
         let mut now = without(true);
         // Failing, opened anew, and with a matte that cannot be shown so far.
         for phase in [Phase::Failed, Phase::Failed, Phase::Matting, Phase::Matting] {
-            now = without(counts_as_failure(phase, now));
+            now = without(counts_as_failure(phase, false, now));
             assert_eq!(now, without(true), "{phase:?}");
         }
         // The last matte was dropped before its failure was seen.
-        assert!(counts_as_failure(Phase::Failed, Now::Nothing));
+        assert!(counts_as_failure(Phase::Failed, false, Now::Nothing));
         // At the start, and where the target has to be taken again.
         for phase in [Phase::Waiting, Phase::Loading, Phase::Searching] {
-            assert!(!counts_as_failure(phase, without(true)), "{phase:?}");
+            assert!(!counts_as_failure(phase, false, without(true)), "{phase:?}");
+            assert!(counts_as_failure(phase, true, without(false)), "{phase:?}");
         }
-        assert!(!counts_as_failure(Phase::Matting, without(false)));
+        assert!(!counts_as_failure(Phase::Matting, false, without(false)));
         // A source that comes back has a target, whose matte is still to come.
-        assert!(counts_as_failure(Phase::Matting, Now::Nothing));
+        assert!(counts_as_failure(Phase::Matting, false, Now::Nothing));
     }
 }

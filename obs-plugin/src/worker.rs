@@ -74,6 +74,8 @@ pub(crate) struct Glance {
     /// Sizes for the frames to send; `None` while the model is not open.
     pub(crate) geometry: Option<Geometry>,
     pub(crate) phase: Phase,
+    /// A target has been seen since it was named: what shows no matte is not before a target.
+    pub(crate) had_target: bool,
     /// Percentiles of the inference, ms.
     inference_p50_ms: f64,
     pub(crate) inference_p95_ms: f64,
@@ -363,6 +365,10 @@ enum Naming {
 }
 
 /// What the thread keeps from frame to frame.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says something of its own; no two make up one state"
+)]
 struct Desk<'a> {
     shared: &'a Shared,
     settings: Option<Arc<EngineSettings>>,
@@ -381,6 +387,8 @@ struct Desk<'a> {
     alpha: Vec<u8>,
     /// Where a person was found, another look finds them again; what was named otherwise is known by this alone.
     known: Option<Known>,
+    /// A target has been seen since it was named as the settings say.
+    had_target: bool,
     flat: Flat,
     times: Times,
     rate: Rate,
@@ -412,9 +420,12 @@ fn run(shared: &Shared) {
                 return;
             }
             if let Some(settings) = mail.settings.take() {
+                // What is only drawn differently is no reason to open an engine that cannot be opened.
+                if desk.settings.as_ref() != Some(&settings) {
+                    desk.failed = false;
+                    desk.recovery = Recovery::new();
+                }
                 desk.settings = Some(settings);
-                desk.failed = false;
-                desk.recovery = Recovery::new();
             }
             if let Some(source) = mail.source.take() {
                 desk.source = Some(source);
@@ -462,6 +473,7 @@ impl<'a> Desk<'a> {
             before_verdict: None,
             alpha: Vec::new(),
             known: None,
+            had_target: false,
             flat: Flat::default(),
             times: Times::new(),
             rate: Rate::new(),
@@ -484,7 +496,7 @@ impl<'a> Desk<'a> {
             )
         };
         let mut glance = self.shared.glance.lock();
-        glance.phase = phase;
+        (glance.phase, glance.had_target) = (phase, self.had_target);
         (glance.inference_p50_ms, glance.inference_p95_ms) = (p50, p95);
     }
 
@@ -538,6 +550,7 @@ impl<'a> Desk<'a> {
             open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
         if target_changes {
             self.known = None;
+            self.had_target = false;
         }
         let same_model = open.settings.model == settings.model
             && open.settings.backend == settings.backend
@@ -632,6 +645,9 @@ impl<'a> Desk<'a> {
             self.complain(problem);
             return;
         }
+        if naming == Naming::Anew {
+            self.had_target = false;
+        }
         // Pictures of another size are as at the start.
         let size = open.matter.frame_size();
         let is_known = |known: &Known| naming == Naming::Again && known.size == size;
@@ -677,6 +693,7 @@ impl<'a> Desk<'a> {
                 if self.failed || self.shared.status.lock().phase == Phase::Failed {
                     self.failed = false;
                     self.known = None;
+                    self.had_target = false;
                     self.open = None;
                     self.prepare();
                     if self.failed && recovering {
@@ -730,8 +747,17 @@ impl<'a> Desk<'a> {
         let width = picture.size.0 as usize;
         self.flat
             .write(&self.alpha, width, &mut picture.rgba, &mut picture.parts);
+        self.had_target |= verdict == Verdict::Matte;
         self.status(|s| s.answers += 1);
-        self.shared.answer(Answer { picture, verdict });
+        let shown = match verdict {
+            Verdict::BeforeSeed if self.had_target => Verdict::Failed,
+            verdict => verdict,
+        };
+        let answer = Answer {
+            picture,
+            verdict: shown,
+        };
+        self.shared.answer(answer);
         if self.recovery.is_due(verdict, Instant::now()) {
             log::warn!("no matte for {FAILURES} frames: the engine is opened anew");
             self.open = None;

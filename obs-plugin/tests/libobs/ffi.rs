@@ -648,6 +648,29 @@ impl Source {
         }
     }
 
+    /// What the status says when the properties are built, and once more on its button, after `meanwhile`.
+    pub(crate) fn status_before_and_after(&self, meanwhile: impl FnOnce()) -> (String, String) {
+        // SAFETY: alive; the properties are ours, and the words are copied while they are there.
+        unsafe {
+            let props = sys::obs_source_properties(self.0.as_ptr());
+            let status = sys::obs_properties_get(props, c"status".as_ptr());
+            let words = || {
+                let words = sys::obs_property_description(status);
+                CStr::from_ptr(words).to_string_lossy().into_owned()
+            };
+            let before = words();
+            meanwhile();
+            let button = sys::obs_properties_get(props, c"refresh".as_ptr());
+            assert!(
+                sys::obs_property_button_clicked(button, self.0.as_ptr().cast()),
+                "OBS is to show what has changed"
+            );
+            let after = words();
+            sys::obs_properties_destroy(props);
+            (before, after)
+        }
+    }
+
     /// The space that the source says it draws in.
     pub(crate) fn color_space(&self) -> u32 {
         let preferred = [0u32, 1, 2];

@@ -49,6 +49,8 @@ tests!(
     a_source_without_video_is_left_alone,
     a_hidden_source_comes_back_without_its_old_matte,
     a_hidden_source_comes_back_without_the_room,
+    another_size_of_the_source_is_not_before_a_target,
+    the_status_is_read_again_on_its_button,
     models_change_while_it_runs,
     a_model_that_is_missing_is_told,
     cycles_leave_memory_where_it_was,
@@ -1105,6 +1107,44 @@ fn a_hidden_source_comes_back_without_the_room(obs: &Obs) {
         }
         source.remove(&filter);
     }
+}
+
+fn another_size_of_the_source_is_not_before_a_target(obs: &Obs) {
+    for mode in ["low", "aligned"] {
+        let source = obs.source(plain(GREEN));
+        let filter = probe(obs, &[("mode", mode), ("before_seed", "show")]);
+        source.add(&filter);
+        settle(&source, &filter);
+        let larger = (256, 192);
+        source.show(Picture::plain(larger.0, larger.1, GREEN));
+        let before = answers(&filter);
+        wait(LIMIT, || {
+            let shown = source.grab(larger, 0).at(64, 48);
+            assert_eq!(shown, [0; 4], "{mode}");
+            std::thread::sleep(Duration::from_millis(5));
+            phase(&filter) == "matting" && answers(&filter) > before + 5
+        });
+        // Who asks for another target sees the picture, as at the start.
+        filter.set(&[("seed", "automatic")]);
+        wait(LIMIT, || {
+            std::thread::sleep(Duration::from_millis(5));
+            source.grab(larger, 0).at(64, 48) == GREEN
+        });
+        source.remove(&filter);
+    }
+}
+
+fn the_status_is_read_again_on_its_button(obs: &Obs) {
+    let source = obs.source(plain(BLUE));
+    let filter = probe(obs, &[]);
+    let (before, after) = filter.status_before_and_after(|| {
+        source.add(&filter);
+        settle(&source, &filter);
+    });
+    assert!(
+        !before.contains("probe") && after.contains("probe"),
+        "{before} / {after}"
+    );
 }
 
 fn models_change_while_it_runs(obs: &Obs) {
