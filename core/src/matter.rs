@@ -1631,7 +1631,7 @@ impl Matter {
             log::debug!("the old matte has gone");
         }
         let is_watched = self.options.drift_repair || self.watch.is_arriving();
-        if is_watched && !self.repairing && self.watch.due() {
+        if is_watched && !self.repairing && self.warming == 0 && self.watch.due() {
             return self.repair_drift(frame, report);
         }
         Ok(report)

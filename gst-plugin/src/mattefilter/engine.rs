@@ -469,6 +469,7 @@ impl Unit {
                 i += 1;
                 continue;
             }
+            let mut lost = None;
             let opening = &self.opening[i];
             let id = opening.id;
             let followed = self.others.iter_mut().find(|other| other.id == id);
@@ -478,8 +479,13 @@ impl Unit {
                 (None, _) if opening.renewal == Renewal::Due => (None, true),
                 // Until more is seen of it, it is followed by the engine that knows it.
                 (None, Some(other)) if !shows_target(&other.matte) => {
-                    i += 1;
-                    continue;
+                    if other.failures < FAILURES {
+                        i += 1;
+                        continue;
+                    }
+                    // Its engine fails, and will not see it any more.
+                    lost = Some(id);
+                    (None, true)
                 }
                 (None, Some(other)) => (as_mask(&other.matte, frame), false),
                 // It has been removed meanwhile.
@@ -488,6 +494,11 @@ impl Unit {
             let mut opening = self.opening.remove(i);
             if is_gone {
                 self.unused.push(Box::new(opening));
+                if let Some(id) = lost.take() {
+                    self.drop_others(|other| other == id);
+                    let reason = "its engine fails, and it is out of the picture".to_owned();
+                    news.push(News::TargetFailed(id, reason));
+                }
                 continue;
             }
             let opened = match opening.thread.take().map(JoinHandle::join) {
@@ -618,7 +629,7 @@ impl Unit {
         if !(shows(FIRST_TARGET) && has_first) {
             self.mattes.shown.clear();
         }
-        let mut refused = None;
+        let (mut refused, mut failed) = (None, None);
         for other in &mut self.others {
             let matted = other.matter.predict(frame).and_then(|report| {
                 if !report.has_matte() {
@@ -643,6 +654,9 @@ impl Unit {
                     if other.failures == FAILURES && other.renewal == Renewal::None {
                         other.renewal = Renewal::Due;
                     }
+                    if shows(other.id) {
+                        failed = Some(e);
+                    }
                     continue;
                 }
             }
@@ -653,8 +667,9 @@ impl Unit {
         match first {
             Shown::Failed(e) if !self.mattes.shown.is_empty() => Shown::Others(e),
             _ if !self.mattes.shown.is_empty() => Shown::Matte,
-            Shown::Failed(e) if shows(FIRST_TARGET) => Shown::Failed(e),
-            _ => Shown::BeforeSeed,
+            Shown::Failed(e) if shows(FIRST_TARGET) || failed.is_some() => Shown::Failed(e),
+            // What is to be shown fails: that is no time before a target.
+            _ => failed.map_or(Shown::BeforeSeed, Shown::Failed),
         }
     }
 

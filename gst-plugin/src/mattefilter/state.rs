@@ -71,6 +71,8 @@ pub(super) struct State {
     ready: Option<(Target, Box<Matter>)>,
     /// Frames, one after the other, since something can be handed over again; none while nothing waits.
     seen_again: Option<u32>,
+    /// Engines that are not used any more, to be freed elsewhere.
+    unused: Vec<Box<dyn Send>>,
     /// What could not be opened.
     refused: Option<Target>,
     /// An engine has been there since `start`.
@@ -136,6 +138,7 @@ impl State {
             asked: None,
             ready: None,
             seen_again: None,
+            unused: Vec::new(),
             refused: None,
             ever_opened: false,
             ended: false,
@@ -332,9 +335,10 @@ impl State {
             && engine.is_at_rest().unwrap_or_default()
             && let Ok(unit) = engine.unit()
         {
-            for unused in unit.take_unused() {
-                loader.discard(unused);
-            }
+            self.unused.append(&mut unit.take_unused());
+        }
+        for unused in self.unused.drain(..) {
+            loader.discard(unused);
         }
         // After that: what the engine in use was opened with is part of its options.
         self.update_options(settings);
@@ -352,8 +356,16 @@ impl State {
         let Ok(unit) = engine.unit() else {
             return true;
         };
-        if !unit.matter.is_seeded() || self.failures > 0 {
+        if !unit.matter.is_seeded() || self.failures >= FAILURES {
             return true;
+        }
+        // What it has found out since is about the newest frame, and would go with it.
+        if mode == LatencyMode::Low && self.collect().is_err() {
+            return true;
+        }
+        // After a flush the newest matte is of quite another place.
+        if self.is_stale || self.last == Last::None {
+            return false;
         }
         if !self.mattes.first().is_some_and(shows_target) {
             self.seen_again = Some(0);
@@ -431,15 +443,14 @@ impl State {
             }
         };
         let mut needs_mask = self.has_mask() && self.mattes.shown.is_empty();
-        let old = self.engine.replace(engine);
-        self.carries = match &old {
+        let mut old = self.engine.replace(engine);
+        self.carries = match old.as_mut().map(Engine::unit) {
+            Some(Ok(unit)) => self.carries || unit.matter.is_seeded(),
             // What it knew is gone with it but for the matte.
-            None => self.named_by.is_some(),
-            Some(_) => self.carries,
+            None | Some(Err(Lost)) => self.named_by.is_some(),
         };
         if let Some(mut old) = old {
             needs_mask &= self.named_by.is_none();
-            self.carries |= old.unit().is_ok_and(|unit| unit.matter.is_seeded());
             if let (Ok(old), Some(Ok(new))) = (old.unit(), self.engine.as_mut().map(Engine::unit)) {
                 new.take_over(old);
                 // Whatever waits to name the target is newer.
@@ -640,7 +651,7 @@ impl State {
     /// The first target's newest matte as a mask, for an engine that has taken the place of one that knew it. Once: a
     /// target that the engine in use has given up is not named again by where it was.
     fn carried(&mut self, frame: &Frame) -> Option<OwnedMask> {
-        if !self.carries {
+        if !self.carries || self.is_stale {
             return None;
         }
         let unit = self.engine.as_mut()?.unit().ok()?;
@@ -651,8 +662,14 @@ impl State {
         if unit.matter.is_seeded() {
             return None;
         }
-        let matte = self.mattes.first().filter(|matte| shows_target(matte))?;
-        as_mask(matte, frame)
+        let mask = self.mattes.first().filter(|matte| shows_target(matte));
+        let mask = mask.and_then(|matte| as_mask(matte, frame));
+        if mask.is_none() {
+            // Nobody knows it any more.
+            self.named_by = None;
+            self.news.push(News::TargetLost);
+        }
+        mask
     }
 
     /// One frame, with its own matte or with the newest one. `buffer` is the frame's.
@@ -685,14 +702,15 @@ impl State {
     }
 
     fn aligned(&mut self, waits: bool, picture: &Picture) -> Result<(), Failure> {
-        self.is_stale = false;
         // What is still under way from the other mode.
         if let Some(engine) = &mut self.engine {
-            engine.unit().map_err(Failure::Engine)?;
+            let unit = engine.unit().map_err(Failure::Engine)?;
+            self.unused.append(&mut unit.take_unused());
             engine.collect(&mut self.mattes, &mut self.news);
             self.note_naming();
         }
         let carried = self.carried(&picture.view);
+        self.is_stale = false;
         let mut orders = self.orders(carried, waits);
         let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) else {
             return Ok(());
@@ -727,11 +745,11 @@ impl State {
         let at_rest = engine.is_at_rest();
         self.collect()?;
         if was_stale {
-            self.is_stale = false;
             self.last = Last::None;
         }
         if at_rest.map_err(Failure::Engine)? {
             let carried = self.carried(frame);
+            self.is_stale = false;
             let orders = self.orders(carried, waits);
             if let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) {
                 engine.predict(Input {
@@ -1026,7 +1044,14 @@ mod tests {
             (Own::Apart(opaque()), true),
         ] {
             (state.carries, state.mattes.own) = (true, own);
+            state.named_by = Some("mask");
+            state.flushed();
+            assert!(!carries(&mut state), "that is of before a flush");
+            state.is_stale = false;
             assert_eq!(carries(&mut state), expected);
+            let told = state.take_news();
+            let is_lost = told.iter().any(|news| matches!(news, News::TargetLost));
+            assert_eq!((is_lost, state.named_by.is_none()), (!expected, !expected));
             assert!(!carries(&mut state), "once");
         }
     }
