@@ -18,8 +18,8 @@ use crate::video::{Content, Format, Frames, Reader, Want, Writer, is_complete, n
 
 /// Cut a person, or what a mask names, out of videos.
 ///
-/// Every decoded frame gives one output frame, at its time; in a .webm, whose frames are equally long, frames are repeated or left out
-/// for that. Sound is not copied. A video is written beside its place, as NAME.part.EXT, and takes its name
+/// Every decoded frame gives one output frame, at its time; in a .webm, whose frames are equally long, frames are repeated
+/// or left out for that. Sound is not copied. A video is written beside its place, as NAME.part.EXT, and takes its name
 /// when it is complete; what was written before an error stays there. Ctrl-C ends a camera, whose video is complete then, and
 /// stops everything else; a second one stops at once.
 #[derive(Debug, clap::Args)]
@@ -95,9 +95,13 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-/// The mask of an input in a folder of them, if it has one.
-fn of_folder(masks: &Path, name: &str) -> Option<PathBuf> {
-    Some(masks.join(format!("{name}.png"))).filter(|mask| mask.exists())
+/// The mask of an input: the one of its name in a folder of them, if there is one, or the one that is given.
+fn mask_of(masks: Option<&Path>, name: &str) -> Option<PathBuf> {
+    let masks = masks?;
+    match masks.is_dir() {
+        true => Some(masks.join(format!("{name}.png"))).filter(|mask| mask.exists()),
+        false => Some(masks.to_owned()),
+    }
 }
 
 fn jobs(args: &Args) -> Result<Vec<Job>> {
@@ -114,14 +118,9 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
             "{}: its name asks for another format than --format; give a folder, or leave one of them out",
             args.output.display()
         );
-        let mask = args.mask.clone();
-        let name = name_of(input).unwrap_or_default();
         return Ok(vec![Job {
             input: input.clone(),
-            mask: match mask.as_deref() {
-                Some(masks) if masks.is_dir() => of_folder(masks, &name),
-                _ => mask,
-            },
+            mask: mask_of(args.mask.as_deref(), &name_of(input).unwrap_or_default()),
             output: args.output.clone(),
             format: named,
         }]);
@@ -146,10 +145,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
             );
             Ok(Job {
                 input: input.clone(),
-                mask: match masks {
-                    Some(masks) if masks.is_dir() => of_folder(masks, &name),
-                    masks => masks.map(Path::to_owned),
-                },
+                mask: mask_of(masks, &name),
                 output: format.path(&args.output, &name),
                 format,
             })
@@ -336,7 +332,8 @@ fn one(
     Writer::check(&job.output, job.format, &output)?;
     if reader.is_hdr() {
         eprintln!(
-            "{}: coded for HDR; its colours are written as they are coded, which players have to know (a .webm and pictures do not say it)",
+            "{}: coded for HDR; its colours are written as they are coded, which players have to know (a .webm and \
+             pictures do not say it)",
             job.input.display()
         );
     }

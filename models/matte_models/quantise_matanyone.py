@@ -13,7 +13,6 @@ ffmpeg reads the clips. The mask is that of a clip's first frame; 128 and more i
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import time
 from dataclasses import dataclass

@@ -522,11 +522,8 @@ impl Render {
 
     /// Decides what to show and uploads its matte.
     fn choose(&mut self, graphics: &Graphics, shared: &Shared, time: u64) {
-        let Glance {
-            phase, had_target, ..
-        } = self.glance;
         if self.staging.is_none() {
-            let failed = phase == Phase::Failed || had_target;
+            let failed = self.glance.phase == Phase::Failed || self.glance.had_target;
             self.now = match self.newest_slot() {
                 Some(slot) => Now::Without { slot, failed },
                 None => Now::Nothing,

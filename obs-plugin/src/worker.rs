@@ -355,15 +355,6 @@ impl Known {
     }
 }
 
-/// Why a target is named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Naming {
-    /// It is to be another one, as the settings say.
-    Anew,
-    /// It is the same one in another engine.
-    Again,
-}
-
 /// What the thread keeps from frame to frame.
 #[allow(
     clippy::struct_excessive_bools,
@@ -392,6 +383,11 @@ struct Desk<'a> {
     flat: Flat,
     times: Times,
     rate: Rate,
+}
+
+/// Whether settings name another target than those before.
+fn names_another(before: &EngineSettings, now: &EngineSettings) -> bool {
+    before.seed != now.seed || before.mask_file != now.mask_file
 }
 
 fn run(shared: &Shared) {
@@ -424,6 +420,10 @@ fn run(shared: &Shared) {
                 if desk.settings.as_ref() != Some(&settings) {
                     desk.failed = false;
                     desk.recovery = Recovery::new();
+                }
+                // An engine may not be open that would notice.
+                if (desk.settings.as_ref()).is_some_and(|before| names_another(before, &settings)) {
+                    desk.forget();
                 }
                 desk.settings = Some(settings);
             }
@@ -546,12 +546,7 @@ impl<'a> Desk<'a> {
             self.open(settings, source);
             return;
         };
-        let target_changes =
-            open.settings.seed != settings.seed || open.settings.mask_file != settings.mask_file;
-        if target_changes {
-            self.known = None;
-            self.had_target = false;
-        }
+        let target_changes = names_another(&open.settings, &settings);
         let same_model = open.settings.model == settings.model
             && open.settings.backend == settings.backend
             && open.settings.working_side == settings.working_side
@@ -583,10 +578,8 @@ impl<'a> Desk<'a> {
         }
         self.status(|s| s.problem = None);
         // A mask that waits is one for pictures of the size before.
-        if target_changes {
-            self.name_target(Naming::Anew);
-        } else if lost || (waits && resized != picture) {
-            self.name_target(Naming::Again);
+        if target_changes || lost || (waits && resized != picture) {
+            self.name_target();
         }
     }
 
@@ -618,7 +611,7 @@ impl<'a> Desk<'a> {
                     s.opens += 1;
                     s.phase = Phase::Searching;
                 });
-                self.name_target(Naming::Again);
+                self.name_target();
                 self.publish(Some((source, picture)));
             }
             Err(e) => {
@@ -631,9 +624,15 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Forgets the target; the next frames name it as the settings say. The same target, in an engine that has been opened
-    /// anew, is where it was: a mask file is of the picture at the start, and would cut another piece out of the room.
-    fn name_target(&mut self, naming: Naming) {
+    /// The target is to be another one, as the settings say.
+    fn forget(&mut self) {
+        self.known = None;
+        self.had_target = false;
+    }
+
+    /// Names the target: the known one, in an engine that has been opened anew, where it was, because a mask file is of the
+    /// picture at the start and would cut another piece out of the room; otherwise the next frames do, as the settings say.
+    fn name_target(&mut self) {
         self.before_verdict = None;
         // What the user asked of an engine that failed is asked of the next one.
         self.seed_middle &= self.recovery.under_way;
@@ -645,13 +644,9 @@ impl<'a> Desk<'a> {
             self.complain(problem);
             return;
         }
-        if naming == Naming::Anew {
-            self.had_target = false;
-        }
         // Pictures of another size are as at the start.
         let size = open.matter.frame_size();
-        let is_known = |known: &Known| naming == Naming::Again && known.size == size;
-        let known = self.known.take().filter(is_known);
+        let known = self.known.take().filter(|known| known.size == size);
         if let Some(known) = known {
             let named = known.seed(&mut open.matter);
             self.known = Some(known);
@@ -688,12 +683,11 @@ impl<'a> Desk<'a> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Reseed => {
+                self.forget();
                 let recovering = std::mem::replace(&mut self.recovery, Recovery::new()).under_way;
                 // A device that is lost, for one, does not come back to the engine that had it.
                 if self.failed || self.shared.status.lock().phase == Phase::Failed {
                     self.failed = false;
-                    self.known = None;
-                    self.had_target = false;
                     self.open = None;
                     self.prepare();
                     if self.failed && recovering {
@@ -701,7 +695,7 @@ impl<'a> Desk<'a> {
                     }
                 } else {
                     self.status(|s| s.problem = None);
-                    self.name_target(Naming::Anew);
+                    self.name_target();
                 }
                 self.seed_middle = self
                     .settings

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 
 use gst_video::VideoFrame;
 use matte_core::{
-    Backend, Error, Frame, Matte, MatteState, Matter, ModelSet, Options, OutputFormat, OutputMut,
-    ReferenceId, Refine, Renderer, Repair, SeedMode, has_substance,
+    Backend, Error, Frame, Mask, Matte, MatteState, Matter, ModelSet, Options, OutputFormat,
+    OutputMut, ReferenceId, Refine, Renderer, Repair, SeedMode, has_substance,
 };
 
 use super::actions::{Action, OwnedMask, converted, kept, kept_sample};
@@ -216,12 +216,29 @@ pub(super) struct Named {
 
 impl Named {
     fn seed(&self, matter: &mut Matter) -> Result<(), String> {
-        let mask = self.mask.view().map_err(|e| e.to_string())?;
-        let frame = converted(&self.frame, &self.stream.info)?;
-        let picture = frame.as_video_frame_ref();
-        let view = input(&picture, &self.stream).map_err(|e| e.to_string())?;
-        matter.seed(&view, &mask).map_err(|e| e.to_string())
+        looked_at(&self.mask, &self.frame, &self.stream, |frame, mask| {
+            matter.seed(frame, mask)
+        })
     }
+}
+
+/// Does something with a mask and a frame that was kept, as the stream's frames are.
+fn looked_at<R>(
+    mask: &OwnedMask,
+    frame: &gst::Sample,
+    stream: &Stream,
+    body: impl FnOnce(&Frame<'_>, &Mask<'_>) -> Result<R, Error>,
+) -> Result<R, String> {
+    let mask = mask.view().map_err(|e| e.to_string())?;
+    let converted = converted(frame, &stream.info)?;
+    let picture = converted.as_video_frame_ref();
+    let view = input(&picture, stream).map_err(|e| e.to_string())?;
+    body(&view, &mask).map_err(|e| e.to_string())
+}
+
+/// Something of any kind that is to be freed elsewhere.
+pub(super) fn boxed(thing: impl Send + 'static) -> Box<dyn Send> {
+    Box::new(thing)
 }
 
 impl Opening {
@@ -461,8 +478,7 @@ impl Unit {
         let finished = self
             .abandoned
             .extract_if(.., |opening| opening.is_finished());
-        self.unused
-            .extend(finished.map(|opening| Box::new(opening) as Box<dyn Send>));
+        self.unused.extend(finished.map(boxed));
         let mut i = 0;
         while i < self.opening.len() {
             if !self.opening[i].is_finished() {
@@ -493,7 +509,7 @@ impl Unit {
             };
             let mut opening = self.opening.remove(i);
             if is_gone {
-                self.unused.push(Box::new(opening));
+                self.unused.push(boxed(opening));
                 if let Some(id) = lost.take() {
                     self.drop_others(|other| other == id);
                     let reason = "its engine fails, and it is out of the picture".to_owned();
@@ -521,7 +537,7 @@ impl Unit {
             match (seeded, followed) {
                 (Ok(matter), Some(other)) => {
                     let before = std::mem::replace(&mut other.matter, matter);
-                    self.unused.push(Box::new(before));
+                    self.unused.push(boxed(before));
                     other.renewal = opening.renewal;
                     news.push(News::TargetRenewed(id));
                 }
@@ -676,8 +692,7 @@ impl Unit {
     /// Follows other targets no longer.
     fn drop_others(&mut self, is_gone: impl Fn(u64) -> bool) {
         let gone = self.others.extract_if(.., |other| is_gone(other.id));
-        self.unused
-            .extend(gone.map(|other| Box::new(other) as Box<dyn Send>));
+        self.unused.extend(gone.map(boxed));
     }
 
     fn act(
@@ -814,13 +829,9 @@ impl Unit {
         frame: &gst::Sample,
         stream: &Stream,
     ) -> Result<ReferenceId, String> {
-        let mask = mask.view().map_err(|e| e.to_string())?;
-        let converted = converted(frame, &stream.info)?;
-        let picture = converted.as_video_frame_ref();
-        let view = input(&picture, stream).map_err(|e| e.to_string())?;
-        self.matter
-            .add_reference(&view, &mask)
-            .map_err(|e| e.to_string())
+        looked_at(mask, frame, stream, |frame, mask| {
+            self.matter.add_reference(frame, mask)
+        })
     }
 
     /// Brings the memory up to date with the last frame.

@@ -11,7 +11,7 @@ use matte_core::{
 use super::actions::{Action, OwnedMask};
 use super::engine::{
     CARRIED, Engine, FAILURES, FIRST_TARGET, Input, Lost, Mattes, News, Opening, Orders, Own,
-    Shown, as_mask, shows_target,
+    Shown, as_mask, boxed, shows_target,
 };
 use super::errors::{error_message, lost};
 use super::frames::{Picture, Stream};
@@ -177,10 +177,9 @@ impl State {
 
     /// Takes out what may take long to be freed, for that to happen elsewhere.
     pub(super) fn take_slow(&mut self) -> Vec<Box<dyn Send>> {
-        let engine = self.engine.take().map(|it| Box::new(it) as Box<dyn Send>);
-        let ready = self.ready.take().map(|it| Box::new(it) as Box<dyn Send>);
-        let begun = self.take_begun().into_iter();
-        let begun = begun.map(|it| Box::new(it) as Box<dyn Send>);
+        let engine = self.engine.take().map(boxed);
+        let ready = self.ready.take().map(boxed);
+        let begun = self.take_begun().into_iter().map(boxed);
         engine.into_iter().chain(ready).chain(begun).collect()
     }
 
@@ -295,8 +294,8 @@ impl State {
     /// Takes over what the properties say now, and an engine that has become ready.
     pub(super) fn update(&mut self, settings: &Settings, loader: &Loader) {
         self.ask(settings, loader);
-        let is_wanted = |(target, _): &mut (Target, _)| self.asked.as_ref() != Some(target);
-        if let Some(unwanted) = self.ready.take_if(is_wanted) {
+        let is_unwanted = |(target, _): &mut (Target, _)| self.asked.as_ref() != Some(target);
+        if let Some(unwanted) = self.ready.take_if(is_unwanted) {
             loader.discard(Box::new(unwanted));
         }
         match self.asked.as_ref().and_then(|asked| loader.take(asked)) {
@@ -330,12 +329,6 @@ impl State {
         {
             self.opened = self.asked.take();
             self.adopt(*matter, loader);
-        }
-        if let Some(engine) = &mut self.engine
-            && engine.is_at_rest().unwrap_or_default()
-            && let Ok(unit) = engine.unit()
-        {
-            self.unused.append(&mut unit.take_unused());
         }
         for unused in self.unused.drain(..) {
             loader.discard(unused);
@@ -752,6 +745,8 @@ impl State {
             self.is_stale = false;
             let orders = self.orders(carried, waits);
             if let (Some(engine), Some(stream)) = (&mut self.engine, &self.stream) {
+                let unit = engine.unit().map_err(Failure::Engine)?;
+                self.unused.append(&mut unit.take_unused());
                 engine.predict(Input {
                     buffer,
                     stream: Arc::clone(stream),

@@ -697,16 +697,21 @@ fn references_are_added(obs: &Obs) {
     assert_eq!(references(), Some(1));
 }
 
-fn a_frozen_picture_stands_still(obs: &Obs) {
-    let source = obs.source(plain(BLUE));
-    let filter = probe(obs, &[]);
-    source.add(&filter);
-    settle(&source, &filter);
+/// Holds the picture that the source shows.
+fn freeze(source: &Source) {
     wait(LIMIT, || {
         hotkeys().iter().any(|h| h == "Matte.Matte.Freeze")
     });
     press_hotkey("Matte.Matte.Freeze");
     source.grab(SIZE, 0);
+}
+
+fn a_frozen_picture_stands_still(obs: &Obs) {
+    let source = obs.source(plain(BLUE));
+    let filter = probe(obs, &[]);
+    source.add(&filter);
+    settle(&source, &filter);
+    freeze(&source);
     source.show(plain(WHITE));
     for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(17));
@@ -723,11 +728,7 @@ fn a_frozen_picture_stays_until_the_next_has_a_matte(obs: &Obs) {
         let filter = probe(obs, &[("mode", mode), ("on_failure", "show")]);
         source.add(&filter);
         settle(&source, &filter);
-        wait(LIMIT, || {
-            hotkeys().iter().any(|h| h == "Matte.Matte.Freeze")
-        });
-        press_hotkey("Matte.Matte.Freeze");
-        source.grab(SIZE, 0);
+        freeze(&source);
         source.show(plain(GREEN));
         // Older than any matte that is drawn.
         std::thread::sleep(Duration::from_millis(1300));
