@@ -1375,12 +1375,6 @@ pub(crate) fn step_back() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether colours are to be blended as linear light now.
-pub(crate) fn linear_srgb(_graphics: &Graphics) -> bool {
-    // SAFETY: the graphics context is held.
-    unsafe { later::gs_get_linear_srgb() }
-}
-
 /// State for drawing, put back in the end, also when a panic passes.
 struct DrawState {
     framebuffer_srgb: bool,
@@ -1398,15 +1392,17 @@ impl Drop for DrawState {
     }
 }
 
-/// Draws colours that are multiplied by their alpha onto what OBS renders; `linear` says what they are.
-pub(crate) fn draw_premultiplied(_graphics: &Graphics, linear: bool, body: impl FnOnce()) {
+/// Draws linear light, multiplied by its alpha, onto what OBS renders. Whatever OBS asks for: where a scene draws a source into a
+/// texture first (cropped, scaled with a filter of its own, blended otherwise), it asks for encoded colours, and then samples
+/// that texture as light; encoded values, multiplied by an alpha, would be too dark.
+pub(crate) fn draw_premultiplied(_graphics: &Graphics, body: impl FnOnce()) {
     // SAFETY: the graphics context is held; everything is put back by `DrawState`.
     unsafe {
         let state = DrawState {
             framebuffer_srgb: later::gs_framebuffer_srgb_enabled(),
             linear_srgb: later::gs_get_linear_srgb(),
         };
-        later::gs_enable_framebuffer_srgb(linear);
+        later::gs_enable_framebuffer_srgb(true);
         sys::gs_blend_state_push();
         sys::gs_enable_blending(true);
         sys::gs_blend_function(

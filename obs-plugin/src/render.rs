@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::ffi::{
     Blend, ColorSpace, Effect, Format, Graphics, Source, StageSurface, TexRender, Texture,
-    TextureRef, Value, draw_premultiplied, draw_raw, linear_srgb, module_file, video_frame_time,
+    TextureRef, Value, draw_premultiplied, draw_raw, module_file, video_frame_time,
 };
 use crate::flat::Parts;
 use crate::ring::{Ring, SLOTS, Shown, Verdict};
@@ -836,18 +836,11 @@ impl Render {
 
     /// Draws what there is onto what OBS renders.
     fn compose(&self, graphics: &Graphics, effect: &Effect, drawing: &Drawing) {
-        let linear = linear_srgb(graphics) || self.space != ColorSpace::Srgb;
         let size = self.size;
-        let colour = drawing
-            .background_colour
-            .map(|c| if linear { to_light(c) } else { c });
-        let [red, green, blue] = colour;
-        let bind = |texture| match linear {
-            true => light(texture, self.space),
-            false => Value::Texture(texture),
-        };
+        let [red, green, blue] = drawing.background_colour.map(to_light);
+        let bind = |texture| light(texture, self.space);
         let draw = |technique: &CStr, values: &[(&CStr, Value<'_>)]| {
-            draw_premultiplied(graphics, linear, || {
+            draw_premultiplied(graphics, || {
                 effect.draw(graphics, technique, values, size);
             });
         };
@@ -874,15 +867,10 @@ impl Render {
                     },
                     false => image,
                 };
-                let technique = match technique == c"DrawBlur" && !linear {
-                    // The blur holds light; where OBS does not blend light, it is encoded.
-                    true => c"DrawBlurEncoded",
-                    false => technique,
-                };
                 if technique == c"Draw" && drawing.keeps_edges() {
                     // What is empty need not be drawn.
                     let values = [(c"image", bind(image)), (c"alpha", Value::Texture(alpha))];
-                    draw_premultiplied(graphics, linear, || {
+                    draw_premultiplied(graphics, || {
                         let (full, edges) = (&self.parts.full, &self.parts.edges);
                         effect.draw_parts(graphics, c"DrawPicture", &values[..1], size, full);
                         effect.draw_parts(graphics, c"Draw", &values, size, edges);
@@ -897,10 +885,6 @@ impl Render {
                         (c"behind", Value::Texture(behind)),
                         (c"image_size", Value::Pair(pair(size))),
                         (c"colour", Value::Vector([red, green, blue, 1.0])),
-                        (
-                            c"linear_light",
-                            Value::Float(if linear { 1.0 } else { 0.0 }),
-                        ),
                     ],
                 );
             }

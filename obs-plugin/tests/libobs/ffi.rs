@@ -464,6 +464,27 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Crops one pixel of the left side of all its sources, which OBS then draws into textures of their own first.
+    pub(crate) fn crop(&self) {
+        unsafe extern "C" fn crop(
+            _: *mut sys::obs_scene_t,
+            item: *mut sys::obs_sceneitem_t,
+            _: *mut c_void,
+        ) -> bool {
+            let crop = sys::obs_sceneitem_crop {
+                left: 1,
+                ..sys::obs_sceneitem_crop::default()
+            };
+            // SAFETY: libobs gives an item that is alive.
+            unsafe { sys::obs_sceneitem_set_crop(item, &raw const crop) };
+            true
+        }
+        // SAFETY: the scene is alive.
+        unsafe { sys::obs_scene_enum_items(self.0.as_ptr(), Some(crop), ptr::null_mut()) };
+    }
+}
+
 impl Drop for Scene {
     fn drop(&mut self) {
         // SAFETY: our reference.

@@ -178,6 +178,10 @@ fn half_transparency_blends_as_light(obs: &Obs) {
     });
     // As OBS's own filters do; blended as encoded values it would be 128, 0, 127.
     near(obs.composed().at(40, 40), [188, 0, 187, 255], 1);
+    // The same where the scene draws the source into a texture first.
+    scene.crop();
+    obs.frames(3);
+    near(obs.composed().at(40, 40), [188, 0, 187, 255], 1);
     obs.output(None);
 }
 
