@@ -440,15 +440,12 @@ impl Unit {
         if let Some(repair) = report.repair {
             news.push(News::Drift(repair));
         }
-        // A matte that went wrong, or more of somebody who comes: the same target, whose references stay.
-        let is_same = matches!(
-            report.repair,
-            Some(Repair::Started {
-                after_cut: false,
-                ..
-            })
-        );
-        if report.matte == MatteState::Seeded && !is_same {
+        // Named anew, references stay. After a cut it may be somebody else; otherwise it is the same target.
+        let (is_anew, is_same) = match report.repair {
+            Some(Repair::Started { after_cut, .. }) => (true, !after_cut),
+            _ => (false, false),
+        };
+        if report.matte == MatteState::Seeded && !is_anew {
             let had_references = self.has_references();
             if seeded_by != Some(CARRIED) {
                 self.inherited.clear();
@@ -457,6 +454,8 @@ impl Unit {
             if had_references && !self.has_references() {
                 news.push(News::ReferencesGone);
             }
+        }
+        if report.matte == MatteState::Seeded && !is_same {
             news.push(News::Seeded(seeded_by.unwrap_or("automatic")));
         }
         if !report.has_matte() {
