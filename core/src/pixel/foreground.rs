@@ -21,6 +21,8 @@ const WIDE: usize = 3;
 const NARROW: usize = 1;
 /// Weight of the wide guess in the narrow one, pixels: it counts where nothing else is there.
 const TRUST: f32 = 9e-3;
+/// Less weight than this in the wide neighbourhood is none: sums that run along leave a little.
+const LEAST: f32 = 1e-4;
 
 /// Red, green and blue of the foreground and a spare value, then of the background and one more. Before the division
 /// the spare ones are the weights.
@@ -251,10 +253,18 @@ impl Estimate {
         });
         box_mean(&mut self.cells, (columns, rows), WIDE, &mut self.scratch);
         for cell in &mut self.cells {
-            let (f, b) = (1.0 / cell[3].max(1e-6), 1.0 / cell[7].max(1e-6));
+            let weights = [cell[3], cell[7]];
+            let [f, b] = weights.map(|weight| 1.0 / weight.max(1e-6));
             for c in 0..4 {
                 cell[c] *= f;
                 cell[4 + c] *= b;
+            }
+            // Where one of the two is nowhere near, an edge that was moved far out say, the picture is as good a guess as any.
+            let (front, back) = cell.split_at_mut(4);
+            if weights[0] < LEAST {
+                front.copy_from_slice(back);
+            } else if weights[1] < LEAST {
+                back.copy_from_slice(front);
             }
         }
     }
@@ -509,6 +519,36 @@ mod tests {
             planes.r[x],
             planes.g[x]
         );
+    }
+
+    #[test]
+    fn an_edge_that_has_grown_beyond_all_of_the_target_keeps_the_picture() {
+        // The target is at the left, and the matte is shown as far as the right border: grey there, and nothing else.
+        let size = (96, 24);
+        let all = || (0..size.1).flat_map(|_| 0..size.0);
+        let alpha: Vec<f32> = all().map(|x| if x < 20 { 1.0 } else { 0.0 }).collect();
+        let picture: Vec<[u8; 3]> = all()
+            .map(|x| if x < 20 { [220, 30, 40] } else { [110; 3] })
+            .collect();
+        let low = low(&alpha, &picture, size);
+        let mut estimate = Estimate::default();
+        estimate.prepare(&mut [()], low);
+        let (mut places, mut rows) = (Places::default(), EstimateRows::default());
+        places.set(size.0, size.0);
+        rows.begin(size.0);
+        let mut planes = Planes::default();
+        planes.resize(size.0);
+        for plane in [&mut planes.r, &mut planes.g, &mut planes.b] {
+            plane.fill(110);
+        }
+        let (own, shown) = (vec![0; size.0], vec![255; size.0]);
+        let mattes = (own.as_slice(), shown.as_slice());
+        estimate.row(low, &places, (12, size.1), mattes, &mut rows, &mut planes);
+        for x in 60..size.0 {
+            let got = [planes.r[x], planes.g[x], planes.b[x]];
+            assert!(got.iter().all(|v| v.abs_diff(110) < 4), "{x}: {got:?}");
+        }
+        assert!(planes.r[21] > 180, "near it, its own colour is shown");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use multiversion::multiversion;
 
 use crate::matte::Matte;
+use crate::runtime::floats::FlushDenormals;
 
 /// Change of a colour, 0 to 255, up to which a pixel counts as unchanged: noise.
 const SAME: f32 = 4.0;
@@ -204,6 +205,8 @@ impl Smoother {
             return &self.alpha;
         }
         self.number = matte.number;
+        // What fades to exactly 0 would stay denormal for ever.
+        let _guard = FlushDenormals::new();
         let picture = picture.as_chunks::<3>().0;
         let before = self.picture.as_chunks_mut::<3>().0;
         around(
