@@ -7,7 +7,7 @@ use crate::frame::{Frame, check_equal};
 use crate::pixel::guided::position;
 use crate::stages::preprocess::Geometry;
 
-/// Gives every matte, and every target, a number of its own.
+/// Gives every matte, every target and every reference a number of its own.
 pub(crate) fn next_number() -> u64 {
     static MATTES: AtomicU64 = AtomicU64::new(1);
     MATTES.fetch_add(1, Ordering::Relaxed)

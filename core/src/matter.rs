@@ -9,7 +9,7 @@ use crate::memory::{Bank, BankShape, Policy as MemoryPolicy, ReferenceId, State}
 use crate::options::{Options, Policy, Refine, Region, SeedMode};
 use crate::pixel::scale::Scaler;
 use crate::pixel::smooth::Fader;
-use crate::region::{self, Bounds, Follower};
+use crate::region::{self, Bounds, Follower, Found};
 use crate::repair::{self, Comparison, Fault, Watch};
 use crate::runtime::floats::FlushDenormals;
 use crate::runtime::manifest::{Element, Manifest};
@@ -545,8 +545,8 @@ pub struct Matter {
     /// For windows while the whole frame is seen, and the other way round; none where one network serves both.
     other: Option<Network>,
     follower: Follower,
-    /// Bounds of the last matte within what was seen.
-    found: Option<Bounds>,
+    /// Where the last matte was, within what was seen.
+    found: Option<Found>,
     /// The last matte, padded, as the window shows it that is seen from now on.
     carried: Option<Vec<f32>>,
     /// Whether the tensor `frame` shows what was seen through another window than the matte.
@@ -614,6 +614,19 @@ fn mask_means(mask: &[u8], geometry: &Geometry) -> Vec<f32> {
     pad(mask, geometry, &mut padded);
     token_means(&padded, geometry, &mut means);
     means
+}
+
+/// A map without padding, and what a map of tokens has more: in every pixel the larger of both. An empty map of tokens has nothing.
+fn with_cells(map: &[f32], cells: &[f32], geometry: &Geometry) -> Vec<f32> {
+    let (width, columns) = (geometry.size.0, geometry.grid().0);
+    let (left, top) = geometry.offset;
+    let cell = |i: usize| {
+        let (x, y) = (i % width + left, i / width + top);
+        let cell = cells.get(y / STRIDE * columns + x / STRIDE);
+        cell.copied().unwrap_or_default()
+    };
+    let pixels = map.iter().enumerate();
+    pixels.map(|(i, value)| value.max(cell(i))).collect()
 }
 
 /// Agreement from which a matte is taken to be right after all.
@@ -895,7 +908,7 @@ impl Matter {
             return Ok(());
         }
         if (geometry.size, geometry.padded) == (self.whole.size, self.whole.padded) {
-            self.look_through(self.whole)?;
+            self.look_at_all()?;
             if let (None, Some(window)) =
                 (&self.other, Self::window_geometry(&geometry, &self.options))
             {
@@ -938,6 +951,8 @@ impl Matter {
             other.bank.take(&mut self.network.bank)?;
             std::mem::swap(&mut self.network, other);
         }
+        // With the network, so that they belong together even where the rest fails.
+        self.geometry = window;
         self.network
             .bank
             .move_places(|place| region::moved(place, (&from, &window)))?;
@@ -949,7 +964,6 @@ impl Matter {
         self.strays.forget();
         self.network.forget_prior()?;
         self.lacks_picture = true;
-        self.geometry = window;
         self.fader.stop();
         self.watch.forget_picture();
         self.follower.reset();
@@ -962,11 +976,21 @@ impl Matter {
         Ok(())
     }
 
+    /// Sees the whole frame again. What comes into view with the next frame is background, as far as that is known.
+    fn look_at_all(&mut self) -> Result<()> {
+        if self.geometry != self.whole {
+            let known = self.found.map(|found| self.geometry.known(found));
+            self.look_through(self.whole)?;
+            self.seen_before = known;
+        }
+        Ok(())
+    }
+
     /// A mask of the caller's, at the working size. Whatever is named is named on the whole frame, so that the memory
     /// knows all of the background; the window follows with the next frame.
     fn whole_mask(&mut self, mask: &Mask<'_>) -> Result<Vec<u8>> {
         let mask = seed::prepare(&mut self.scaler, mask, &self.whole, &self.options)?;
-        self.look_through(self.whole)?;
+        self.look_at_all()?;
         Ok(mask)
     }
 
@@ -999,10 +1023,10 @@ impl Matter {
         let geometry = self.geometry;
         let alpha = self.network.alpha.read::<f32>()?;
         self.found = if geometry.padded == geometry.size {
-            Bounds::of(alpha, geometry.size, |a| a)
+            Found::of(alpha, geometry.size, |a| a)
         } else {
             let rows = geometry.inner_rows().flat_map(|row| alpha[row].iter());
-            Bounds::of(&rows.copied().collect::<Vec<f32>>(), geometry.size, |a| a)
+            Found::of(&rows.copied().collect::<Vec<f32>>(), geometry.size, |a| a)
         };
         Ok(())
     }
@@ -1115,7 +1139,7 @@ impl Matter {
     pub fn seed(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<()> {
         self.begin_seed(frame, mask)?;
         for _ in 0..=self.warm_up() {
-            self.refine_seed()?;
+            self.refine_seed().inspect_err(|_| self.forget())?;
         }
         Ok(())
     }
@@ -1286,6 +1310,7 @@ impl Matter {
         self.look_at(frame)?;
         self.strays.target_is_person &= self.names_a_person(&mask);
         self.watch.corrected();
+        self.fader.stop();
         self.mask_step(&mask, true)?;
         self.note_bounds()
     }
@@ -1297,6 +1322,9 @@ impl Matter {
     /// # Errors
     /// As [`Matter::correct`], and [`Error::ReferencesFull`].
     pub fn add_reference(&mut self, frame: &Frame<'_>, mask: &Mask<'_>) -> Result<ReferenceId> {
+        if self.seeded {
+            self.network.bank.check_room()?;
+        }
         let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
         let alpha = self.network.alpha.read::<f32>()?.to_vec();
@@ -1305,7 +1333,7 @@ impl Matter {
             self.lacks_picture,
         );
         let (slot, id) = self.network.bank.next_reference()?;
-        self.watch.corrected();
+        self.watch.is_complete();
         let stored = self.store_reference(frame, &mask, slot);
         let network = &mut self.network;
         let restored = network.alpha.write_f32(&alpha).and_then(|()| {
@@ -1672,14 +1700,28 @@ impl Matter {
             .inner_rows()
             .flat_map(|row| alpha[row].iter().copied())
             .collect();
-        if fault == Fault::Arrival {
-            // Somebody else who has come in the meantime is not the target.
-            seed::keep_joined(&mut mask, geometry.size, &shown);
+        // Somebody else who has come in the meantime is not the target.
+        match fault {
+            Fault::Arrival => seed::keep_joined(&mut mask, geometry.size, &shown),
+            Fault::Disagreement => {
+                let mut own = mask.clone();
+                let near = with_cells(&shown, self.watch.covered(), &geometry);
+                seed::keep_known(&mut own, geometry.size, &near);
+                // Where nobody is known, whoever is there will do.
+                if own.iter().any(|pixel| *pixel > 0) {
+                    mask = own;
+                }
+            }
+            // Told by `completes`.
+            Fault::MissingPart => {}
         }
         let found: Vec<f32> = mask.iter().map(|m| f32::from(*m) / 255.0).collect();
         let agreement = repair::agreement(&shown, &found).unwrap_or(0.0);
         let is_wrong = match fault {
-            Fault::Disagreement => agreement < AGREES,
+            Fault::Disagreement => {
+                let means = mask_means(&mask, &geometry);
+                agreement < AGREES && !self.watch.is_as_before(&means, &self.cells)
+            }
             Fault::MissingPart => {
                 let means = mask_means(&mask, &geometry);
                 self.watch.completes(&means, &self.cells, geometry.grid().0)
@@ -1692,13 +1734,18 @@ impl Matter {
         }
         // Like every target this one is named on the whole frame; who is beyond the window is not the one who was compared.
         if self.geometry != self.whole {
-            let (seen, width) = (self.geometry.seen(), self.whole.size.0);
+            let (window, width) = (self.geometry, self.whole.size.0);
+            let columns = window.size.0;
             let mut found = self.find_person(frame, self.whole)?.unwrap_or_default();
+            let mut compared = vec![0.0; found.len()];
             for (i, pixel) in found.iter_mut().enumerate() {
-                if !seen.holds(self.whole.place(i % width, i / width)) {
-                    *pixel = 0;
+                let place = self.whole.place(i % width, i / width);
+                match window.pixel(place) {
+                    Some((x, y)) => compared[i] = f32::from(mask[y * columns + x]) / 255.0,
+                    None => *pixel = 0,
                 }
             }
+            seed::keep_known(&mut found, self.whole.size, &compared);
             if found.iter().all(|pixel| *pixel == 0) {
                 self.watch.in_vain(fault);
                 return Ok(report);

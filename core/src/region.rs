@@ -12,6 +12,15 @@ pub(crate) struct Bounds {
     pub(crate) bottom: f64,
 }
 
+/// Where a target is, in shares of what is seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Found {
+    /// Without what is thin: what a window is chosen for.
+    body: Bounds,
+    /// With arms that are stretched out: what a window must hold.
+    reach: Bounds,
+}
+
 /// What is kept free around the target when a window is chosen, in shares of its longer side: arms reach out sideways.
 const ROOM: (f64, f64) = (0.22, 0.15);
 /// Share of that room that has to be left; with less the whole frame is seen again.
@@ -39,38 +48,14 @@ pub(crate) fn window_size((width, height): (usize, usize)) -> (u32, u32) {
 }
 
 impl Bounds {
-    /// Bounds of what a map of alphas covers; none where that is next to nothing. Rows and columns that hold but a
-    /// thousandth of it are left out.
-    pub(crate) fn of<T: Copy>(
-        map: &[T],
-        (width, height): (usize, usize),
-        alpha: impl Fn(T) -> f32,
-    ) -> Option<Self> {
-        let (mut columns, mut rows) = (vec![0u32; width], vec![0u32; height]);
-        for (row, count) in map.chunks_exact(width).zip(&mut rows) {
-            for (value, column) in row.iter().zip(&mut columns) {
-                let inside = u32::from(alpha(*value) >= THRESHOLD);
-                *count += inside;
-                *column += inside;
-            }
-        }
-        let total: u32 = rows.iter().sum();
-        if (total as f32) < SMALLEST * map.len() as f32 {
-            return None;
-        }
-        let span = |counts: &[u32]| {
-            let counts_in = |c: &u32| *c * 1000 >= total;
-            let first = counts.iter().position(counts_in)?;
-            let last = counts.iter().rposition(counts_in)?;
-            let n = counts.len() as f64;
-            Some((first as f64 / n, (last + 1) as f64 / n))
-        };
-        let ((left, right), (top, bottom)) = (span(&columns)?, span(&rows)?);
-        Some(Self {
-            left,
-            top,
-            right,
-            bottom,
+    /// Whether all of it, and a little more, is inside of another.
+    fn is_clear_of(&self, border: &Self) -> bool {
+        const CLEAR: f64 = 5e-3;
+        border.contains(&Self {
+            left: (self.left - CLEAR).max(0.0),
+            top: (self.top - CLEAR).max(0.0),
+            right: (self.right + CLEAR).min(1.0),
+            bottom: (self.bottom + CLEAR).min(1.0),
         })
     }
 
@@ -104,6 +89,61 @@ impl Bounds {
     }
 }
 
+/// First and last of the rows, or columns.
+type Sides = (usize, usize);
+
+impl Found {
+    /// Where what a map of alphas covers is; none where that is next to nothing. The body is what rows and columns of a thousandth
+    /// of it or more hold; of its reach three thousandths on each side are left out: specks, but no arm.
+    pub(crate) fn of<T: Copy>(
+        map: &[T],
+        (width, height): (usize, usize),
+        alpha: impl Fn(T) -> f32,
+    ) -> Option<Self> {
+        let (mut columns, mut rows) = (vec![0u32; width], vec![0u32; height]);
+        for (row, count) in map.chunks_exact(width).zip(&mut rows) {
+            for (value, column) in row.iter().zip(&mut columns) {
+                let inside = u32::from(alpha(*value) >= THRESHOLD);
+                *count += inside;
+                *column += inside;
+            }
+        }
+        let total: u32 = rows.iter().sum();
+        if (total as f32) < SMALLEST * map.len() as f32 {
+            return None;
+        }
+        let whole = |counts: &[u32]| -> Option<Sides> {
+            let holds = |c: &u32| u64::from(*c) * 1000 >= u64::from(total);
+            Some((
+                counts.iter().position(holds)?,
+                counts.iter().rposition(holds)?,
+            ))
+        };
+        let nearly = |counts: &[u32]| -> Option<Sides> {
+            let enough = |sum: &mut u32, count: &u32| {
+                *sum += count;
+                Some(u64::from(*sum) * 1000 >= 3 * u64::from(total))
+            };
+            let first = counts.iter().scan(0, enough).position(|is| is)?;
+            let last = counts.iter().rev().scan(0, enough).position(|is| is)?;
+            Some((first, counts.len() - 1 - last))
+        };
+        let bounds = |span: &dyn Fn(&[u32]) -> Option<Sides>| {
+            let ((left, right), (top, bottom)) = (span(&columns)?, span(&rows)?);
+            Some(Bounds {
+                left: left as f64 / width as f64,
+                top: top as f64 / height as f64,
+                right: (right + 1) as f64 / width as f64,
+                bottom: (bottom + 1) as f64 / height as f64,
+            })
+        };
+        Some(Self {
+            body: bounds(&whole)?,
+            reach: bounds(&nearly)?,
+        })
+    }
+}
+
 impl Geometry {
     /// What of the frame the network sees.
     pub(crate) fn seen(&self) -> Bounds {
@@ -118,7 +158,7 @@ impl Geometry {
 
     /// Where the target is known to end: what is seen, and a little more beyond a border at which something was found, unless
     /// the frame ends there, too.
-    pub(crate) fn known(&self, found: Bounds) -> Bounds {
+    pub(crate) fn known(&self, Found { reach: found, .. }: Found) -> Bounds {
         const NEAR: f64 = 0.01;
         let seen = self.seen();
         let beyond = |touches: bool| if touches { BEYOND } else { 0.0 };
@@ -136,6 +176,20 @@ impl Geometry {
             ((self.origin.0 + x) as f64 + 0.5) / self.canvas.0 as f64,
             ((self.origin.1 + y) as f64 + 0.5) / self.canvas.1 as f64,
         )
+    }
+
+    /// The pixel of what is seen at a place of the frame, in shares; none beyond it.
+    pub(crate) fn pixel(&self, (x, y): (f64, f64)) -> Option<(usize, usize)> {
+        let along = |v: f64, canvas: usize, origin: usize, size: usize| {
+            let pixel = (v * canvas as f64).floor() - origin as f64;
+            (0.0..size as f64)
+                .contains(&pixel)
+                .then_some(pixel as usize)
+        };
+        Some((
+            along(x, self.canvas.0, self.origin.0, self.size.0)?,
+            along(y, self.canvas.1, self.origin.1, self.size.1)?,
+        ))
     }
 
     /// The same window around the middle of something else.
@@ -233,16 +287,19 @@ impl Follower {
         whole: &Geometry,
         now: &Geometry,
         size: (u32, u32),
-        found: Option<Bounds>,
+        found: Option<Found>,
     ) -> Option<Geometry> {
         let frame = (whole.frame.0 as f64, whole.frame.1 as f64);
         let Some(found) = found else {
             // It may be anywhere.
             return self.lasting(now != whole).then_some(*whole);
         };
-        let target = now.in_frame(found);
-        let best = window(whole, size, target).unwrap_or(*whole);
-        if !now.seen().contains(&target.with_room(frame, LEAST_ROOM)) {
+        let (target, reach) = (now.in_frame(found.body), now.in_frame(found.reach));
+        let best = window(whole, size, target)
+            .filter(|window| reach.is_clear_of(&window.seen()))
+            .unwrap_or(*whole);
+        let has_room = now.seen().contains(&target.with_room(frame, LEAST_ROOM));
+        if !has_room || !reach.is_clear_of(&now.seen()) {
             self.better = 0;
             return now.is_window().then_some(*whole);
         }
@@ -329,6 +386,14 @@ mod tests {
         }
     }
 
+    /// Nothing of it is thin.
+    fn compact(bounds: Bounds) -> Found {
+        Found {
+            body: bounds,
+            reach: bounds,
+        }
+    }
+
     #[test]
     fn a_window_has_the_area_of_the_whole_and_whole_cells() {
         assert_eq!(window_size((544, 304)), SIZE);
@@ -391,12 +456,12 @@ mod tests {
         let within = |b: Bounds, g: &Geometry| {
             let seen = g.seen();
             let (w, h) = (seen.right - seen.left, seen.bottom - seen.top);
-            Some(bounds(
+            Some(compact(bounds(
                 (b.left - seen.left) / w,
                 (b.top - seen.top) / h,
                 (b.right - seen.left) / w,
                 (b.bottom - seen.top) / h,
-            ))
+            )))
         };
         assert_eq!(
             follower.next(&whole, &now, SIZE, within(target, &now)),
@@ -407,6 +472,19 @@ mod tests {
         assert_eq!(follower.next(&whole, &now, SIZE, within(aside, &now)), None);
         let far = bounds(now.seen().right - 0.12, 0.3, now.seen().right, 0.7);
         let next = follower.next(&whole, &now, SIZE, within(far, &now));
+        assert_eq!(next, Some(whole));
+        // An arm may come nearer to it, and must not reach it.
+        let with_arm = |right: f64| {
+            within(target, &now).map(|found| Found {
+                reach: Bounds {
+                    right,
+                    ..found.reach
+                },
+                ..found
+            })
+        };
+        assert_eq!(follower.next(&whole, &now, SIZE, with_arm(0.97)), None);
+        let next = follower.next(&whole, &now, SIZE, with_arm(1.0));
         assert_eq!(next, Some(whole));
         // Nothing to see: the whole frame, after a while.
         let tries = (0..100).position(|_| follower.next(&whole, &now, SIZE, None) == Some(whole));
@@ -423,11 +501,15 @@ mod tests {
         let left = window(&whole(), SIZE, bounds(0.1, 0.1, 0.3, 1.0)).unwrap();
         let below = bounds(0.2, 0.1, 0.9, 1.0);
         let seen = left.seen();
-        assert_eq!(left.known(below), seen, "the frame ends there");
-        assert_eq!(left.known(bounds(0.0, 0.1, 0.9, 1.0)), seen, "there, too");
+        assert_eq!(left.known(compact(below)), seen, "the frame ends there");
+        assert_eq!(
+            left.known(compact(bounds(0.0, 0.1, 0.9, 1.0))),
+            seen,
+            "there, too"
+        );
         let right = seen.right + BEYOND;
         assert_eq!(
-            left.known(bounds(0.2, 0.1, 1.0, 0.9)),
+            left.known(compact(bounds(0.2, 0.1, 1.0, 0.9))),
             Bounds { right, ..seen }
         );
         assert!(left.seen().holds(left.place(0, 0)));
@@ -438,13 +520,40 @@ mod tests {
     #[test]
     fn specks_are_no_target() {
         let mut map = vec![0.0f32; 100 * 50];
-        assert_eq!(Bounds::of(&map, (100, 50), |a| a), None);
+        assert_eq!(Found::of(&map, (100, 50), |a| a), None);
         for y in 10..40 {
             map[y * 100 + 20..y * 100 + 60].fill(1.0);
         }
         map[99] = 1.0;
-        let found = Bounds::of(&map, (100, 50), |a| a).unwrap();
-        assert_eq!(found, bounds(0.2, 0.2, 0.6, 0.8));
+        let found = Found::of(&map, (100, 50), |a| a).unwrap();
+        assert_eq!(found, compact(bounds(0.2, 0.2, 0.6, 0.8)));
+    }
+
+    #[test]
+    fn an_arm_that_is_stretched_out_belongs_to_the_target() {
+        // Somebody as high as a window of a GPU's size, and a forearm that is a twentieth of that thick.
+        let (width, height) = (400, 800);
+        let mut map = vec![0.0f32; width * height];
+        for row in map.chunks_exact_mut(width) {
+            row[100..250].fill(1.0);
+        }
+        for row in map.chunks_exact_mut(width).skip(300).take(40) {
+            row[250..390].fill(1.0);
+        }
+        let Found { body, reach } = Found::of(&map, (width, height), |a| a).unwrap();
+        assert_eq!(body, bounds(0.25, 0.0, 0.625, 1.0));
+        assert!(reach.right >= 380.0 / 400.0, "{reach:?}");
+        assert!((0.25..0.26).contains(&reach.left), "{reach:?}");
+    }
+
+    #[test]
+    fn a_place_of_the_frame_is_a_pixel_of_the_window_that_shows_it() {
+        let to = window(&whole(), SIZE, bounds(0.48, 0.06, 0.66, 0.94)).unwrap();
+        for pixel in [(0, 0), (17, 3), (to.size.0 - 1, to.size.1 - 1)] {
+            assert_eq!(to.pixel(to.place(pixel.0, pixel.1)), Some(pixel));
+        }
+        assert_eq!(to.pixel((0.01, 0.5)), None);
+        assert_eq!(to.pixel((0.99, 0.5)), None);
     }
 
     #[test]

@@ -40,6 +40,8 @@ const LATER: i32 = 6;
 /// A mask of somebody who has come is at most so full of the matte before, and holds at least so much of it.
 const GROWN: f32 = 0.88;
 const KEPT: f32 = 0.7;
+/// Share of a matte that people cover at least if it shows nothing else.
+const WITHIN: f32 = 0.8;
 /// How fast what the target covers follows it, in shares of a comparison.
 const FOLLOW: f32 = 0.3;
 /// Less of the frame than this, in matte and segmentation together, says nothing.
@@ -180,6 +182,8 @@ pub(crate) struct Watch {
     motion: f32,
     frames: u32,
     usual: Option<f32>,
+    /// The segmentation has found the target: a person, however little the two agree later on, with something large in a hand say.
+    found: bool,
     trial: u32,
     trial_sum: f32,
     /// Comparisons in a row that failed, less what an attempt in vain has cost.
@@ -201,6 +205,7 @@ impl Watch {
             last: self.last.take(),
             motion: self.motion,
             usual: by_segmentation.then_some(PRESUMED),
+            found: by_segmentation,
             ..Self::default()
         };
     }
@@ -211,10 +216,18 @@ impl Watch {
         self.lacks = 0;
     }
 
-    /// A mask says who is meant, and how much of them is there.
-    pub(crate) fn corrected(&mut self) {
+    /// A mask says how much of the target is there.
+    pub(crate) fn is_complete(&mut self) {
         self.arriving = 0;
         self.lacks = 0;
+    }
+
+    /// A mask says who is meant on this picture: what the two agreed on before, a second person say, is not the target any more.
+    pub(crate) fn corrected(&mut self) {
+        self.is_complete();
+        (self.usual, self.found) = (None, false);
+        (self.trial, self.trial_sum, self.failed) = (0, 0.0, 0);
+        self.covered.clear();
     }
 
     /// The target has been named anew; it is the same.
@@ -224,6 +237,7 @@ impl Watch {
         self.arriving = self.arriving.saturating_sub(2 * LATER as u32);
         self.frames = 0;
         self.lost = false;
+        self.found = true;
         self.covered.clear();
     }
 
@@ -239,7 +253,15 @@ impl Watch {
 
     /// The same; `None` before it is known.
     pub(crate) fn sees_a_person(&self) -> Option<bool> {
-        self.usual.map(|usual| usual >= PERSON)
+        match self.found {
+            true => Some(true),
+            false => self.usual.map(|usual| usual >= PERSON),
+        }
+    }
+
+    /// What the target covered on the token grid as long as the two agreed; empty before that is known.
+    pub(crate) fn covered(&self) -> &[f32] {
+        &self.covered
     }
 
     /// The next picture is another one, or shows something else: it is compared with nothing.
@@ -276,6 +298,15 @@ impl Watch {
     pub(crate) fn completes(&self, mask: &[f32], matte: &[f32], width: usize) -> bool {
         agreement(mask, &self.covered).is_some_and(|a| a >= PRESUMED)
             && (self.comparison(matte, mask, width)).is_some_and(|c| c.missing >= MISSING)
+    }
+
+    /// Whether a matte, on the token grid, shows as much as the target covered, wherever that has moved to, and next to nothing
+    /// but people of a mask: whoever else is in that mask has come since.
+    pub(crate) fn is_as_before(&self, mask: &[f32], matte: &[f32]) -> bool {
+        let inside: f32 = mask.iter().zip(matte).map(|(m, a)| m.min(*a)).sum();
+        let shown: f32 = matte.iter().sum();
+        let covered: f32 = self.covered.iter().sum();
+        covered > 0.0 && shown >= PRESUMED * covered && inside >= WITHIN * shown
     }
 
     /// Whether the picture is another one than that of the frame before. `rows` gives the first pixel of each row.
@@ -344,7 +375,8 @@ impl Watch {
         if fault.is_some() {
             self.failed += 1;
         } else {
-            self.failed = self.failed.min(0);
+            // What an attempt in vain has cost is made up for as time goes by.
+            self.failed = (self.failed + 1).min(0);
             *usual += (agreement - *usual) * 0.05;
             if self.covered.len() == matte.len() {
                 for (covered, alpha) in self.covered.iter_mut().zip(matte) {
@@ -463,6 +495,22 @@ mod tests {
             None,
             "somebody else comes"
         );
+        // Somebody larger: a disagreement, but not the matte's fault.
+        let watch = followed();
+        let both = [whole.as_slice(), &[1.0; 20]].concat();
+        let alone = |map: &[f32]| [map, &[0.0; 20]].concat();
+        let mut wide = watch;
+        wide.covered = alone(&whole);
+        assert!(wide.is_as_before(&both, &alone(&whole)));
+        assert!(
+            !wide.is_as_before(&both, &alone(&map(0.4, 1.0, 0.0))),
+            "half is gone"
+        );
+        let wall = [map(1.0, 1.0, 1.0).as_slice(), &[0.0; 20]].concat();
+        assert!(
+            !wide.is_as_before(&alone(&whole), &wall),
+            "a piece of the wall"
+        );
         assert_eq!(
             until(&map(1.0, 1.0, 0.9), &whole).0,
             None,
@@ -517,7 +565,7 @@ mod tests {
         }
         assert_eq!(times, 3);
         let mut watch = found();
-        watch.corrected();
+        watch.is_complete();
         assert!(!is_arrival(until(&mut watch, &half, &all)));
         // Nor is somebody who comes later and does not touch them a part of them.
         assert!(!is_arrival(until(&mut found(), &half, &another)));
@@ -554,6 +602,36 @@ mod tests {
         watch.in_vain(Fault::Disagreement);
         let until = (1..1000).find(|_| compare(&mut watch, 0.1)).unwrap();
         assert_eq!(until, PATIENCE);
+        // An attempt in vain long ago costs nothing.
+        watch.in_vain(Fault::Disagreement);
+        for _ in LASTING..PATIENCE {
+            assert!(!compare(&mut watch, 0.8));
+        }
+        let until = (1..1000).find(|_| compare(&mut watch, 0.1)).unwrap();
+        assert_eq!(until, LASTING);
+    }
+
+    #[test]
+    fn who_was_found_stays_a_person_until_a_mask_says_otherwise() {
+        let mut watch = Watch::default();
+        watch.named(true);
+        // A guitar: no fault, but little agreement, for a minute.
+        for _ in 0..360 {
+            assert!(!compare(&mut watch, 0.51));
+        }
+        assert!(watch.is_person());
+        watch.corrected();
+        assert_eq!(watch.sees_a_person(), None);
+        for _ in 0..TRIAL {
+            assert!(!compare(&mut watch, 0.51));
+        }
+        // One of two who were found, say: the other is not brought back.
+        assert_eq!(watch.sees_a_person(), Some(false));
+        for _ in 0..100 {
+            assert!(!compare(&mut watch, 0.1));
+        }
+        watch.renamed();
+        assert!(watch.is_person());
     }
 
     #[test]

@@ -135,11 +135,13 @@ fn a_matte_that_was_spoiled_recovers_without_a_jump() {
     // Without the hint, which would put the network right by itself.
     let options = |drift_repair| Options {
         prior: false,
+        max_references: 4,
         ..with_repair(drift_repair)
     };
     let run = |drift_repair: bool, spoil: bool| {
         let mut matter = open(options(drift_repair));
         let (mut mattes, mut started, mut finished) = (Vec::new(), None, None);
+        let mut false_views = Vec::new();
         for (number, picture) in clip.iter().enumerate() {
             let mut matte = grey(picture);
             let report = matter
@@ -167,7 +169,12 @@ fn a_matte_that_was_spoiled_recovers_without_a_jump() {
                     .collect();
                 let mask = Mask::new(640, 360, &wall, 640).unwrap();
                 for _ in 0..4 {
-                    matter.correct(&view(picture), &mask).unwrap();
+                    false_views.push(matter.add_reference(&view(picture), &mask).unwrap());
+                }
+            }
+            if number == 30 {
+                for id in false_views.drain(..) {
+                    matter.remove_reference(id).unwrap();
                 }
             }
             matter.remember().unwrap();
@@ -197,6 +204,42 @@ fn a_matte_that_was_spoiled_recovers_without_a_jump() {
         }
     } else {
         assert!(without > 0.9, "the network has recovered by itself");
+    }
+}
+
+/// Who comes into view beside the target, and is larger, is not the target.
+#[test]
+fn who_comes_beside_the_target_is_not_taken_along() {
+    if !can_find_people() {
+        return;
+    }
+    let Some(pictures) = frames("synthetic/syn04_two_people_city", 60) else {
+        return;
+    };
+    // There and back again; a curtain before the right half is drawn aside within 16 frames.
+    let all = pictures.iter().chain(pictures.iter().rev());
+    let mut matter = open(with_repair(true));
+    for (number, picture) in all.enumerate() {
+        let mut seen = Picture {
+            data: picture.data.clone(),
+            ..grey(picture)
+        };
+        let (width, middle) = (seen.width, seen.width / 2);
+        let from = (middle + width / 32 * number.saturating_sub(25)).min(width);
+        for row in seen.data.chunks_exact_mut(3 * width) {
+            row[3 * from..].fill(90);
+        }
+        let mut matte = grey(&seen);
+        let report = matter
+            .process(&view(&seen), &mut output(&mut matte))
+            .unwrap();
+        assert_eq!(report.repair, None, "frame {number}");
+        let (target, other) = (mean(&matte, 0..middle), mean(&matte, middle..width));
+        assert!(
+            target > 0.1 && other < 0.1,
+            "frame {number}: {target:.3}, {other:.3}"
+        );
+        matter.remember().unwrap();
     }
 }
 

@@ -4,6 +4,7 @@
 use ort::memory::Allocator;
 
 use crate::error::{Error, Result};
+use crate::matte::next_number;
 use crate::runtime::manifest::Element;
 use crate::runtime::tensor::{Slots, Tensor};
 
@@ -52,7 +53,6 @@ pub(crate) struct Bank {
     empty_keys: Tensor,
     first: bool,
     references: Vec<Option<ReferenceId>>,
-    next_reference: u64,
     /// Temporary frames stored since the bank was emptied.
     temporary: u64,
 }
@@ -87,7 +87,6 @@ impl Bank {
             empty_keys,
             first: false,
             references: vec![None; shape.references],
-            next_reference: 0,
             temporary: 0,
         };
         bank.clear()?;
@@ -116,7 +115,6 @@ impl Bank {
         }
         self.first = other.first;
         self.references.clone_from(&other.references);
-        self.next_reference = other.next_reference;
         self.temporary = other.temporary;
         Ok(())
     }
@@ -170,16 +168,20 @@ impl Bank {
         1 + self.shape.references + slot
     }
 
+    /// Whether there is a slot for one more reference.
+    ///
+    /// # Errors
+    /// [`Error::ReferencesFull`].
+    pub(crate) fn check_room(&self) -> Result<usize> {
+        let limit = self.shape.references as u32;
+        let free = self.references.iter().position(Option::is_none);
+        free.ok_or(Error::ReferencesFull { limit })
+    }
+
     /// A free reference slot and the name of the reference that takes it.
     pub(crate) fn next_reference(&mut self) -> Result<(usize, ReferenceId)> {
-        let limit = self.shape.references as u32;
-        let free = self
-            .references
-            .iter()
-            .position(Option::is_none)
-            .ok_or(Error::ReferencesFull { limit })?;
-        let id = ReferenceId(self.next_reference);
-        self.next_reference += 1;
+        let free = self.check_room()?;
+        let id = ReferenceId(next_number());
         self.references[free] = Some(id);
         Ok((1 + free, id))
     }

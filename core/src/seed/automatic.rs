@@ -83,6 +83,8 @@ struct Found {
 
 /// [`THRESHOLD`] in a mask.
 const HALF: u8 = 128;
+/// Whoever was the target is shown by this share of them at least.
+const KNOWN: f32 = 0.25;
 /// Within this share of a mask's width doubtful pixels belong to the person beside them.
 const SEAM: f64 = 0.02;
 
@@ -97,6 +99,22 @@ pub(crate) fn keep_joined(mask: &mut [u8], size: (usize, usize), matte: &[f32]) 
     let start = (0..mask.len().min(matte.len())).filter(|i| matte[*i] >= THRESHOLD);
     let joined = reached(mask, size.0, |pixel| *pixel >= HALF, start);
     let people = joined.into_iter().map(u8::from).collect();
+    keep(mask, size, people);
+}
+
+/// Clears a mask but for those of whom a matte of the same size shows a good part, and the doubtful pixels around them. A speck of
+/// the matte on somebody else is not enough.
+pub(crate) fn keep_known(mask: &mut [u8], size: (usize, usize), matte: &[f32]) {
+    let map: Vec<f32> = mask.iter().map(|m| f32::from(*m) / 255.0).collect();
+    let mut people = vec![0; mask.len()];
+    for Component { cells, .. } in apart(&map, size) {
+        let is_shown = |i: &&usize| matte.get(**i).is_some_and(|a| *a >= THRESHOLD);
+        if cells.iter().filter(is_shown).count() as f32 >= KNOWN * cells.len() as f32 {
+            for i in cells {
+                people[i] = 1;
+            }
+        }
+    }
     keep(mask, size, people);
 }
 
@@ -702,5 +720,13 @@ mod tests {
         let matte = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0].repeat(4);
         keep_joined(&mut mask, (10, 4), &matte);
         assert_eq!(mask, [0, 255, 255, 90, 0, 0, 0, 0, 0, 0].repeat(4));
+        // Half of the one, and a speck of the other, who is not known by it.
+        let mut mask = [0, 255, 255, 90, 90, 200, 200, 0, 0, 40].repeat(4);
+        let mut matte = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0].repeat(4);
+        matte[5] = 1.0;
+        keep_known(&mut mask, (10, 4), &matte);
+        assert_eq!(mask, [0, 255, 255, 90, 0, 0, 0, 0, 0, 0].repeat(4));
+        keep_known(&mut mask, (10, 4), &[0.0; 40]);
+        assert_eq!(mask, [0; 40]);
     }
 }

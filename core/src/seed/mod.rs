@@ -8,7 +8,7 @@ mod mask;
 mod middle;
 mod seen;
 
-pub(crate) use automatic::{Segmenter, keep_joined};
+pub(crate) use automatic::{Segmenter, keep_joined, keep_known};
 pub(crate) use mask::prepare;
 pub use middle::middle_mask;
 
