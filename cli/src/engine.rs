@@ -197,6 +197,7 @@ impl EngineArgs {
             mask_dilate: self.mask_dilate,
             memory_interval: self.memory_interval,
             memory_frames: self.memory_frames,
+            lasting_corrections: true,
             max_references: self.max_references,
             prior: !self.no_prior,
             region: match self.region {

@@ -1258,8 +1258,9 @@ impl Matter {
         repair::agreement(&means, hint.host_view()).is_some_and(|a| a >= repair::PERSON)
     }
 
-    /// The alpha of this frame is given. `keep_objects` says whether the object memory goes on.
-    fn mask_step(&mut self, mask: &[u8], keep_objects: bool) -> Result<()> {
+    /// The alpha of this frame is given; it is stored in the slot that is returned. `keep_objects` says whether the object memory goes
+    /// on.
+    fn mask_step(&mut self, mask: &[u8], keep_objects: bool) -> Result<usize> {
         let first = !keep_objects;
         (self.carried, self.seen_before) = (None, None);
         self.strays.forget();
@@ -1279,7 +1280,7 @@ impl Matter {
             false => self.policy.mask_step(),
         }
         self.follower.hurry();
-        Ok(())
+        Ok(slot)
     }
 
     /// A prediction for the first frame that reads no memory; it becomes the permanent frame.
@@ -1300,7 +1301,7 @@ impl Matter {
     }
 
     /// Puts the same target right: the mask is what it covers on this frame. The memory goes on, the frame is stored
-    /// at once, and the next frames follow the mask.
+    /// at once, with [`Options::lasting_corrections`] for good, and the next frames follow the mask.
     ///
     /// # Errors
     /// As [`Matter::seed`], and [`Error::NotSeeded`] when there is no target yet.
@@ -1311,7 +1312,10 @@ impl Matter {
         self.strays.target_is_person &= self.names_a_person(&mask);
         self.watch.corrected();
         self.fader.stop();
-        self.mask_step(&mask, true)?;
+        let slot = self.mask_step(&mask, true)?;
+        if self.options.lasting_corrections {
+            self.network.bank.copy_to_first(slot)?;
+        }
         self.note_bounds()
     }
 

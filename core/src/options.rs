@@ -138,6 +138,9 @@ pub struct Options {
     pub memory_interval: Option<u32>,
     /// Temporary frames that the memory bank holds, beside the permanent first one, 1 to 64. Each costs time.
     pub memory_frames: Option<u32>,
+    /// A correction takes the place of the permanent first frame. Otherwise it is stored as a temporary one, as in the published
+    /// frame loop, and with a small bank forgotten soon.
+    pub lasting_corrections: bool,
     /// Slots reserved for reference frames, 0 to 64. Each costs time, also while it is empty.
     pub max_references: u32,
     /// Use the person segmentation of every frame as a hint, where the package takes one and the segmentation is
@@ -203,6 +206,7 @@ impl Default for Options {
             mask_dilate: 0,
             memory_interval: None,
             memory_frames: None,
+            lasting_corrections: true,
             max_references: 0,
             prior: true,
             precision: Precision::default(),

@@ -238,6 +238,7 @@ fn replay(
         warm_up: Some(warm_up),
         memory_interval: Some(trace.number("mem_every")),
         memory_frames: Some(trace.number("max_mem_frames") - 1),
+        lasting_corrections: false,
         refine: Refine::None,
         on_failure: Policy::Error,
         // So that what a provider offers can be tried on the traces.

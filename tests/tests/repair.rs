@@ -3,9 +3,12 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 use matte_core::{
-    Backend, Mask, MaskImage, MatteState, ModelSet, MultiMatter, Options, Repair, SeedMode, Show,
+    Backend, Mask, MaskImage, MatteState, Matter, ModelSet, MultiMatter, Options, Repair, SeedMode,
+    Show,
 };
-use matte_tests::{LITE, Picture, can_find_people, frames, iou, mad, media, open, output, view};
+use matte_tests::{
+    LITE, Picture, can_find_people, can_matte, frames, iou, mad, media, open, output, view,
+};
 
 fn grey(frame: &Picture) -> Picture {
     Picture {
@@ -241,6 +244,125 @@ fn who_comes_beside_the_target_is_not_taken_along() {
         );
         matter.remember().unwrap();
     }
+}
+
+/// Mean alpha of the part of a matte that a mask of another size covers.
+fn share(matte: &Picture, mask: &MaskImage) -> f64 {
+    let rows: Vec<&[u8]> = mask.as_mask().rows().collect();
+    let (mut sum, mut count) = (0.0, 0);
+    for (i, alpha) in matte.data.iter().enumerate() {
+        let row = rows[i / matte.width * rows.len() / matte.height];
+        if row[i % matte.width * row.len() / matte.width] >= 128 {
+            sum += f64::from(*alpha) / 255.0;
+            count += 1;
+        }
+    }
+    sum / f64::from(count.max(1))
+}
+
+/// Of two people who were found, one is corrected away, and stays away.
+#[test]
+fn who_was_corrected_away_does_not_come_back() {
+    if !can_find_people() {
+        return;
+    }
+    let name = "real/real09_street_interview_two_masks";
+    let (Some(pictures), Some(folder)) = (frames(name, 70), media(name)) else {
+        return;
+    };
+    let masks =
+        [1, 2].map(|i| MaskImage::read(folder.join(format!("mask_0000_person{i}.png"))).unwrap());
+    let mut matter = open(with_repair(true));
+    for (number, picture) in pictures.iter().enumerate() {
+        let mut matte = grey(picture);
+        let report = matter
+            .process(&view(picture), &mut output(&mut matte))
+            .unwrap();
+        assert_eq!(report.repair, None, "frame {number}");
+        let shares = masks.each_ref().map(|mask| share(&matte, mask));
+        let are_right = match number {
+            0 => shares[0] > 0.8 && shares[1] > 0.8,
+            1..3 => true,
+            _ => shares[0] > 0.8 && shares[1] < 0.1,
+        };
+        assert!(are_right, "frame {number}: {shares:.2?}");
+        if number == 0 {
+            matter.correct(&view(picture), &masks[0].as_mask()).unwrap();
+        }
+        matter.remember().unwrap();
+    }
+}
+
+/// Two things are the target, and one of them is corrected away.
+#[test]
+fn a_correction_lasts_unless_it_is_to_be_forgotten() {
+    if !can_matte() {
+        return;
+    }
+    // Two discs before a ground of slow waves.
+    let (width, height) = (320, 192);
+    let disc = |x: usize, y: usize, middle: usize| {
+        let (dx, dy) = (x as f64 - middle as f64, y as f64 - 100.0);
+        dx.hypot(dy) < 45.0
+    };
+    let scene = |shift: usize| Picture {
+        width,
+        height,
+        data: (0..width * height)
+            .flat_map(|i| {
+                let (x, y) = (i % width, i / width);
+                let wave = |v: usize| (30.0 * (v as f64 * 0.15).sin()) as i32;
+                let colour = match (disc(x, y, 80 + shift), disc(x, y, 240 + shift)) {
+                    (true, _) => [200, 60 + wave(y), 50],
+                    (_, true) => [60, 90, 200 + wave(x)],
+                    _ => [120 + wave(x + y), 130 + wave(y), 110],
+                };
+                colour.map(|v| v as u8)
+            })
+            .collect(),
+    };
+    let mask = |other: bool| -> Vec<u8> {
+        let inside = |i: usize| {
+            let (x, y) = (i % width, i / width);
+            disc(x, y, 80) || (other && disc(x, y, 240))
+        };
+        (0..width * height)
+            .map(|i| if inside(i) { 255 } else { 0 })
+            .collect()
+    };
+    let left_after = |lasting_corrections: bool| {
+        let models = ModelSet::find(LITE).unwrap();
+        let options = Options {
+            seed: SeedMode::Mask,
+            prior: false,
+            lasting_corrections,
+            ..Options::default()
+        };
+        let size = (width as u32, height as u32);
+        let mut matter = Matter::open(&models, Backend::Cpu, options, size).unwrap();
+        let (both, one) = (mask(true), mask(false));
+        let view_of = |mask| Mask::new(size.0, size.1, mask, width).unwrap();
+        matter.queue_seed(&view_of(&both));
+        let mut matte = grey(&scene(0));
+        for number in 0..50 {
+            let picture = scene((number / 4) % 5);
+            matter
+                .process(&view(&picture), &mut output(&mut matte))
+                .unwrap();
+            if number == 8 {
+                let picture = scene(0);
+                matter.correct(&view(&picture), &view_of(&one)).unwrap();
+            }
+            matter.remember().unwrap();
+        }
+        [mean(&matte, 40..120), mean(&matte, 200..280)]
+    };
+    let (lasting, passing) = (left_after(true), left_after(false));
+    assert!(lasting[0] > 0.3 && lasting[1] < 0.03, "{lasting:.3?}");
+    assert!(
+        passing[0] > 0.3 && passing[1] > 0.3,
+        "the first frame knows of both: {passing:.3?}"
+    );
 }
 
 /// Mean alpha of columns of a matte.

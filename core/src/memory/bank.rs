@@ -161,6 +161,16 @@ impl Bank {
         Ok(0)
     }
 
+    /// What a slot holds becomes the first frame, too.
+    pub(crate) fn copy_to_first(&mut self, slot: usize) -> Result<()> {
+        let keys = self.keys.slot_mut(slot).read_f32()?;
+        self.keys.slot_mut(0).write_f32(&keys)?;
+        let values = self.values.slot_mut(slot).read_f32()?;
+        self.values.slot_mut(0).write_f32(&values)?;
+        self.first = true;
+        Ok(())
+    }
+
     /// Slot that the next temporary frame takes: the oldest one's, once all are taken.
     pub(crate) fn next_temporary(&mut self) -> usize {
         let slot = (self.temporary % self.shape.temporary as u64) as usize;
