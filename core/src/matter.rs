@@ -1704,6 +1704,13 @@ impl Matter {
             .inner_rows()
             .flat_map(|row| alpha[row].iter().copied())
             .collect();
+        if let (Fault::Disagreement, Some(comparison)) = (fault, comparison) {
+            let means = mask_means(&mask, &geometry);
+            if self.watch.is_as_before(&means, &self.cells) {
+                self.watch.is_right(comparison.agreement);
+                return Ok(report);
+            }
+        }
         // Somebody else who has come in the meantime is not the target.
         match fault {
             Fault::Arrival => seed::keep_joined(&mut mask, geometry.size, &shown),
@@ -1722,10 +1729,7 @@ impl Matter {
         let found: Vec<f32> = mask.iter().map(|m| f32::from(*m) / 255.0).collect();
         let agreement = repair::agreement(&shown, &found).unwrap_or(0.0);
         let is_wrong = match fault {
-            Fault::Disagreement => {
-                let means = mask_means(&mask, &geometry);
-                agreement < AGREES && !self.watch.is_as_before(&means, &self.cells)
-            }
+            Fault::Disagreement => agreement < AGREES,
             Fault::MissingPart => {
                 let means = mask_means(&mask, &geometry);
                 self.watch.completes(&means, &self.cells, geometry.grid().0)

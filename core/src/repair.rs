@@ -390,6 +390,13 @@ impl Watch {
         fault.filter(|_| self.is_person() && self.failed >= LASTING)
     }
 
+    /// The matte is right, and agrees by so much with the segmentation as long as somebody else is there: that is usual now, and
+    /// nobody is looked for again because of it.
+    pub(crate) fn is_right(&mut self, agreement: f32) {
+        self.usual = Some(agreement);
+        self.failed = 0;
+    }
+
     /// What was found agrees with the matte, or nobody was found: the comparison was wrong.
     pub(crate) fn in_vain(&mut self, fault: Fault) {
         match fault {
@@ -631,6 +638,15 @@ mod tests {
             assert!(!compare(&mut watch, 0.1));
         }
         watch.renamed();
+        assert!(watch.is_person());
+        // Somebody else is there, and stays: it is looked into once.
+        let until = (1..1000).find(|_| compare(&mut watch, 0.4));
+        assert_eq!(until, None, "a trial has made that usual");
+        watch.named(true);
+        let until = (1..1000).find(|_| compare(&mut watch, 0.4)).unwrap();
+        assert_eq!(until, LASTING);
+        watch.is_right(0.4);
+        assert_eq!((1..1000).find(|_| compare(&mut watch, 0.4)), None);
         assert!(watch.is_person());
     }
 
