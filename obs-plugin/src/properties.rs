@@ -51,8 +51,10 @@ fn models() -> Vec<(String, String, bool)> {
             .flatten()
             .filter_map(|entry| {
                 let manifest = Manifest::read(&entry.path().join("manifest.json")).ok()?;
-                (manifest.kind == Kind::Matting)
-                    .then_some((entry.file_name().to_string_lossy().into_owned(), manifest))
+                let name = entry.file_name().to_string_lossy().into_owned();
+                // What an import that was cut off has left behind begins with a dot.
+                let is_listed = manifest.kind == Kind::Matting && !name.starts_with('.');
+                is_listed.then_some((name, manifest))
             })
             .collect();
         found.sort_by(|(a, _), (b, _)| a.cmp(b));

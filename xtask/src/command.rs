@@ -119,10 +119,64 @@ pub(crate) fn build(profile: Profile) -> Result<Built> {
     })
 }
 
+/// Everybody may read what is below a folder, and go into its folders, whatever the umask is: it is to be installed for all users.
+#[cfg(unix)]
+pub(crate) fn open_to_all(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let said = || path.display().to_string();
+    let data = fs::symlink_metadata(path).with_context(said)?;
+    if data.is_symlink() {
+        return Ok(());
+    }
+    let mode = data.permissions().mode();
+    let is_run = data.is_dir() || mode & 0o100 != 0;
+    let mode = if is_run { 0o755 } else { 0o644 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(said)?;
+    if data.is_dir() {
+        for entry in fs::read_dir(path).with_context(said)? {
+            open_to_all(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// As above; elsewhere there are no modes.
+#[cfg(not(unix))]
+pub(crate) fn open_to_all(_path: &Path) -> Result<()> {
+    Ok(())
+}
+
 /// A plugin path with `folder` first.
 pub(crate) fn plugin_path(folder: &Path) -> OsString {
     let before = env::var_os("GST_PLUGIN_PATH").unwrap_or_default();
     let all = std::iter::once(folder.to_owned())
         .chain(env::split_paths(&before).filter(|p| !p.as_os_str().is_empty()));
     env::join_paths(all).unwrap_or_else(|_| folder.into())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_packed_is_readable_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, program) = (folder.path().join("in/file"), folder.path().join("in/run"));
+        fs::create_dir(folder.path().join("in")).unwrap();
+        for (path, mode) in [(&file, 0o600), (&program, 0o700)] {
+            fs::write(path, "").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let inner = folder.path().join("in");
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o700)).unwrap();
+        open_to_all(folder.path()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            [mode(&inner), mode(&file), mode(&program)],
+            [0o755, 0o644, 0o755]
+        );
+    }
 }

@@ -47,6 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         &root.join("DEBIAN/control"),
         &control(&root, &programs, &architecture)?,
     )?;
+    command::open_to_all(&root)?;
     let folder = command::root().join(&args.output);
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let version = env!("CARGO_PKG_VERSION");

@@ -72,6 +72,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         &command::root().join("docs/obs.md"),
         &folder.join("README.md"),
     )?;
+    command::open_to_all(&folder)?;
     println!(
         "for one user:   cp -r {}/user/{NAME} ~/.config/obs-studio/plugins/",
         folder.display()

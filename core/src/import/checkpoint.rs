@@ -19,6 +19,9 @@ pub struct Checkpoint {
     others: Vec<String>,
 }
 
+/// How a file begins that PyTorch wrote before it took to zip archives: a pickle of a magic number.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+
 impl Checkpoint {
     /// Reads a checkpoint: `.safetensors` as published on the model hub, or `.pth` without running what it may carry. A
     /// prefix that all names share is stripped, half precision is widened, and the multi-object form loses its extra
@@ -39,6 +42,11 @@ impl Checkpoint {
                 others,
             }
             .normalised();
+        }
+        if bytes.starts_with(LEGACY) {
+            return Err(wrong(
+                "a PyTorch checkpoint in the format of before version 1.6: load it and `torch.save` it again".to_owned(),
+            ));
         }
         let file = SafeTensors::deserialize(&bytes).map_err(|e| {
             wrong(format!(
@@ -291,5 +299,8 @@ mod tests {
             none.contains("neither a safetensors file nor a PyTorch checkpoint"),
             "{none}"
         );
+        std::fs::write(&path, [LEGACY, b"\x2e"].concat()).unwrap();
+        let legacy = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(legacy.contains("before version 1.6"), "{legacy}");
     }
 }

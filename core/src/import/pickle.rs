@@ -352,7 +352,8 @@ fn view(arguments: &[Value]) -> Result<View, String> {
     Err("a tensor whose storage, shape or stride is missing".to_owned())
 }
 
-/// The dictionary of names to tensors: the object itself, or one that it holds under a name such as `state_dict`.
+/// The dictionary of names to tensors: the object itself, or one that it holds under a name such as `state_dict`, the largest:
+/// checkpoints of a training hold single tensors as well, and what an optimizer keeps.
 fn state_dict(value: Value, depth: usize) -> Option<Vec<(String, View)>> {
     let Value::Dictionary(items) = value else {
         return None;
@@ -364,15 +365,18 @@ fn state_dict(value: Value, depth: usize) -> Option<Vec<(String, View)>> {
             _ => None,
         })
         .collect();
-    if !tensors.is_empty() {
-        return Some(tensors);
-    }
+    let mut found = (!tensors.is_empty()).then_some(tensors);
     // A level more than any checkpoint has.
-    (depth < 4).then(|| {
-        items
-            .into_iter()
-            .find_map(|(_, value)| state_dict(value, depth + 1))
-    })?
+    if depth < 4 {
+        for (_, value) in items {
+            let inner = state_dict(value, depth + 1);
+            let count = |tensors: &Option<Vec<_>>| tensors.as_ref().map_or(0, Vec::len);
+            if count(&inner) > count(&found) {
+                found = inner;
+            }
+        }
+    }
+    found
 }
 
 fn read_view(view: &View, numbers: &[f32]) -> Option<SourceTensor> {
@@ -384,13 +388,13 @@ fn read_view(view: &View, numbers: &[f32]) -> Option<SourceTensor> {
     if count > numbers.len() {
         return None;
     }
-    let mut index = vec![0; view.shape.len()];
+    let mut index = vec![0usize; view.shape.len()];
     let mut data = Vec::with_capacity(count);
     for _ in 0..count {
         let at = index
             .iter()
             .zip(&view.stride)
-            .try_fold(view.offset, |at, (i, s)| at.checked_add(i * s))?;
+            .try_fold(view.offset, |at, (i, s)| at.checked_add(i.checked_mul(*s)?))?;
         data.push(*numbers.get(at)?);
         for axis in (0..index.len()).rev() {
             index[axis] += 1;
@@ -517,6 +521,31 @@ mod tests {
             }
         );
         assert_eq!((all.len(), others), (3, vec!["n".to_owned()]));
+    }
+
+    #[test]
+    fn the_weights_are_found_beside_single_tensors_and_what_an_optimizer_keeps() {
+        let tensor = || {
+            Value::Tensor(View {
+                kind: "FloatStorage".to_owned(),
+                key: "0".to_owned(),
+                offset: 0,
+                shape: vec![1],
+                stride: vec![1],
+            })
+        };
+        let text = |name: &str| Value::Text(name.to_owned());
+        let moments = Value::Dictionary(vec![(text("exp_avg"), tensor())]);
+        let weights = Value::Dictionary(vec![(text("a"), tensor()), (text("b"), tensor())]);
+        let saved = Value::Dictionary(vec![
+            (text("epoch"), tensor()),
+            (text("optimizer"), moments),
+            (text("state_dict"), weights),
+        ]);
+        let names: Vec<String> = (state_dict(saved, 0).unwrap().into_iter())
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["a", "b"]);
     }
 
     fn archive(pickle: &[u8]) -> Cursor<Vec<u8>> {

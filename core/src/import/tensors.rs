@@ -118,9 +118,11 @@ impl SourceTensor {
             ));
         };
         let inner: usize = self.shape[axis + 1..].iter().product();
+        // A tensor without elements has no blocks.
+        let block = (length * inner).max(1);
         let data = self
             .data
-            .chunks_exact(length * inner)
+            .chunks_exact(block)
             .flat_map(|block| &block[start * inner..end * inner])
             .copied()
             .collect();
@@ -192,6 +194,16 @@ mod tests {
     #![allow(clippy::float_cmp, reason = "numbers are moved, not computed")]
 
     use super::*;
+
+    #[test]
+    fn a_tensor_without_elements_is_sliced_to_one() {
+        let empty = SourceTensor {
+            shape: vec![2, 5, 0, 7],
+            data: Vec::new(),
+        };
+        let part = empty.slice(1, 1, 3).unwrap();
+        assert_eq!((part.shape, part.data), (vec![2, 2, 0, 7], Vec::new()));
+    }
 
     fn counting(shape: &[usize]) -> SourceTensor {
         SourceTensor {

@@ -119,7 +119,8 @@ pub fn availability(backend: Backend) -> Result<String> {
         match path.is_file() {
             true => Ok(path.display().to_string()),
             false => Err(missing(format!(
-                "{} is missing; `cargo xtask setup --gpu` installs it",
+                "{} is missing: `cargo xtask setup --gpu` installs ONNX Runtime with it, and where another one is found first, \
+                 MATTE_ONNXRUNTIME names that one's library",
                 path.display()
             ))),
         }

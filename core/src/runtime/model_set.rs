@@ -130,6 +130,10 @@ impl Package {
                 Err(e) => return Err(e),
             }
         }
+        // A folder here that is called by its name alone.
+        if skeleton.is_none() && Path::new(name).join("manifest.json").is_file() {
+            return Self::open(name);
+        }
         Err(skeleton.unwrap_or_else(|| Error::ModelNotFound {
             name: name.to_owned(),
             looked: dirs
@@ -152,9 +156,14 @@ impl Package {
                 .map(|e| e.path())
                 .collect();
             entries.sort();
+            // What an import that was cut off has left behind begins with a dot.
+            let is_hidden = |p: &Path| {
+                p.file_name()
+                    .is_some_and(|n| n.as_encoded_bytes()[0] == b'.')
+            };
             for path in entries
                 .into_iter()
-                .filter(|p| p.join("manifest.json").is_file())
+                .filter(|p| p.join("manifest.json").is_file() && !is_hidden(p))
             {
                 if let Some(name) = path.file_name().filter(|n| names.insert((*n).to_owned())) {
                     let _ = name;
