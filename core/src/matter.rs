@@ -1309,8 +1309,9 @@ impl Matter {
         let mask = self.prepare_addition(frame, mask)?;
         let _guard = FlushDenormals::new();
         self.look_at(frame)?;
-        self.strays.target_is_person &= self.names_a_person(&mask);
-        self.watch.corrected();
+        let is_person = self.names_a_person(&mask);
+        self.strays.target_is_person &= is_person;
+        self.watch.corrected(is_person);
         self.fader.stop();
         let slot = self.mask_step(&mask, true)?;
         if self.options.lasting_corrections {
@@ -1704,13 +1705,6 @@ impl Matter {
             .inner_rows()
             .flat_map(|row| alpha[row].iter().copied())
             .collect();
-        if let (Fault::Disagreement, Some(comparison)) = (fault, comparison) {
-            let means = mask_means(&mask, &geometry);
-            if self.watch.is_as_before(&means, &self.cells) {
-                self.watch.is_right(comparison.agreement);
-                return Ok(report);
-            }
-        }
         // Somebody else who has come in the meantime is not the target.
         match fault {
             Fault::Arrival => seed::keep_joined(&mut mask, geometry.size, &shown),
@@ -1718,10 +1712,17 @@ impl Matter {
                 let mut own = mask.clone();
                 let near = with_cells(&shown, self.watch.covered(), &geometry);
                 seed::keep_known(&mut own, geometry.size, &near);
-                // Where nobody is known, whoever is there will do.
+                let means = mask_means(&mask, &geometry);
                 if own.iter().any(|pixel| *pixel > 0) {
                     mask = own;
+                } else if comparison.is_some_and(|c| !c.lacks_what_was())
+                    && self.watch.is_as_before(&means, &self.cells)
+                {
+                    // Somebody larger, who touches the target.
+                    self.watch.in_vain(fault);
+                    return Ok(report);
                 }
+                // Otherwise nobody is known, and whoever is there will do.
             }
             // Told by `completes`.
             Fault::MissingPart => {}

@@ -62,6 +62,11 @@ impl Comparison {
     pub(crate) fn lacks_a_part(&self) -> bool {
         self.lacking >= LACKS
     }
+
+    /// Whether the matte lacks a part of what the target covered, and the segmentation still sees.
+    pub(crate) fn lacks_what_was(&self) -> bool {
+        self.missing >= MISSING
+    }
 }
 
 /// Why a target has to be named anew.
@@ -223,9 +228,11 @@ impl Watch {
     }
 
     /// A mask says who is meant on this picture: what the two agreed on before, a second person say, is not the target any more.
-    pub(crate) fn corrected(&mut self) {
+    /// Who was found stays a person if the mask is that of one.
+    pub(crate) fn corrected(&mut self, is_person: bool) {
         self.is_complete();
-        (self.usual, self.found) = (None, false);
+        self.usual = None;
+        self.found &= is_person;
         (self.trial, self.trial_sum, self.failed) = (0, 0.0, 0);
         self.covered.clear();
     }
@@ -388,13 +395,6 @@ impl Watch {
             }
         }
         fault.filter(|_| self.is_person() && self.failed >= LASTING)
-    }
-
-    /// The matte is right, and agrees by so much with the segmentation as long as somebody else is there: that is usual now, and
-    /// nobody is looked for again because of it.
-    pub(crate) fn is_right(&mut self, agreement: f32) {
-        self.usual = Some(agreement);
-        self.failed = 0;
     }
 
     /// What was found agrees with the matte, or nobody was found: the comparison was wrong.
@@ -627,7 +627,7 @@ mod tests {
             assert!(!compare(&mut watch, 0.51));
         }
         assert!(watch.is_person());
-        watch.corrected();
+        watch.corrected(false);
         assert_eq!(watch.sees_a_person(), None);
         for _ in 0..TRIAL {
             assert!(!compare(&mut watch, 0.51));
@@ -639,14 +639,8 @@ mod tests {
         }
         watch.renamed();
         assert!(watch.is_person());
-        // Somebody else is there, and stays: it is looked into once.
-        let until = (1..1000).find(|_| compare(&mut watch, 0.4));
-        assert_eq!(until, None, "a trial has made that usual");
-        watch.named(true);
-        let until = (1..1000).find(|_| compare(&mut watch, 0.4)).unwrap();
-        assert_eq!(until, LASTING);
-        watch.is_right(0.4);
-        assert_eq!((1..1000).find(|_| compare(&mut watch, 0.4)), None);
+        // What was put right is the same person.
+        watch.corrected(true);
         assert!(watch.is_person());
     }
 

@@ -84,7 +84,7 @@ struct Found {
 /// [`THRESHOLD`] in a mask.
 const HALF: u8 = 128;
 /// Whoever was the target is shown by this share of them at least.
-const KNOWN: f32 = 0.25;
+const KNOWN: f32 = 0.4;
 /// Within this share of a mask's width doubtful pixels belong to the person beside them.
 const SEAM: f64 = 0.02;
 
