@@ -976,14 +976,21 @@ impl Matter {
         Ok(())
     }
 
-    /// Sees the whole frame again. What comes into view with the next frame is background, as far as that is known.
-    fn look_at_all(&mut self) -> Result<()> {
-        if self.geometry != self.whole {
-            let known = self.found.map(|found| self.geometry.known(found));
-            self.look_through(self.whole)?;
-            self.seen_before = known;
-        }
+    /// As [`look_through`](Self::look_through), while the target is followed: what comes into view with the next frame is background,
+    /// as far as that is known.
+    fn look_on_through(&mut self, window: Geometry) -> Result<()> {
+        let known = self.found.map(|found| self.geometry.known(found));
+        self.look_through(window)?;
+        self.seen_before = known;
         Ok(())
+    }
+
+    /// Sees the whole frame again.
+    fn look_at_all(&mut self) -> Result<()> {
+        match self.geometry == self.whole {
+            true => Ok(()),
+            false => self.look_on_through(self.whole),
+        }
     }
 
     /// A mask of the caller's, at the working size. Whatever is named is named on the whole frame, so that the memory
@@ -1005,12 +1012,7 @@ impl Matter {
             .follower
             .next(&self.whole, &self.geometry, size, self.found)
         {
-            Some(window) => {
-                let known = self.found.map(|found| self.geometry.known(found));
-                self.look_through(window)?;
-                self.seen_before = known;
-                Ok(())
-            }
+            Some(window) => self.look_on_through(window),
             None => Ok(()),
         }
     }
@@ -1712,12 +1714,14 @@ impl Matter {
                 let mut own = mask.clone();
                 let near = with_cells(&shown, self.watch.covered(), &geometry);
                 seed::keep_known(&mut own, geometry.size, &near);
-                let means = mask_means(&mask, &geometry);
+                let is_right = || {
+                    let means = mask_means(&mask, &geometry);
+                    comparison.is_some_and(|c| !c.lacks_what_was())
+                        && self.watch.is_as_before(&means, &self.cells)
+                };
                 if own.iter().any(|pixel| *pixel > 0) {
                     mask = own;
-                } else if comparison.is_some_and(|c| !c.lacks_what_was())
-                    && self.watch.is_as_before(&means, &self.cells)
-                {
+                } else if is_right() {
                     // Somebody larger, who touches the target.
                     self.watch.in_vain(fault);
                     return Ok(report);

@@ -304,7 +304,7 @@ impl Watch {
     /// else, and the part as well.
     pub(crate) fn completes(&self, mask: &[f32], matte: &[f32], width: usize) -> bool {
         agreement(mask, &self.covered).is_some_and(|a| a >= PRESUMED)
-            && (self.comparison(matte, mask, width)).is_some_and(|c| c.missing >= MISSING)
+            && (self.comparison(matte, mask, width)).is_some_and(|c| c.lacks_what_was())
     }
 
     /// Whether a matte, on the token grid, shows as much as the target covered, wherever that has moved to, and next to nothing
@@ -356,9 +356,7 @@ impl Watch {
             return None;
         };
         log::trace!("{comparison:.2?}");
-        let Comparison {
-            agreement, missing, ..
-        } = comparison;
+        let agreement = comparison.agreement;
         self.lacks = match comparison.lacks_a_part() {
             true => self.lacks + 1,
             false => self.lacks.min(0),
@@ -377,7 +375,7 @@ impl Watch {
         let fault = if agreement < (*usual - DROP).min(BAD) {
             Some(Fault::Disagreement)
         } else {
-            (missing >= MISSING).then_some(Fault::MissingPart)
+            comparison.lacks_what_was().then_some(Fault::MissingPart)
         };
         if fault.is_some() {
             self.failed += 1;
@@ -503,10 +501,9 @@ mod tests {
             "somebody else comes"
         );
         // Somebody larger: a disagreement, but not the matte's fault.
-        let watch = followed();
+        let mut wide = followed();
         let both = [whole.as_slice(), &[1.0; 20]].concat();
         let alone = |map: &[f32]| [map, &[0.0; 20]].concat();
-        let mut wide = watch;
         wide.covered = alone(&whole);
         assert!(wide.is_as_before(&both, &alone(&whole)));
         assert!(

@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 
-use matte_core::runtime::{Manifest, availability, paths};
-use matte_core::{Backend, Kind, Region};
+use matte_core::runtime::{Manifest, availability};
+use matte_core::{Backend, Kind, Package, Region};
 
 use crate::ffi::{Built, Data, Properties, Property, text};
 use crate::filter::Filter;
@@ -44,33 +44,24 @@ fn number(props: &Properties, key: &CStr, lowest: Option<i32>, suffix: &str) -> 
 /// Matting packages that are installed, with whether they can be used. Only manifests are read, no weights.
 fn models() -> Vec<(String, String, bool)> {
     let mut all: Vec<(String, String, bool)> = Vec::new();
-    for dir in paths::model_dirs() {
-        let mut found: Vec<_> = std::fs::read_dir(dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let manifest = Manifest::read(&entry.path().join("manifest.json")).ok()?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                // What an import that was cut off has left behind begins with a dot.
-                let is_listed = manifest.kind == Kind::Matting && !name.starts_with('.');
-                is_listed.then_some((name, manifest))
-            })
-            .collect();
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (name, manifest) in found {
-            let usable = !manifest.is_skeleton();
-            let known = all.iter_mut().find(|(_, value, _)| *value == name);
-            let shown = match usable {
-                true => format!("{name} {} ({})", manifest.version, manifest.precision),
-                false => format!("{name} ({})", text("Model.NotImported")),
-            };
-            match known {
-                None => all.push((shown, name, usable)),
-                // The weights of a skeleton were imported elsewhere.
-                Some(entry) if usable && !entry.2 => *entry = (shown, name, usable),
-                Some(_) => {}
-            }
+    for (name, folder) in Package::folders() {
+        let Ok(manifest) = Manifest::read(&folder.join("manifest.json")) else {
+            continue;
+        };
+        if manifest.kind != Kind::Matting {
+            continue;
+        }
+        let usable = !manifest.is_skeleton();
+        let known = all.iter_mut().find(|(_, value, _)| *value == name);
+        let shown = match usable {
+            true => format!("{name} {} ({})", manifest.version, manifest.precision),
+            false => format!("{name} ({})", text("Model.NotImported")),
+        };
+        match known {
+            None => all.push((shown, name, usable)),
+            // The weights of a skeleton were imported elsewhere.
+            Some(entry) if usable && !entry.2 => *entry = (shown, name, usable),
+            Some(_) => {}
         }
     }
     if !all.iter().any(|(_, name, _)| name == DEFAULT_MODEL) {

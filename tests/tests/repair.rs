@@ -260,18 +260,23 @@ fn share(matte: &Picture, mask: &MaskImage) -> f64 {
     sum / f64::from(count.max(1))
 }
 
+/// Two people side by side, and a mask of each on the first picture.
+fn two_people(count: usize) -> Option<(Vec<Picture>, [MaskImage; 2])> {
+    let name = "real/real09_street_interview_two_masks";
+    let (pictures, folder) = (frames(name, count)?, media(name)?);
+    let mask = |i| MaskImage::read(folder.join(format!("mask_0000_person{i}.png"))).unwrap();
+    Some((pictures, [1, 2].map(mask)))
+}
+
 /// Of two people who were found, one is corrected away, and stays away.
 #[test]
 fn who_was_corrected_away_does_not_come_back() {
     if !can_find_people() {
         return;
     }
-    let name = "real/real09_street_interview_two_masks";
-    let (Some(pictures), Some(folder)) = (frames(name, 70), media(name)) else {
+    let Some((pictures, masks)) = two_people(70) else {
         return;
     };
-    let masks =
-        [1, 2].map(|i| MaskImage::read(folder.join(format!("mask_0000_person{i}.png"))).unwrap());
     let mut matter = open(with_repair(true));
     for (number, picture) in pictures.iter().enumerate() {
         let mut matte = grey(picture);
@@ -445,12 +450,9 @@ fn two_targets_have_their_own_memories_and_a_union() {
     if !can_find_people() {
         return;
     }
-    let name = "real/real09_street_interview_two_masks";
-    let (Some(pictures), Some(folder)) = (frames(name, 8), media(name)) else {
+    let Some((pictures, masks)) = two_people(8) else {
         return;
     };
-    let masks =
-        [1, 2].map(|i| MaskImage::read(folder.join(format!("mask_0000_person{i}.png"))).unwrap());
     let options = Options {
         seed: SeedMode::Mask,
         ..Options::default()

@@ -108,15 +108,25 @@ impl Bank {
         self.clear()?;
         let filled: Vec<usize> = other.filled().collect();
         for slot in filled {
-            let keys = other.keys.slot_mut(slot).read_f32()?;
-            self.keys.slot_mut(slot).write_f32(&keys)?;
-            let values = other.values.slot_mut(slot).read_f32()?;
-            self.values.slot_mut(slot).write_f32(&values)?;
+            let rows = other.rows(slot)?;
+            self.write_rows(slot, &rows)?;
         }
         self.first = other.first;
         self.references.clone_from(&other.references);
         self.temporary = other.temporary;
         Ok(())
+    }
+
+    /// Key and value rows of a slot.
+    fn rows(&mut self, slot: usize) -> Result<[Vec<f32>; 2]> {
+        let keys = self.keys.slot_mut(slot).read_f32()?;
+        let values = self.values.slot_mut(slot).read_f32()?;
+        Ok([keys, values])
+    }
+
+    fn write_rows(&mut self, slot: usize, [keys, values]: &[Vec<f32>; 2]) -> Result<()> {
+        self.keys.slot_mut(slot).write_f32(keys)?;
+        self.values.slot_mut(slot).write_f32(values)
     }
 
     /// Writes where in another window the tokens of the filled slots lie, where rows hold their places: y and x in, y and
@@ -163,10 +173,8 @@ impl Bank {
 
     /// What a slot holds becomes the first frame, too.
     pub(crate) fn copy_to_first(&mut self, slot: usize) -> Result<()> {
-        let keys = self.keys.slot_mut(slot).read_f32()?;
-        self.keys.slot_mut(0).write_f32(&keys)?;
-        let values = self.values.slot_mut(slot).read_f32()?;
-        self.values.slot_mut(0).write_f32(&values)?;
+        let rows = self.rows(slot)?;
+        self.write_rows(0, &rows)?;
         self.first = true;
         Ok(())
     }

@@ -147,30 +147,28 @@ impl Package {
     /// Every package that can be found, with the error of those that cannot be used; the first of a name wins.
     pub fn list() -> Vec<(PathBuf, Result<Self>)> {
         let mut names = std::collections::BTreeSet::new();
+        let mut all = Self::folders();
+        all.retain(|(name, _)| names.insert(name.clone()));
+        let open = |(_, path): (String, PathBuf)| {
+            let package = Self::open(&path);
+            (path, package)
+        };
+        all.into_iter().map(open).collect()
+    }
+
+    /// Name and path of every folder with a manifest where packages are looked for, in the order in which they are found. Nothing
+    /// is opened; a name may be there more than once.
+    pub fn folders() -> Vec<(String, PathBuf)> {
         let mut all = Vec::new();
         for dir in paths::model_dirs() {
-            let mut entries: Vec<PathBuf> = std::fs::read_dir(&dir)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|e| e.path())
+            let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+            let mut found: Vec<(String, PathBuf)> = entries
+                .map(|e| (e.file_name().to_string_lossy().into_owned(), e.path()))
+                // What an import that was cut off has left behind begins with a dot.
+                .filter(|(name, p)| !name.starts_with('.') && p.join("manifest.json").is_file())
                 .collect();
-            entries.sort();
-            // What an import that was cut off has left behind begins with a dot.
-            let is_hidden = |p: &Path| {
-                p.file_name()
-                    .is_some_and(|n| n.as_encoded_bytes()[0] == b'.')
-            };
-            for path in entries
-                .into_iter()
-                .filter(|p| p.join("manifest.json").is_file() && !is_hidden(p))
-            {
-                if let Some(name) = path.file_name().filter(|n| names.insert((*n).to_owned())) {
-                    let _ = name;
-                    let package = Self::open(&path);
-                    all.push((path, package));
-                }
-            }
+            found.sort();
+            all.append(&mut found);
         }
         all
     }

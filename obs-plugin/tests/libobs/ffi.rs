@@ -462,9 +462,7 @@ impl Scene {
         // SAFETY: the scene is alive.
         unsafe { sys::obs_set_output_source(0, sys::obs_scene_get_source(self.0.as_ptr())) };
     }
-}
 
-impl Scene {
     /// Crops one pixel of the left side of all its sources, which OBS then draws into textures of their own first.
     pub(crate) fn crop(&self) {
         unsafe extern "C" fn crop(
