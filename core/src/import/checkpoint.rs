@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use super::tensors::SourceTensor;
+use super::tensors::{Float, SourceTensor};
 use super::{pickle, rule};
 use crate::error::{Error, Result};
 
@@ -24,7 +23,7 @@ const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 impl Checkpoint {
     /// Reads a checkpoint: `.safetensors` as published on the model hub, or `.pth` without running what it may carry. A
-    /// prefix that all names share is stripped, half precision is widened, and the multi-object form loses its extra
+    /// prefix that all names share is stripped, all precisions become single, and the multi-object form loses its extra
     /// input channels.
     ///
     /// # Errors
@@ -55,21 +54,11 @@ impl Checkpoint {
         })?;
         let (mut tensors, mut others) = (BTreeMap::new(), Vec::new());
         for (name, view) in file.tensors() {
-            let data = view.data();
-            let values = match view.dtype() {
-                Dtype::F32 => super::decode(crate::runtime::manifest::Element::Float32, data),
-                Dtype::F16 => data
-                    .as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|b| f16::from_le_bytes(*b).to_f32())
-                    .collect(),
-                Dtype::BF16 => data
-                    .as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|b| bf16::from_le_bytes(*b).to_f32())
-                    .collect(),
+            let float = match view.dtype() {
+                Dtype::F16 => Float::F16,
+                Dtype::BF16 => Float::BF16,
+                Dtype::F32 => Float::F32,
+                Dtype::F64 => Float::F64,
                 _ => {
                     others.push(name);
                     continue;
@@ -79,7 +68,7 @@ impl Checkpoint {
                 name,
                 SourceTensor {
                     shape: view.shape().to_vec(),
-                    data: values,
+                    data: float.decode(view.data()),
                 },
             );
         }

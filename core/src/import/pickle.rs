@@ -7,9 +7,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Seek};
 
-use half::{bf16, f16};
-
-use super::tensors::SourceTensor;
+use super::tensors::{Float, SourceTensor};
 
 /// Tensors by name, and names of those that hold no floating-point numbers.
 pub(super) type Tensors = (Vec<(String, SourceTensor)>, Vec<String>);
@@ -42,14 +40,50 @@ struct View {
     stride: Vec<usize>,
 }
 
-/// Largest pickle that is looked at: state dicts have kilobytes.
-const LARGEST_PICKLE: u64 = 64 << 20;
+/// Largest pickle that is looked at: that of MatAnyone 2 has 100 KB.
+const LARGEST_PICKLE: u64 = 4 << 20;
+/// How deeply values may lie in each other: a checkpoint has a few levels, and values are walked and dropped by recursion.
+const DEEPEST: usize = 32;
+/// How many values may be copied out of each other, as `LARGEST_PICKLE` bounds those that are written down: what is remembered and
+/// recalled again and again doubles each time.
+const MOST_COPIES: usize = 1 << 20;
+
+impl Value {
+    fn inner(&self) -> impl Iterator<Item = &Value> {
+        let (values, items): (&[Value], &[(Value, Value)]) = match self {
+            Value::Sequence(values) => (values, &[]),
+            Value::Dictionary(items) => (&[], items),
+            _ => (&[], &[]),
+        };
+        values.iter().chain(items.iter().flat_map(|(k, v)| [k, v]))
+    }
+
+    fn is_within(&self, levels: usize) -> bool {
+        levels > 0 && self.inner().all(|value| value.is_within(levels - 1))
+    }
+
+    /// Itself and all that lies in it.
+    fn count(&self) -> usize {
+        1 + self.inner().map(Value::count).sum::<usize>()
+    }
+}
+
+/// `values`, if none of them lies too deep.
+fn within_reach(values: Vec<Value>) -> Result<Vec<Value>, String> {
+    // One level is left for what they are put into.
+    if values.iter().all(|value| value.is_within(DEEPEST - 1)) {
+        Ok(values)
+    } else {
+        Err(format!("more than {DEEPEST} levels of lists in lists"))
+    }
+}
 
 struct Machine<'a> {
     code: &'a [u8],
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
+    copies: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -101,7 +135,7 @@ impl<'a> Machine<'a> {
             .pop()
             .filter(|m| *m <= self.stack.len())
             .ok_or("a mark is missing")?;
-        Ok(self.stack.split_off(mark))
+        within_reach(self.stack.split_off(mark))
     }
 
     fn last(&mut self, n: usize) -> Result<Vec<Value>, String> {
@@ -110,7 +144,7 @@ impl<'a> Machine<'a> {
             .len()
             .checked_sub(n)
             .ok_or("the pickle takes more than it has put down")?;
-        Ok(self.stack.split_off(at))
+        within_reach(self.stack.split_off(at))
     }
 
     fn add_items(&mut self, items: Vec<Value>) -> Result<(), String> {
@@ -134,18 +168,29 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn remember(&mut self, slot: u32) {
-        if let Some(top) = self.stack.last() {
-            self.memo.insert(slot, top.clone());
+    fn copy(&mut self, value: &Value) -> Result<Value, String> {
+        self.copies += value.count();
+        if self.copies > MOST_COPIES {
+            return Err(format!("it repeats itself more than {MOST_COPIES} times"));
         }
+        Ok(value.clone())
+    }
+
+    fn remember(&mut self, slot: u32) -> Result<(), String> {
+        if let Some(top) = self.stack.pop() {
+            let copy = self.copy(&top)?;
+            self.memo.insert(slot, copy);
+            self.stack.push(top);
+        }
+        Ok(())
     }
 
     fn recall(&mut self, slot: u32) -> Result<(), String> {
-        let value = self
-            .memo
-            .get(&slot)
-            .cloned()
-            .ok_or("the pickle recalls what it has not remembered")?;
+        let memo = std::mem::take(&mut self.memo);
+        let value = (memo.get(&slot))
+            .ok_or_else(|| "the pickle recalls what it has not remembered".to_owned())
+            .and_then(|value| self.copy(value))?;
+        self.memo = memo;
         self.stack.push(value);
         Ok(())
     }
@@ -187,16 +232,16 @@ impl<'a> Machine<'a> {
                 }
                 b'q' => {
                     let slot = self.byte()?;
-                    self.remember(u32::from(slot));
+                    self.remember(u32::from(slot))?;
                     continue;
                 }
                 b'r' => {
                     let slot = self.u32()?;
-                    self.remember(slot);
+                    self.remember(slot)?;
                     continue;
                 }
                 0x94 => {
-                    self.remember(self.memo.len() as u32);
+                    self.remember(self.memo.len() as u32)?;
                     continue;
                 }
                 b'h' => {
@@ -220,8 +265,8 @@ impl<'a> Machine<'a> {
                     continue;
                 }
                 b'a' => {
-                    let item = self.pop()?;
-                    self.append(vec![item])?;
+                    let item = self.last(1)?;
+                    self.append(item)?;
                     continue;
                 }
                 b'e' => {
@@ -384,7 +429,7 @@ fn read_view(view: &View, numbers: &[f32]) -> Option<SourceTensor> {
         .shape
         .iter()
         .try_fold(1usize, |n, d| n.checked_mul(*d))?;
-    // Every element comes from the storage at most once in a weight.
+    // In a weight every element of the storage is one of the tensor's at most once.
     if count > numbers.len() {
         return None;
     }
@@ -410,75 +455,86 @@ fn read_view(view: &View, numbers: &[f32]) -> Option<SourceTensor> {
     })
 }
 
-/// Reads a checkpoint; the error tells what is wrong with it.
-pub(super) fn read(file: impl Read + Seek) -> Result<Tensors, String> {
-    let mut archive =
-        zip::ZipArchive::new(file).map_err(|e| format!("not a PyTorch checkpoint: {e}"))?;
-    let pickle = archive
+/// The files in a checkpoint.
+struct Archive<F> {
+    zip: zip::ZipArchive<F>,
+    /// What may still be read: no two files share bytes, so all of them are no larger than the archive.
+    left: u64,
+}
+
+impl<F: Read + Seek> Archive<F> {
+    fn read(&mut self, name: &str, limit: u64) -> Result<Vec<u8>, String> {
+        let wrong = |e: &dyn std::fmt::Display| format!("{name}: {e}");
+        let entry = self.zip.by_name(name).map_err(|e| wrong(&e))?;
+        if entry.compression() != zip::CompressionMethod::Stored {
+            return Err(wrong(&"is compressed, which PyTorch does not do"));
+        }
+        let size = entry.size();
+        if size > limit {
+            return Err(wrong(&format!("{size} bytes, more than {limit}")));
+        }
+        self.left = (self.left.checked_sub(size))
+            .ok_or_else(|| wrong(&"with what was read before it has more bytes than the file"))?;
+        let mut bytes = Vec::new();
+        entry
+            .take(size)
+            .read_to_end(&mut bytes)
+            .map_err(|e| wrong(&e))?;
+        Ok(bytes)
+    }
+}
+
+/// Reads a checkpoint; the error tells what is wrong with it. What it takes of memory is in proportion to the file.
+pub(super) fn read(mut file: impl Read + Seek) -> Result<Tensors, String> {
+    let size = (file.seek(std::io::SeekFrom::End(0))).map_err(|e| e.to_string())?;
+    let zip = zip::ZipArchive::new(file).map_err(|e| format!("not a PyTorch checkpoint: {e}"))?;
+    let pickle = zip
         .file_names()
         .filter_map(Result::ok)
         .find(|n| n.ends_with("/data.pkl"))
         .map(std::borrow::Cow::into_owned)
         .ok_or("not a PyTorch checkpoint: no data.pkl in it")?;
     let folder = pickle.trim_end_matches("data.pkl").to_owned();
-    let mut entry = |name: &str, limit: u64| -> Result<Vec<u8>, String> {
-        let wrong = |e: &dyn std::fmt::Display| format!("{name}: {e}");
-        let entry = archive.by_name(name).map_err(|e| wrong(&e))?;
-        if entry.size() > limit {
-            return Err(wrong(&format!("{} bytes, more than {limit}", entry.size())));
-        }
-        let mut bytes = Vec::new();
-        entry
-            .take(limit)
-            .read_to_end(&mut bytes)
-            .map_err(|e| wrong(&e))?;
-        Ok(bytes)
-    };
-    let code = entry(&pickle, LARGEST_PICKLE)?;
+    let mut archive = Archive { zip, left: size };
+    let code = archive.read(&pickle, LARGEST_PICKLE)?;
     let root = Machine {
         code: &code,
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        copies: 0,
     }
     .run()?;
     let views = state_dict(root, 0).ok_or("no dictionary of tensors in it")?;
-    let mut storages: HashMap<String, Vec<f32>> = HashMap::new();
+    let mut storages: HashMap<String, (Float, Vec<f32>)> = HashMap::new();
     let (mut tensors, mut others) = (Vec::new(), Vec::new());
+    // Weights that share a storage are few; without a limit a thousand names could be views of one that fills the file.
+    let mut most = size;
     for (name, view) in views {
-        let decode: fn(&[u8]) -> Vec<f32> = match view.kind.as_str() {
-            "FloatStorage" => |b| {
-                b.as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|b| f32::from_le_bytes(*b))
-                    .collect()
-            },
-            "HalfStorage" => |b| {
-                b.as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|b| f16::from_le_bytes(*b).to_f32())
-                    .collect()
-            },
-            "BFloat16Storage" => |b| {
-                b.as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|b| bf16::from_le_bytes(*b).to_f32())
-                    .collect()
-            },
+        let float = match view.kind.as_str() {
+            "HalfStorage" => Float::F16,
+            "BFloat16Storage" => Float::BF16,
+            "FloatStorage" => Float::F32,
+            "DoubleStorage" => Float::F64,
             _ => {
                 others.push(name);
                 continue;
             }
         };
         if !storages.contains_key(&view.key) {
-            let bytes = entry(&format!("{folder}data/{}", view.key), 8 << 30)?;
-            storages.insert(view.key.clone(), decode(&bytes));
+            let bytes = archive.read(&format!("{folder}data/{}", view.key), u64::MAX)?;
+            storages.insert(view.key.clone(), (float, float.decode(&bytes)));
         }
-        let tensor = read_view(&view, &storages[&view.key])
+        let (stored, numbers) = &storages[&view.key];
+        if *stored != float {
+            return Err(format!(
+                "tensor `{name}` has another type than others of its storage"
+            ));
+        }
+        let tensor = read_view(&view, numbers)
             .ok_or_else(|| format!("tensor `{name}` reaches outside its storage"))?;
+        most = (most.checked_sub(tensor.data.len() as u64))
+            .ok_or("its tensors have more numbers than the file has bytes")?;
         tensors.push((name, tensor));
     }
     Ok((tensors, others))
@@ -548,12 +604,85 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
     }
 
-    fn archive(pickle: &[u8]) -> Cursor<Vec<u8>> {
+    fn archive_of(files: &[(&str, &[u8])], how: zip::CompressionMethod) -> Cursor<Vec<u8>> {
         let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        zip.start_file("archive/data.pkl", zip::write::SimpleFileOptions::default())
-            .unwrap();
-        zip.write_all(pickle).unwrap();
+        let options = zip::write::SimpleFileOptions::default().compression_method(how);
+        for (name, bytes) in files {
+            zip.start_file(format!("archive/{name}"), options).unwrap();
+            zip.write_all(bytes).unwrap();
+        }
         Cursor::new(zip.finish().unwrap().into_inner())
+    }
+
+    fn archive(pickle: &[u8]) -> Cursor<Vec<u8>> {
+        archive_of(&[("data.pkl", pickle)], zip::CompressionMethod::Stored)
+    }
+
+    /// A state dict of so many tensors, all of the same first numbers of one storage.
+    fn sharing(tensors: usize, kind: &str, numbers: u8) -> Vec<u8> {
+        let text = |t: &str| {
+            [
+                b"X".as_slice(),
+                &(t.len() as u32).to_le_bytes(),
+                t.as_bytes(),
+            ]
+            .concat()
+        };
+        let mut code = b"\x80\x02}(".to_vec();
+        for n in 0..tensors {
+            code.extend(text(&format!("t{n}")));
+            code.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+            code.extend(
+                [
+                    text("storage"),
+                    format!("ctorch\n{kind}\n").into_bytes(),
+                    text("0"),
+                ]
+                .concat(),
+            );
+            code.extend(b"tQK\x00K");
+            code.push(numbers);
+            code.extend(b"\x85K\x01\x85tR");
+        }
+        code.extend(b"u.");
+        code
+    }
+
+    #[test]
+    fn double_precision_is_read() {
+        let numbers: Vec<u8> = (0..100).flat_map(|n| f64::from(n).to_le_bytes()).collect();
+        let pickle = sharing(2, "DoubleStorage", 100);
+        let files = [("data.pkl", pickle.as_slice()), ("data/0", &numbers)];
+        let (tensors, _) = read(archive_of(&files, zip::CompressionMethod::Stored)).unwrap();
+        assert_eq!(tensors.len(), 2);
+        assert_eq!(tensors[1].1.data[99], 99.0);
+    }
+
+    #[test]
+    fn a_small_file_does_not_fill_the_memory() {
+        // Each level holds what came before twice.
+        let doubling: Vec<u8> = (0..60).flat_map(|_| *b"q\x00h\x00\x86").collect();
+        let doubles = [b"\x80\x02)".as_slice(), &doubling, b"."].concat();
+        let error = read(archive(&doubles)).unwrap_err();
+        assert!(error.contains("repeats itself"), "{error}");
+        let nested = [b"\x80\x02)".as_slice(), &vec![0x85; 1 << 20], b"."].concat();
+        let error = read(archive(&nested)).unwrap_err();
+        assert!(error.contains("levels"), "{error}");
+
+        let storage = [0; 800];
+        let shared = |numbers: u8, how| {
+            let pickle = sharing(500, "FloatStorage", numbers);
+            read(archive_of(
+                &[("data.pkl", &pickle), ("data/0", &storage)],
+                how,
+            ))
+        };
+        let stored = zip::CompressionMethod::Stored;
+        assert_eq!(shared(20, stored).unwrap().0.len(), 500);
+        let error = shared(200, stored).unwrap_err();
+        assert!(error.contains("more numbers than"), "{error}");
+        let error = shared(20, zip::CompressionMethod::Deflated).unwrap_err();
+        assert!(error.contains("is compressed"), "{error}");
     }
 
     #[test]
@@ -581,6 +710,18 @@ mod tests {
         );
         for n in 0..SAVED.len() {
             let _ = read(Cursor::new(&SAVED[..n]));
+        }
+        // A changed byte would fail the archive's checksum, so the pickle is put into a new one.
+        let mut zip = zip::ZipArchive::new(Cursor::new(SAVED)).unwrap();
+        let mut pickle = Vec::new();
+        let mut entry = zip.by_name("saved/data.pkl").unwrap();
+        entry.read_to_end(&mut pickle).unwrap();
+        for at in 0..pickle.len() {
+            for other in [0, 1, 0x7f, 0xff, b'.', b'u', b'R', b'h'] {
+                let mut changed = pickle.clone();
+                changed[at] = other;
+                let _ = read(archive(&changed));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tensors on their way from a checkpoint to an initializer.
 
-use half::f16;
+use half::{bf16, f16};
 
 use crate::runtime::manifest::{Element, IndexElement, RecipeStep};
 
@@ -11,22 +11,37 @@ pub(crate) struct SourceTensor {
     pub(crate) data: Vec<f32>,
 }
 
+/// Floating-point numbers as checkpoints have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Float {
+    F16,
+    BF16,
+    F32,
+    F64,
+}
+
+impl Float {
+    /// Little-endian bytes to numbers; bytes behind the last whole one are left out.
+    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+            let whole = bytes.as_chunks::<N>().0;
+            whole.iter().map(|b| number(*b)).collect()
+        }
+        match self {
+            Self::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Self::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            Self::F32 => each(bytes, f32::from_le_bytes),
+            Self::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+}
+
 /// Little-endian bytes to numbers; bytes behind the last whole one are left out.
 pub(crate) fn decode(element: Element, bytes: &[u8]) -> Vec<f32> {
     match element {
         Element::Uint8 => bytes.iter().map(|b| f32::from(*b)).collect(),
-        Element::Float16 => bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| f16::from_le_bytes(*b).to_f32())
-            .collect(),
-        Element::Float32 => bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .collect(),
+        Element::Float16 => Float::F16.decode(bytes),
+        Element::Float32 => Float::F32.decode(bytes),
     }
 }
 
