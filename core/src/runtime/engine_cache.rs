@@ -16,13 +16,16 @@ const SEAL: &str = "sealed.json";
 /// SHA-256 and length of every file.
 type Files = BTreeMap<String, (String, u64)>;
 
-/// A folder of the cache, held against other programs until it is dropped.
+/// A folder of the cache. Until it is dropped, no other program builds in it or empties it; while it is read, others may read it,
+/// too.
 #[derive(Debug)]
 pub(crate) struct EngineCache {
     folder: PathBuf,
-    /// It was sealed when it was opened: the provider only reads.
+    /// It is sealed: a provider finds what it needs, unless it is another than the one that built it.
     complete: bool,
-    _lock: File,
+    lock: File,
+    /// No other program has a lock.
+    alone: bool,
 }
 
 impl EngineCache {
@@ -42,17 +45,27 @@ impl EngineCache {
         let folder = root.join(key);
         fs::create_dir_all(&folder)?;
         let lock = File::create(root.join(format!("{key}.lock")))?;
-        lock.try_lock().map_err(|e| match e {
+        let mut cache = Self {
+            folder,
+            complete: false,
+            lock,
+            alone: false,
+        };
+        if cache.lock.try_lock_shared().is_ok() {
+            cache.complete = cache.is_whole()?;
+            if cache.complete {
+                return Ok(cache);
+            }
+            cache.lock.unlock()?;
+        }
+        cache.lock.try_lock().map_err(|e| match e {
             fs::TryLockError::WouldBlock => {
                 io::Error::new(ErrorKind::WouldBlock, "another program builds it just now")
             }
             fs::TryLockError::Error(e) => e,
         })?;
-        let mut cache = Self {
-            folder,
-            complete: false,
-            _lock: lock,
-        };
+        cache.alone = true;
+        // Another program may have come in between.
         cache.complete = cache.is_whole()?;
         if !cache.complete {
             cache.clear()?;
@@ -74,56 +87,94 @@ impl EngineCache {
         self.complete
     }
 
-    /// Empties it.
+    /// Empties it. It fails while other programs read from it.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.hold_alone()?;
         self.complete = false;
         fs::remove_dir_all(&self.folder)?;
         fs::create_dir_all(&self.folder)
     }
 
-    /// What has been built counts from now on. Where that cannot be written down, it will be built anew.
+    /// What has been built counts from now on, beside what was sealed before, and others may read it. Where that cannot be written
+    /// down, it will be built anew.
     pub(crate) fn seal(&mut self) {
-        if self.complete {
-            return;
-        }
-        let sealed = self.list().and_then(|files| {
-            let temporary = self.folder.join(format!("{SEAL}.tmp"));
-            fs::write(&temporary, serde_json::to_vec_pretty(&files)?)?;
-            fs::rename(&temporary, self.folder.join(SEAL))
-        });
-        match sealed {
-            Ok(()) => self.complete = true,
-            Err(e) => log::warn!(
+        if let Err(e) = self.try_seal() {
+            log::warn!(
                 "the engines in {} will be built anew: {e}",
                 self.folder.display()
-            ),
+            );
+        }
+    }
+
+    fn try_seal(&mut self) -> io::Result<()> {
+        // Of a sealed folder the names tell whether a provider has added to it: hashes of engines take a while.
+        let sealed = self.sealed()?.unwrap_or_default();
+        if !self.complete || sealed.len() != self.names()?.len() {
+            let files = self.list()?;
+            self.hold_alone()?;
+            if self.complete && files != self.list()? {
+                return Err(io::Error::other("another program has changed them"));
+            }
+            let temporary = self.folder.join(format!("{SEAL}.tmp"));
+            fs::write(&temporary, serde_json::to_vec_pretty(&files)?)?;
+            fs::rename(&temporary, self.folder.join(SEAL))?;
+            self.complete = true;
+        }
+        self.share()
+    }
+
+    /// Takes the lock for itself. For a moment it may have none.
+    fn hold_alone(&mut self) -> io::Result<()> {
+        if !self.alone {
+            self.lock.unlock()?;
+            if let Err(e) = self.lock.try_lock() {
+                self.share()?;
+                return Err(e.into());
+            }
+            self.alone = true;
+        }
+        Ok(())
+    }
+
+    /// Lets other programs read.
+    fn share(&mut self) -> io::Result<()> {
+        self.lock.unlock()?;
+        self.alone = false;
+        self.lock.try_lock_shared().map_err(io::Error::from)
+    }
+
+    /// What the seal lists.
+    fn sealed(&self) -> io::Result<Option<Files>> {
+        match fs::read(self.folder.join(SEAL)) {
+            Ok(seal) => Ok(serde_json::from_slice(&seal).ok()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
         }
     }
 
     fn is_whole(&self) -> io::Result<bool> {
-        let seal = match fs::read(self.folder.join(SEAL)) {
-            Ok(seal) => seal,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(e),
-        };
-        let Ok(expected) = serde_json::from_slice::<Files>(&seal) else {
-            return Ok(false);
-        };
-        Ok(expected == self.list()?)
+        let sealed = self.sealed()?;
+        Ok(sealed.is_some() && sealed == Some(self.list()?))
     }
 
-    /// All files but the seal.
-    fn list(&self) -> io::Result<Files> {
-        let mut files = Files::new();
+    /// Names of all files but the seal.
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
         for item in fs::read_dir(&self.folder)? {
-            let item = item?;
-            let name = item.file_name().to_string_lossy().into_owned();
-            if name.starts_with(SEAL) {
-                continue;
+            let name = item?.file_name().to_string_lossy().into_owned();
+            if !name.starts_with(SEAL) {
+                names.push(name);
             }
-            files.insert(name, hash_file(&item.path()).map_err(io::Error::other)?);
         }
-        Ok(files)
+        Ok(names)
+    }
+
+    fn list(&self) -> io::Result<Files> {
+        let hashed = |name: String| {
+            let hash = hash_file(&self.folder.join(&name)).map_err(io::Error::other)?;
+            Ok((name, hash))
+        };
+        self.names()?.into_iter().map(hashed).collect()
     }
 }
 
@@ -184,6 +235,37 @@ mod tests {
             assert!(!cache.is_complete());
             assert_eq!(files(cache.folder()), 0);
         }
+    }
+
+    #[test]
+    fn programs_read_together_and_build_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || EngineCache::open(root.path(), "key");
+        let mut first = open().unwrap();
+        assert!(open().is_none(), "two build at once");
+        build(&first);
+        first.seal();
+        let second = open().unwrap();
+        assert!(first.is_complete() && second.is_complete());
+        assert!(first.clear().is_err(), "emptied under a reader");
+        assert_eq!(files(second.folder()), 3);
+        drop(second);
+        first.clear().unwrap();
+        assert!(open().is_none(), "two build at once");
+    }
+
+    #[test]
+    fn what_a_provider_adds_to_a_sealed_folder_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cache = EngineCache::open(root.path(), "key").unwrap();
+        build(&cache);
+        cache.seal();
+        fs::write(cache.folder().join("other_gpu.engine"), [9; 100]).unwrap();
+        cache.seal();
+        drop(cache);
+        let cache = EngineCache::open(root.path(), "key").unwrap();
+        assert!(cache.is_complete());
+        assert_eq!(files(cache.folder()), 4);
     }
 
     #[test]
