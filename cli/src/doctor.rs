@@ -117,7 +117,13 @@ fn backends(model: &str) {
         .into_iter()
         .filter(|backend| *backend != Backend::Auto && Some(*backend) != chosen)
     {
-        match availability(backend).and_then(|_| open(backend)) {
+        let there = availability(backend);
+        if backend == Backend::TensorRt && there.is_ok() {
+            println!(
+                "  {backend}: opening it, which takes minutes where its engines are not in the cache"
+            );
+        }
+        match there.and_then(|_| open(backend)) {
             Ok(_) => println!(
                 "  {backend} works; auto prefers what is above. `--backend {backend}` takes it."
             ),

@@ -157,7 +157,13 @@ fn stage(root: &Path, built: &command::Built) -> Result<Vec<PathBuf>> {
     }
 
     let models = root.join("usr/share/matte/models");
-    copy_folder(&source.join("models/packages/lite"), &models.join("lite"))?;
+    // The skeletons wait for their weights: `matte models import`.
+    for name in ["lite", "matanyone2", "matanyone2-fp16"] {
+        copy_folder(
+            &source.join("models/packages").join(name),
+            &models.join(name),
+        )?;
+    }
     if let Some((selfie, licence)) = setup::installed_selfie()? {
         copy_folder(&selfie, &models.join(setup::SELFIE))?;
         copy_as(&licence, &docs.join("mediapipe-LICENSE"))?;

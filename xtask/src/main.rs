@@ -13,6 +13,7 @@ mod command;
 mod deb;
 mod demo;
 mod dist;
+mod gpu;
 mod obs;
 mod setup;
 mod system;

@@ -8,7 +8,7 @@ use matte_core::import::{WeightSource, import_package};
 use matte_core::runtime::{Package, paths};
 
 use crate::wheel::{self, Wheel};
-use crate::{command, system};
+use crate::{command, gpu, system};
 
 /// Name of the person segmentation's package.
 pub(crate) const SELFIE: &str = "selfie";
@@ -65,9 +65,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn onnxruntime(args: Args) -> Result<()> {
-    if std::env::var_os("MATTE_ONNXRUNTIME").is_some()
-        || std::env::var_os("ORT_DYLIB_PATH").is_some()
-    {
+    if paths::named_onnxruntime().is_some() {
         let found = paths::find_onnxruntime()
             .context("MATTE_ONNXRUNTIME or ORT_DYLIB_PATH names a file that is not there")?;
         println!("ONNX Runtime: {}, as the environment says", found.display());
@@ -90,6 +88,12 @@ fn onnxruntime(args: Args) -> Result<()> {
     let folder = paths::onnxruntime_cache(args.gpu);
     install(&wheel, &folder, args).context("ONNX Runtime: nothing mattes without it")?;
     println!("ONNX Runtime: {}", folder.display());
+    if args.gpu {
+        for backend in ["cuda", "tensorrt"] {
+            let provider = folder.join(format!("libonnxruntime_providers_{backend}.so"));
+            println!("{backend}: {}", gpu::needs_of(&provider)?);
+        }
+    }
     Ok(())
 }
 

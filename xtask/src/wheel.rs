@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use matte_core::import::remove_leftovers;
 use sha2::{Digest, Sha256};
 
 use crate::command;
+
+/// How the names of folders begin into which wheels are fetched.
+const WORK: &str = ".fetch-";
 
 /// Lists what was unpacked: hash, size and name of every file.
 const RECORD: &str = "installed.txt";
@@ -187,9 +191,8 @@ impl Wheel {
         let parent = folder.parent().context("a folder in the cache")?;
         fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         // In the same file system as the target, so that the rename at the end is one step.
-        let work = tempfile::Builder::new()
-            .prefix(".fetch-")
-            .tempdir_in(parent)?;
+        remove_leftovers(parent, WORK);
+        let work = tempfile::Builder::new().prefix(WORK).tempdir_in(parent)?;
         let archive = self.download(work.path())?;
         let fresh = work.path().join("files");
         self.unpack(&archive, &fresh)?;

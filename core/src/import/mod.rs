@@ -145,8 +145,9 @@ fn import(
 
     let parent = target.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+    remove_leftovers(parent, STAGING);
     let staging = tempfile::Builder::new()
-        .prefix(".import-")
+        .prefix(STAGING)
         .tempdir_in(parent)
         .map_err(|e| Error::io(parent, e))?;
     // Of a package that was filled before, all but its weights.
@@ -180,6 +181,23 @@ fn import(
     std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
     replace(staging, target)?;
     Package::open(target)
+}
+
+/// How the names of folders begin in which a package comes to be.
+const STAGING: &str = ".import-";
+
+/// Removes what programs that were killed have left in a folder: items whose names begin so, a day old or older, so that nobody
+/// works with them any more. One that cannot be removed stays.
+pub fn remove_leftovers(folder: &Path, prefix: &str) {
+    const DAY: std::time::Duration = std::time::Duration::from_hours(24);
+    for item in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let begins = item.file_name().to_string_lossy().starts_with(prefix);
+        let changed = item.metadata().and_then(|m| m.modified()).ok();
+        let age = changed.and_then(|time| time.elapsed().ok());
+        if begins && age.is_some_and(|age| age >= DAY) {
+            let _ = std::fs::remove_dir_all(item.path());
+        }
+    }
 }
 
 /// Puts a finished directory in the place of another one.
@@ -317,6 +335,30 @@ mod tests {
         let file = filled.join(&skeleton.manifest.weights.as_ref().unwrap().file);
         std::fs::write(file, b"damaged").unwrap();
         import_package(&filled, &source, &cache.path().join("again")).unwrap();
+    }
+
+    #[test]
+    fn what_killed_imports_left_is_removed_after_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, hours: u64| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            let folder = std::fs::File::open(&path).unwrap();
+            let age = std::time::Duration::from_hours(hours);
+            folder
+                .set_modified(std::time::SystemTime::now() - age)
+                .unwrap();
+        };
+        for (name, hours) in [(".import-old", 25), (".import-new", 23), ("lite", 1000)] {
+            make(name, hours);
+        }
+        remove_leftovers(dir.path(), STAGING);
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|item| item.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [".import-new", "lite"]);
     }
 
     #[test]

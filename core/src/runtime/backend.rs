@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ending;
 use super::engine_cache::EngineCache;
+use super::gpu;
 use super::model_set::Package;
 use super::paths::{self, ONNXRUNTIME_VERSION};
 use crate::error::{Doing as _, Error, Result};
@@ -118,9 +119,12 @@ pub fn availability(backend: Backend) -> Result<String> {
         let path = runtime.with_file_name(file);
         match path.is_file() {
             true => Ok(path.display().to_string()),
+            false if paths::named_onnxruntime().is_some() => Err(missing(format!(
+                "{} is missing beside the ONNX Runtime that MATTE_ONNXRUNTIME or ORT_DYLIB_PATH names",
+                path.display()
+            ))),
             false => Err(missing(format!(
-                "{} is missing: `cargo xtask setup --gpu` installs ONNX Runtime with it, and where another one is found first, \
-                 MATTE_ONNXRUNTIME names that one's library",
+                "{} is missing: `cargo xtask setup --gpu` installs the ONNX Runtime that has it, which is then found first",
                 path.display()
             ))),
         }
@@ -514,12 +518,14 @@ impl Engine {
             Role::Small => self.cpu(builder),
             Role::Matting => self.provider(builder, cache),
         }
-        .doing(doing)?;
+        .doing(doing)
+        .map_err(|e| gpu::explained(self.backend, e))?;
         if let (Role::Matting, Some(folder), Some(graph)) = (role, &self.profiles, path.file_stem())
         {
             builder = builder.with_profiling(folder.join(graph)).doing(doing)?;
         }
-        let session = builder.commit_from_file(path).doing(doing);
+        let session = (builder.commit_from_file(path).doing(doing))
+            .map_err(|e| gpu::explained(self.backend, e));
         ending::watch();
         session
     }

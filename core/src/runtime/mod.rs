@@ -4,6 +4,7 @@ mod backend;
 mod ending;
 mod engine_cache;
 pub(crate) mod floats;
+mod gpu;
 mod graph;
 pub(crate) mod manifest;
 mod model_set;
@@ -12,6 +13,7 @@ pub(crate) mod tensor;
 
 pub use backend::{Backend, availability};
 pub(crate) use backend::{Engine, Power, Role, must_build};
+pub use gpu::source_of_library;
 pub(crate) use graph::Graph;
 pub use manifest::{Kind, Licence, Manifest, MemoryDefaults, WorkingSizes};
 #[cfg(feature = "import")]

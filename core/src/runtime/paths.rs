@@ -87,17 +87,24 @@ pub fn add_installation(folder: impl Into<PathBuf>) {
     }
 }
 
-/// Places where ONNX Runtime's shared library may be, in order: `$MATTE_ONNXRUNTIME` and `$ORT_DYLIB_PATH` (files), the
-/// folders of [`add_installation`], beside the program, the cache (the library with GPU providers first), the system's library directories.
+/// The file that `$MATTE_ONNXRUNTIME` or `$ORT_DYLIB_PATH` names.
+pub fn named_onnxruntime() -> Option<PathBuf> {
+    let named = |name| env::var_os(name).filter(|file| !file.is_empty());
+    named("MATTE_ONNXRUNTIME")
+        .or_else(|| named("ORT_DYLIB_PATH"))
+        .map(PathBuf::from)
+}
+
+/// Places where ONNX Runtime's shared library may be, in order: [`named_onnxruntime`], the cache's with GPU providers, which only is
+/// there where somebody has asked for it, the folders of [`add_installation`], beside the program, the cache's without, the system's
+/// library directories.
 pub fn onnxruntime_candidates() -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    for name in ["MATTE_ONNXRUNTIME", "ORT_DYLIB_PATH"] {
-        if let Some(file) = env::var_os(name).filter(|f| !f.is_empty()) {
-            // Named explicitly: nothing else is tried, so that a wrong path is seen.
-            return vec![file.into()];
-        }
+    if let Some(file) = named_onnxruntime() {
+        // Named explicitly: nothing else is tried, so that a wrong path is seen.
+        return vec![file];
     }
     let file = onnxruntime_file_name();
+    let mut all = vec![onnxruntime_cache(true).join(&file)];
     for dir in INSTALLATIONS.lock().iter() {
         all.push(dir.join("lib").join(&file));
     }
@@ -105,7 +112,6 @@ pub fn onnxruntime_candidates() -> Vec<PathBuf> {
         all.push(dir.join(&file));
         all.push(dir.join("../lib/matte").join(&file));
     }
-    all.push(onnxruntime_cache(true).join(&file));
     all.push(onnxruntime_cache(false).join(&file));
     for dir in [
         "/usr/local/lib/matte",
