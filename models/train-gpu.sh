@@ -26,9 +26,10 @@ shared=$(cd "${2:?SHARED is missing}" && pwd)
 work=${3:?WORK is missing}
 minutes=${4:?MINUTES are missing}
 script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
-cd "$(dirname "$script")"
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
+# Paths stay those of the folder that this was called from.
+export PYTHONPATH=$(dirname "$script")${PYTHONPATH:+:$PYTHONPATH}
 
 python=${PYTHON:-python3}
 processes=${PROCESSES:-$(($(nproc) > 1 ? $(nproc) - 1 : 1))}

@@ -33,7 +33,7 @@ python matte_models.train.data "$work/l" --layers --seed 71 --count 8 --people "
 python matte_models.train.data "$work/held_out" --held-out --seed 2 --count 4
 
 python matte_models.train "$work/a" "$work/c" "$work/l" --held-out "$work/held_out" --out "$work/run" \
-    --clips 3 --frames 3 --ahead 0 --steps "$steps" --save-every 20
+    --clips 3 --frames 3 --ahead 0 --steps "$steps" --save-every 50
 # Without 8-bit integers: so young a network does not bear them, and the export would say so and stop.
 python matte_models.export_lite "$work/run/last.pt" "$work/package" --version 0.0.1
 echo "trained for $steps steps: $work/run/log.jsonl, $work/package"

@@ -11,11 +11,13 @@ import onnx
 import onnx.numpy_helper
 import pytest
 import torch
+from test_lite import small_material
 
 from matte_models import export_detail as export
 from matte_models.export_lite import INT8_TOLERANCE, open_session
 from matte_models.network.detail import PLANES, TILE, Detail, DetailConfig, Tiles
 from matte_models.train import detail
+from matte_models.train.data import Size
 from matte_models.train.evaluate import guided_upsample
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "lite"
@@ -152,6 +154,14 @@ def clips(folder: Path) -> Path:
             frame[..., 4] = truth
         np.save(folder / f"{number}.npy", frames)
     return folder
+
+
+def test_a_clip_shows_what_lite_makes_of_it(monkeypatch):
+    monkeypatch.setattr(detail, "SIZE", Size(256, 192))
+    monkeypatch.setattr(detail, "WORKING_SIZES", {(128, 96): 1.0})
+    clip = detail.make_clip(3, 0, small_material(), lambda rgb: np.zeros((6, 8), np.float32), detail.PACKAGE)
+    assert clip.shape == (detail.KEPT, 192, 256, 5) and clip.dtype == np.uint8
+    assert np.abs(clip[..., 3].astype(int) - clip[..., 4]).mean() < 40
 
 
 def test_tiles_are_pairs_of_one_place_and_lie_at_edges(tmp_path):

@@ -184,12 +184,29 @@ def test_pull_by_hand():
     torch.testing.assert_close(losses.pull(torch.tensor([2.65]), torch.tensor([1.0])), torch.tensor([0.1]))
 
 
-def test_laplacian_of_a_constant_is_zero_and_of_a_step_is_not():
+def test_laplacian_of_a_constant_is_zero():
     a = torch.full((2, 1, 32, 32), 0.7)
     assert losses.laplacian(a, torch.zeros_like(a)) < 1e-6
-    b = a.clone()
-    b[..., 16:] = 0
-    assert losses.laplacian(a, b) > 0.01
+
+
+@pytest.mark.parametrize("levels", [1, 3, 4])
+def test_laplacian_by_the_definition(levels):
+    def blurred(x: np.ndarray) -> np.ndarray:
+        for axis in (0, 1):
+            padded = np.pad(x, [(2, 2) if a == axis else (0, 0) for a in (0, 1)], mode="reflect")
+            parts = [padded.take(np.arange(k, k + x.shape[axis]), axis) for k in range(5)]
+            x = sum(w * part for w, part in zip((1, 4, 6, 4, 1), parts)) / 16
+        return x
+
+    rng = np.random.default_rng(3)
+    a, b = rng.random((2, 32, 48))
+    x, expected = a - b, 0.0
+    for level in range(levels):
+        low = blurred(x)
+        expected += 2**level * np.abs(x - low).mean() / levels
+        x = low.reshape(low.shape[0] // 2, 2, low.shape[1] // 2, 2).mean((1, 3))
+    got = losses.laplacian(*(torch.from_numpy(x)[None, None] for x in (a, b)), levels=levels)
+    assert float(got) == pytest.approx(expected, rel=1e-6)
 
 
 def test_temporal_by_hand():
@@ -460,13 +477,79 @@ def test_light_on_a_target_by_hand():
     np.testing.assert_allclose(alpha, [[0.8 * 128, 0]], rtol=1e-5)
 
 
+def test_what_a_target_has_on_it_keeps_to_its_soft_edges():
+    as_it_is = np.eye(3, 4, dtype=np.float32)
+    white, ground = np.full((1, 1, 4), 128, np.uint8), np.zeros((1, 1, 3), np.uint8)
+    # A white patch on half-covered white changes nothing; a black one leaves none of it; half of one leaves half.
+    for patch, expected in (([255, 255, 255, 255], 128), ([0, 0, 0, 255], 0), ([0, 0, 0, 128], 128 * (1 - 128 / 255))):
+        picture, alpha = samples.compose(white, ground, as_it_is, as_it_is, [], [], [np.full((1, 1, 4), patch, np.uint8)])
+        np.testing.assert_allclose(picture, np.full((1, 1, 3), expected), rtol=1e-5, atol=1e-3)
+        assert alpha == 128
+
+
+def test_people_that_are_asked_for_are_there(tmp_path):
+    for folder in ("cutouts", "backgrounds", "dancer"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(ValueError, match="no clips of people for training"):
+        data.load_material(tmp_path, False, tmp_path / "people")
+    people = tmp_path / "people"
+    people.mkdir()
+    for number, side in ((1, None), (2, "left_open"), (3, "right_open"), (20, None)):
+        opens = {name: np.array(name == side) for name in ("bottom_open", "left_open", "right_open")}
+        np.savez(people / f"{number:04d}.npz", frames=np.zeros((2, 8, 8, 4), np.uint8), **opens)
+    assert [p.stem for p in data.load_material(tmp_path, False, people).rendered] == ["0001"]
+    assert [p.stem for p in data.load_material(tmp_path, True, people).rendered] == ["0020"]
+
+
+def test_what_is_cut_at_the_bottom_stands_below_the_frame():
+    rgba = np.zeros((160, 120, 4), np.uint8)
+    rgba[40:, 20:100] = 255
+    cutout = data.make_cutout("person", rgba)
+    assert cutout.bottom_open
+    material = data.Material(people=[cutout], others=[cutout], dancer=[], backgrounds=[np.zeros((300, 500, 3), np.uint8)])
+    size = data.Size(128, 96)
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        clip = data.Clip(rng, material, 0.0, size)
+        layer = clip._place("person", material, True, None)
+        for t in (0, 8, 23):
+            alpha = layer.render(t)[..., 3]
+            # As wide at the border as above it, but for what a turn takes away.
+            assert (alpha[-1] > 250).sum() >= 0.5 * (alpha[72] > 250).sum() - 2
+
+
+def test_soft_edges_of_a_figure_have_its_colours():
+    figure = data.Figure(np.random.default_rng(1), np.zeros((100, 100, 3), np.uint8))
+    figure.patch[:] = 0
+    figure.colours[0] = (255, 0, 255)
+    figure.colours[1:] = (0, 255, 0)
+    picture = figure.at(0, 1.0)
+    soft = (picture[..., 3] > 20) & (picture[..., 3] < 250)
+    assert soft.sum() > 500 and (picture[soft][:, 0] == 0).all()
+
+
+@pytest.mark.parametrize(("frame", "size"), [((1280, 720), (640, 368)), ((640, 360), (640, 352)), ((720, 1280), (368, 640)),
+                                             ((100, 50), (96, 48))])
+def test_the_working_size_is_the_engines(frame, size):
+    assert evaluate.working_size(frame, (640, 368)) == size
+
+
+def test_a_first_mask_is_of_0_to_1():
+    driver = evaluate.Driver(PACKAGE, 64, 64)
+    with pytest.raises(ValueError, match="0 to 1"):
+        driver.seed(np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.float32))
+
+
 def test_masks_stay_masks():
     alpha = np.zeros((96, 96), np.uint8)
     cv2.circle(alpha, (48, 48), 30, 255, -1, cv2.LINE_AA)
-    for seed in range(20):
+    faulty = 0
+    for seed in range(100):
         mask = samples.corrupt_mask(np.random.default_rng(seed), alpha)
+        faulty += not np.array_equal(mask > 0, alpha >= 50)
         assert set(np.unique(mask)) <= {0, 255}
         assert ((mask > 0) & (alpha > 0)).sum() / ((mask > 0) | (alpha > 0)).sum() > 0.6
+    assert 45 <= faulty <= 70
 
 
 # --- metrics ---

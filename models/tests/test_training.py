@@ -92,6 +92,35 @@ def test_damage_of_a_batch_is_that_of_its_pictures():
 # --- losses and steps ---
 
 
+def test_the_loss_by_hand():
+    alpha, raw = torch.zeros(1, 2, 1, 32, 32), torch.full((1, 2, 1, 32, 32), 0.2)
+    # Nothing is near an edge, nothing moves, and a pyramid sees no constant: 0.2 and a margin of 0.05 are left.
+    loss, parts = loop.loss_of(raw, alpha)
+    torch.testing.assert_close(parts["l1"], torch.tensor(0.25))
+    torch.testing.assert_close(loss, parts["l1"] + 2 * parts["lap"] + 2 * parts["tmp"])
+    assert float(parts["lap"]) < 1e-6 and float(parts["tmp"]) < 1e-3
+    # Around a pixel of half alpha 8×8 pixels count four times: 63 of 0.25 and this one, 0.3 off.
+    alpha[..., 0, 0] = 0.5
+    _, parts = loop.loss_of(raw, alpha)
+    torch.testing.assert_close(parts["l1"], torch.tensor((4 * (0.3 + 63 * 0.25) + 960 * 0.25) / 1024))
+    assert float(loop.near_edges(alpha).sum()) == 2 * 64
+
+
+def test_clips_in_layers_without_a_segmentation_are_refused_where_a_hint_is_asked_for(layers, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("MATTE_SHARED", raising=False)
+    monkeypatch.setattr(sys, "argv", ["train", str(layers), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        loop.main()
+    assert "no hint without --shared" in capsys.readouterr().err
+
+
+def test_averaged_weights_alone_ask_for_a_restart(layers, tmp_path, environment):
+    torch.save({"average": fold(scrambled_lite()).state_dict(), "step": 7}, tmp_path / "init.pt")
+    done = subprocess.run(train(tmp_path / "run", str(layers), "--init", str(tmp_path / "init.pt"), "--producers", "0"),
+                          env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode and "needs --restart" in done.stderr
+
+
 def test_blurring_by_products_is_blurring():
     x = torch.rand(3, 1, 34, 52, requires_grad=True)
     weight = torch.rand(3, 1, 34, 52)
@@ -139,6 +168,7 @@ def test_the_rate_falls_over_the_last_share_of_the_time():
     (["--decay-share", "0.5"], "--minutes"),
     (["--decay-share", "1.5", "--workers", "1", "--minutes", "1"], "0 to 1"),
     (["--width", "100"], "multiple of 16"),
+    (["--save-every", "20"], "multiple of 50"),
 ])
 def test_options_that_do_not_go_together_are_refused(options, message, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train", str(tmp_path), "--out", str(tmp_path / "out"), *options])
@@ -276,7 +306,7 @@ def test_a_failure_is_shown_and_ends_the_run_when_nobody_is_left(tmp_path, capsy
 
 def train(out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "matte_models.train", "--out", str(out), "--clips", "2", "--frames", "3", "--height", "64",
-            "--width", "64", "--workers", "1", "--producers", "2", "--pool", "8", *options]
+            "--width", "64", "--workers", "1", "--producers", "2", "--pool", "8", "--prior-rate", "0", *options]
 
 
 @pytest.fixture

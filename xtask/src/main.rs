@@ -83,8 +83,8 @@ fn main() -> ExitCode {
 fn test(models: bool, args: setup::Args) -> Result<()> {
     if models {
         ensure!(
-            command::succeeds("python3", &["-c", "import pytest, torch"]),
-            "tests of models/: python3 has no PyTorch or no pytest (pip install -e 'models[test]')"
+            command::succeeds("python3", &["-c", "import pytest, torch, cv2"]),
+            "tests of models/: python3 lacks PyTorch, pytest or OpenCV (pip install -e 'models[test]')"
         );
     }
     // Without OBS its tests are skipped, and the rest runs.

@@ -138,7 +138,11 @@ def load_material(root: Path, held_out: bool, rendered: Path | None = None, size
     """
     material = Material()
     if rendered is not None:
-        material.rendered = [p for p in sorted(rendered.glob("*.npz")) if (int(p.stem) % 20 == 0) == held_out]
+        clips = [p for p in sorted(rendered.glob("*.npz")) if (int(p.stem) % 20 == 0) == held_out]
+        material.rendered = [p for p in clips if not _is_cut_at_a_side(p)]
+        if not material.rendered:
+            raise ValueError(f"{rendered}: no clips of people for {'validation' if held_out else 'training'}, which "
+                             "`python -m matte_models.train.people` makes")
 
     def wanted(path: Path) -> bool:
         return path.stem not in BROKEN and (path.stem in HELD_OUT) == held_out
@@ -155,6 +159,12 @@ def load_material(root: Path, held_out: bool, rendered: Path | None = None, size
     if not held_out:
         material.dancer = _load_runs(sorted((root / "dancer").glob("*.png")))
     return material
+
+
+def _is_cut_at_a_side(clip: Path) -> bool:
+    """Whether a synthetic person goes on beyond the left or the right of the pictures: before a scene the cut would show."""
+    with np.load(clip) as file:
+        return bool(file["left_open"]) or bool(file["right_open"])
 
 
 def _is_person(stem: str) -> bool:
@@ -323,8 +333,9 @@ class Figure:
         def part(draw, colour: int) -> None:
             mask = np.zeros((s, s), np.uint8)
             draw(mask)
+            # A soft edge has the colour of its part, too, but not over what is more solid.
+            ids[(mask > 0) & (mask >= np.minimum(alpha, 97))] = colour
             np.maximum(alpha, mask, out=alpha)
-            ids[mask > 96] = colour
 
         def line(a, b, width):
             return lambda m: cv2.line(m, pt(a), pt(b), 255, max(1, int(width)), cv2.LINE_AA, 4)
@@ -408,6 +419,11 @@ class Layer:
         centre = self.anchor + [self.x(t), self.y(t)]
         c, s = np.cos(angle) / scale * to_level, np.sin(angle) / scale * to_level
         field_ = self.wobble(t)
+        if self.source.bottom_open:
+            # What goes on below the picture that it comes from does so below the frame: no straight cut is seen.
+            width, height = np.array(self.source.size) * scale
+            lowest = height / 2 * np.cos(angle) - width / 2 * abs(np.sin(angle)) - np.abs(field_).max()
+            centre[1] = max(centre[1], self.size.height + 1 - lowest)
         columns, rows = _grid(self.size)
         dx = columns - np.float32(centre[0]) + field_[..., 0]
         dy = rows - np.float32(centre[1]) + field_[..., 1]

@@ -77,7 +77,8 @@ def make_clip(seed: int, index: int, material: Material, segmenter: Segmenter, p
         small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         prior = segmenter(small) if rng.random() < 0.9 else None
         if number == 0:
-            matte = driver.seed(small, cv2.resize(corrupt_mask(rng, alpha), size, interpolation=cv2.INTER_AREA), prior)
+            mask = cv2.resize(corrupt_mask(rng, alpha), size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+            matte = driver.seed(small, mask, prior)
         else:
             matte = driver.step(small, prior)
         if number >= len(TIMES) - KEPT and as_seen:

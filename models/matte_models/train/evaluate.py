@@ -103,14 +103,6 @@ class Scores:
 # --- the driver -----------------------------------------------------------------------------------------------------
 
 
-def pad16(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """Pads with zeros to multiples of 16, half before and half behind; returns the picture and (top, left)."""
-    dh, dw = -image.shape[0] % 16, -image.shape[1] % 16
-    top, left = dh // 2, dw // 2
-    widths = [(top, dh - top), (left, dw - left)] + [(0, 0)] * (image.ndim - 2)
-    return np.pad(image, widths), (top, left)
-
-
 class Driver:
     """The engine's frame loop (NETWORK.md section 9) for packages without object memory and sensory memory."""
 
@@ -162,7 +154,9 @@ class Driver:
         self.values[slot * hw : (slot + 1) * hw] = values
 
     def seed(self, frame: np.ndarray, mask: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
-        """First frame (u8, padded) and its mask (float32, padded); returns its alpha."""
+        """First frame (u8, sides multiples of 16) and its mask (0 to 1); returns its alpha."""
+        if mask.max() > 1:
+            raise ValueError(f"a mask of 0 to 1 is needed, this one goes up to {mask.max()}")
         _, feature, keys = self._predict(frame, prior, 0.0)
         self._store(0, keys, self._remember(feature, np.ascontiguousarray(mask[None, None], np.float32)))
         for _ in range(self.memory["warm_up"] + 1):
@@ -227,35 +221,37 @@ def guided_upsample(alpha: np.ndarray, small: np.ndarray, picture: np.ndarray, r
     return np.clip(red * picture[..., 0] + green * picture[..., 1] + blue * picture[..., 2] + added, 0, 1)
 
 
-def working_size(frame: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
-    """Size that fits into `limit` (width, height), aspect kept, never larger than the frame."""
-    factor = min(1.0, limit[0] / frame[0], limit[1] / frame[1])
-    return round(frame[0] * factor), round(frame[1] * factor)
+def working_size(frame: tuple[int, int], recommended: tuple[int, int]) -> tuple[int, int]:
+    """The area of `recommended` (width, height) with the frame's aspect, in multiples of 16, never larger than the frame: as the
+    engine has it (core/src/stages/preprocess.rs)."""
+    area, own = recommended[0] * recommended[1], frame[0] * frame[1]
+    if own <= area:
+        return tuple(max(16, side // 16 * 16) for side in frame)
+    factor = (area / own) ** 0.5
+    return tuple(max(16, int(side * factor / 16 + 0.5) * 16) for side in frame)
 
 
-def run_clip(package: Path, clip: Path, limit: tuple[int, int], warm_up: int | None, guided: bool,
+def run_clip(package: Path, clip: Path, recommended: tuple[int, int], warm_up: int | None, guided: bool,
              segmenter: Segmenter | None, frames: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (frame, alpha) at the video's own size."""
-    driver, small = None, (0, 0)
+    """Yields (frame, alpha) at the video's own size. The hint is made anew as often as the package says."""
+    driver, small, prior = None, (0, 0), None
+    interval = json.loads((package / "manifest.json").read_text()).get("prior", {}).get("interval", 1)
     mask_path = sorted(clip.glob("mask_0000*.png"))[0]
     for index, frame in enumerate(read_video(clip / "video.mp4")):
         if index >= frames:
             return
         full = frame.shape[1], frame.shape[0]
         if driver is None:
-            small = working_size(full, limit)
-            padded, (top, left) = pad16(cv2.resize(frame, small, interpolation=cv2.INTER_AREA))
-            driver = Driver(package, *padded.shape[:2], warm_up)
+            small = working_size(full, recommended)
+            driver = Driver(package, small[1], small[0], warm_up)
         picture = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
-        padded, _ = pad16(picture)
-        prior = segmenter(padded) if segmenter else None
+        if segmenter and index % interval == 0:
+            prior = segmenter(picture)
         if index == 0:
             mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-            mask, _ = pad16(cv2.resize(mask, small, interpolation=cv2.INTER_AREA))
-            alpha = driver.seed(padded, mask, prior)
+            alpha = driver.seed(picture, cv2.resize(mask, small, interpolation=cv2.INTER_AREA), prior)
         else:
-            alpha = driver.step(padded, prior)
-        alpha = np.ascontiguousarray(alpha[top : top + small[1], left : left + small[0]])
+            alpha = driver.step(picture, prior)
         if guided:
             yield frame, guided_upsample(alpha, picture.astype(np.float32) / 255, frame.astype(np.float32) / 255)
         else:
@@ -275,7 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Score a matting package on clips.")
     parser.add_argument("package", type=Path)
     parser.add_argument("clips", type=Path, nargs="+")
-    parser.add_argument("--size", default=None, help="limit of the working size, WxH (default: the manifest's)")
+    parser.add_argument("--size", default=None, help="working size, WxH, for frames of that aspect (default: the manifest's)")
     parser.add_argument("--warm-up", type=int, default=None)
     parser.add_argument("--guided", action="store_true", help="guided filter instead of bilinear upsampling")
     parser.add_argument("--prior", type=Path, help="person segmentation (ONNX) to feed as `prior`")
@@ -285,14 +281,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     default = json.loads((args.package / "manifest.json").read_text())["working_size"]["default"]
-    limit = tuple(int(x) for x in args.size.split("x")) if args.size else tuple(default)
+    recommended = tuple(int(x) for x in args.size.split("x")) if args.size else tuple(default)
     segmenter = Segmenter(args.prior) if args.prior else None
     table, sheet = {}, []
     for clip in args.clips:
         truth_path = clip / "alpha.mkv"
         truth = read_video(truth_path, gray=True) if truth_path.exists() else None
         scores, pairs = Scores(args.conn), []
-        for frame, alpha in run_clip(args.package, clip, limit, args.warm_up, args.guided, segmenter, args.frames):
+        for frame, alpha in run_clip(args.package, clip, recommended, args.warm_up, args.guided, segmenter, args.frames):
             if truth is not None:
                 scores.add(alpha, next(truth))
             if args.sheet:

@@ -36,6 +36,8 @@ from .producers import Layout, Producers, Recipe
 
 # The parts of the network that `--compile` compiles: nearly all of its operations.
 COMPILED = ("encode", "decode", "value")
+# Steps between lines of the log; checkpoints and validations come with one.
+LOG_EVERY = 50
 
 
 def to_image(frames: Tensor) -> Tensor:
@@ -216,8 +218,6 @@ def main() -> None:
     args = parser.parse_args()
     _complete(parser, args)
 
-    if args.init and args.init.is_dir() and not args.restart:
-        parser.error("a package has weights alone: --init with one needs --restart")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "workers").unlink(missing_ok=True)
     if args.workers > 1:
@@ -247,6 +247,10 @@ def _complete(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None
         parser.error(f"--decay-share {args.decay_share}: it must be 0 to 1")
     if args.decay_share and (args.decay or args.workers > 1 or args.minutes >= 1e9):
         parser.error("--decay-share needs --minutes and one worker, and no --decay")
+    if args.save_every % LOG_EVERY:
+        parser.error(f"--save-every {args.save_every}: it must be a multiple of {LOG_EVERY}")
+    if args.prior_rate > 0 and not args.shared and any((folder / "scene.u8").is_file() for folder in args.folders):
+        parser.error("clips in layers have no hint without --shared or MATTE_SHARED; --prior-rate 0 trains without")
     for name in ("height", "width"):
         if getattr(args, name) % STRIDE:
             parser.error(f"--{name} {getattr(args, name)}: it must be a multiple of {STRIDE}")
@@ -294,6 +298,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     device = torch.device(args.device)
     state = _read(args.init) if args.init else None
+    if state and "net" not in state and not args.restart:
+        raise ValueError(f"{args.init} has averaged weights alone: --init with it needs --restart")
     seed = 1000 * args.seed + 10 * (state["step"] if state else 0) + rank
     segmenter = Path(args.shared) / SEGMENTER if args.shared else None
     recipe = Recipe(args.folders, args.prior_rate, segmenter, args.seed_rate)
@@ -386,7 +392,7 @@ def _train(rank: int, args: argparse.Namespace, device: torch.device, state: dic
             sums[k] = sums.get(k, 0.0) + v
         if args.workers == 1:
             over = time.time() - begun > 60 * args.minutes
-        elif step % 50 == 0:
+        elif step % LOG_EVERY == 0:
             if buffers := [b for b in net.buffers() if b.is_floating_point()]:
                 _share(buffers)
             if args.minutes < 1e9:
@@ -394,12 +400,12 @@ def _train(rank: int, args: argparse.Namespace, device: torch.device, state: dic
                 passed = torch.tensor([(time.time() - begun) / 60])
                 _share([passed])
                 over = passed.item() > args.minutes
-        if step % 50 == 0 and rank > 0:
+        if step % LOG_EVERY == 0 and rank > 0:
             refresh()
-        elif step % 50 == 0:
-            sums = {k: round(v.item() / 50, 5) for k, v in sums.items()}
+        elif step % LOG_EVERY == 0:
+            sums = {k: round(v.item() / LOG_EVERY, 5) for k, v in sums.items()}
             note = {"step": step, "minutes": round((time.time() - begun) / 60, 2),
-                    "ms": round((time.time() - since) * 20, 1), "rate": float(f"{rate:.3g}"), **sums, **supply()}
+                    "ms": round((time.time() - since) * 1000 / LOG_EVERY, 1), "rate": float(f"{rate:.3g}"), **sums, **supply()}
             sums = {}
             refresh()
             saves = step % args.save_every == 0

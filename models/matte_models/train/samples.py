@@ -158,7 +158,8 @@ def compose(body: np.ndarray, ground: np.ndarray, light: np.ndarray, ambient: np
     from far to near, and others that the target has on it. RGB and alpha, float32, 0 to 255."""
     body = lit(body, light)
     for layer in worn:
-        body[..., :3] = over(layer * (body[..., 3:] * np.float32(1 / 255)), body)
+        # It is where the body is, and leaves the body's alpha as it was.
+        body[..., :3] = layer[..., :3] * (body[..., 3:] * np.float32(1 / 255)) + (1 - layer[..., 3:] * np.float32(1 / 255)) * body[..., :3]
     picture = np.clip(cv2.transform(ground.astype(np.float32), ambient), 0, 255)
     for layer in [*behind, body, *before]:
         picture = over(layer, picture)
@@ -175,8 +176,8 @@ BORDER = 8
 
 
 def closer(seen: np.ndarray, look: Callable[[Part], np.ndarray]) -> np.ndarray:
-    """The seed that the engine makes, but for its look through a mirror: of a look at the whole frame, `seen`, and one at where
-    it has found somebody, with room around."""
+    """Near to the seed that the engine makes, without its looks through a mirror, at bodies, and at who is there at all
+    (core/src/seed): of a look at the whole frame, `seen`, and one at where it has found somebody, with room around."""
     ys, xs = (np.flatnonzero((seen >= 0.5).any(axis)) for axis in (1, 0))
     if not len(ys):
         return seen
@@ -304,8 +305,7 @@ class Mixer:
                 seen = cv2.resize(look(i, np.s_[:, :]), whole, interpolation=cv2.INTER_LINEAR)
                 prior[i] = cv2.resize(seen[cut], grid, interpolation=cv2.INTER_AREA)
                 if i == 0:
-                    if rng.random() < 0.6:
-                        seen = closer(seen, partial(look, i))
+                    seen = closer(seen, partial(look, i))
                     person = cv2.resize(seen[cut], size[::-1], interpolation=cv2.INTER_LINEAR)
         return Sample(frames, prior, whole.tokens * zoom**2, person)
 
@@ -467,6 +467,8 @@ class Loader:
         rng = self.rng
         height, width = size
         whole = Size(frames.shape[2], frames.shape[1])
+        if width > whole.width or height > whole.height:
+            raise ValueError(f"a crop of {width}x{height} does not fit into clips of {whole.width}x{whole.height}")
         for _ in range(10):
             moments = Moments(rng, length, ahead)
             x = STRIDE * int(rng.integers(0, (whole.width - width) // STRIDE + 1))
