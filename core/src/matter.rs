@@ -245,7 +245,23 @@ impl Network {
             memorize,
         };
         network.forget_prior()?;
+        if engine.backend() != Backend::Cpu {
+            network.run_once()?;
+        }
         Ok(network)
+    }
+
+    /// Runs every graph, on nothing: what a provider does at first (to look for the fastest kernels, take memory, record) does not
+    /// hold up a frame later, when a window is seen for the first time, say.
+    fn run_once(&mut self) -> Result<()> {
+        let _guard = FlushDenormals::new();
+        let store = Store::Slot {
+            slot: self.bank.begin_first()?,
+            keep_objects: false,
+        };
+        self.run_matte(Read::LastValue)?;
+        self.run_value(Which::Other, store, &mut Recorder::new())?;
+        self.clear()
     }
 
     /// Name of the numbers that it computes with.
@@ -908,7 +924,6 @@ impl Matter {
             return Ok(());
         }
         if (geometry.size, geometry.padded) == (self.whole.size, self.whole.padded) {
-            self.look_at_all()?;
             if let (None, Some(window)) =
                 (&self.other, Self::window_geometry(&geometry, &self.options))
             {
@@ -917,6 +932,7 @@ impl Matter {
                 let package = &self.models.matting;
                 self.other = Some(Network::open(&self.engine, package, &window, slots)?);
             }
+            self.look_at_all()?;
         } else {
             (self.network, self.other) =
                 Self::networks(&self.engine, &self.models, &self.options, &geometry)?;
@@ -938,11 +954,11 @@ impl Matter {
         let from = self.geometry;
         let known = match self.seeded {
             true => {
-                let alpha = match self.carried.take() {
-                    Some(alpha) => alpha,
-                    None => self.network.alpha.read::<f32>()?.to_vec(),
+                let alpha = match &self.carried {
+                    Some(alpha) => alpha.as_slice(),
+                    None => self.network.alpha.read::<f32>()?,
                 };
-                let alpha = region::carry(&alpha, (&from, &window), 1, Some(0.0));
+                let alpha = region::carry(alpha, (&from, &window), 1, Some(0.0));
                 Some((alpha, self.network.state.carried(&from, &window)?))
             }
             false => None,
@@ -953,13 +969,17 @@ impl Matter {
         }
         // With the network, so that they belong together even where the rest fails.
         self.geometry = window;
+        self.carried = None;
+        let lasting = known.map(|(alpha, lasting)| {
+            self.carried = Some(alpha);
+            lasting
+        });
         self.network
             .bank
             .move_places(|place| region::moved(place, (&from, &window)))?;
-        if let Some((alpha, lasting)) = known {
+        if let (Some(alpha), Some(lasting)) = (&self.carried, lasting) {
             self.network.state.set(lasting)?;
-            self.network.alpha.write_f32(&alpha)?;
-            self.carried = Some(alpha);
+            self.network.alpha.write_f32(alpha)?;
         }
         self.strays.forget();
         self.network.forget_prior()?;
@@ -1155,10 +1175,13 @@ impl Matter {
         self.check_size("frame", frame.size())?;
         let _guard = FlushDenormals::new();
         let mask = self.whole_mask(mask)?;
-        self.look_at(frame)?;
-        self.begin_seed_prepared(&mask)?;
-        self.watch.named(false);
-        self.note_bounds()
+        self.look_at(frame)
+            .and_then(|()| self.begin_seed_prepared(&mask))
+            .and_then(|()| {
+                self.watch.named(false);
+                self.note_bounds()
+            })
+            .inspect_err(|_| self.forget())
     }
 
     /// One more prediction of the frame that was seeded last, from its own value: soft edges grow out of the mask. It
@@ -1570,7 +1593,9 @@ impl Matter {
         frame: &Frame<'_>,
         given: Option<&QueuedSeed>,
     ) -> Result<FrameReport> {
-        self.remember()?;
+        if let Err(e) = self.remember() {
+            log::error!("the frame before is not remembered: {e}");
+        }
         let _guard = FlushDenormals::new();
         let queued = match given {
             Some(QueuedSeed::Found(mask)) => Some(mask.clone()),
@@ -1632,8 +1657,10 @@ impl Matter {
         }
         self.prepare_prior(frame, self.network.prior_lasts)?;
         let start = Instant::now();
-        if let Some(alpha) = self.carried.take() {
-            self.network.adopt(&alpha, &mut self.stats)?;
+        if let Some(alpha) = &self.carried {
+            // Where it fails, the next frame tries again.
+            self.network.adopt(alpha, &mut self.stats)?;
+            self.carried = None;
         }
         if self.warming > 0 {
             self.warming -= 1;
@@ -1867,8 +1894,13 @@ impl Matter {
             self.fader.stop();
         }
         self.pending = None;
-        self.network.state.clear()?;
-        self.mask_step(mask, false)?;
+        let cleared = self.network.state.clear();
+        if let Err(e) = cleared.and_then(|()| self.mask_step(mask, false)) {
+            // What is left is no memory of this target: the next frame looks for it again.
+            self.forget();
+            self.watch.lost = true;
+            return Err(e);
+        }
         self.seeded = true;
         self.first_frame_step()?;
         self.warming = self.warm_up();

@@ -7,8 +7,9 @@ mod common;
 
 use common::rgb;
 use matte_core::{
-    Backend, Colorimetry, Foreground, Frame, Mask, Matte, Matter, ModelSet, MultiMatter, Options,
-    OutputFormat, OutputMut, PixelFormat, Plane, Refine, Renderer, SeedMode, Stage,
+    Backend, Background, Colorimetry, Foreground, Frame, Mask, Matte, Matter, ModelSet,
+    MultiMatter, Options, OutputFormat, OutputMut, PixelFormat, Plane, Refine, Region, Renderer,
+    SeedMode, Stage,
 };
 
 /// The package whose matte is the green of the picture at the working size, and an edge that is drawn anew its blue at full size.
@@ -351,4 +352,48 @@ fn a_matte_that_was_drawn_anew_is_what_every_output_holds() {
         several.process(&frame, &mut out).unwrap();
     }
     assert!(alpha == anew);
+}
+
+#[test]
+fn with_a_window_and_a_blurred_background_edges_are_those_that_were_drawn_anew() {
+    let Some(models) = models(PROBE) else { return };
+    let size = (640u32, 384u32);
+    // Small, so that a window shows it larger.
+    let data: Vec<u8> = (0..size.0 * size.1)
+        .flat_map(|i| {
+            let (x, y) = (i % size.0, i / size.0);
+            let away = (f64::from(x) - 400.0).hypot(f64::from(y) - 200.0);
+            let green = ((40.0 - away) * 20.0 + 128.0).clamp(0.0, 255.0) as u8;
+            [90, green, 255 * (x / 3 % 2) as u8]
+        })
+        .collect();
+    let frame = rgb(&data, size);
+    let options = Options {
+        region: Region::Target,
+        background: Background::Blur,
+        ..options(Refine::Detail, (320, 192))
+    };
+    let mut matter = Matter::open(&models, Backend::Cpu, options, size).unwrap();
+    let disc: Vec<u8> = data.chunks_exact(3).map(|p| p[1]).collect();
+    matter
+        .seed(&frame, &Mask::new(size.0, size.1, &disc, 640).unwrap())
+        .unwrap();
+    let (mut pixels, mut matte) = (vec![0; disc.len() * 4], Matte::new());
+    for _ in 0..5 {
+        let mut out =
+            OutputMut::new(OutputFormat::Rgba, size.0, size.1, &mut pixels, 640 * 4).unwrap();
+        matter.process(&frame, &mut out).unwrap();
+    }
+    matter.snapshot(&mut matte).unwrap();
+    assert!(matte.size() != (320, 192), "there is no window");
+    // The probe's alpha at edges is the picture's blue, here all or nothing: all of it is the picture itself.
+    let mut solid = 0;
+    for (i, (out, source)) in pixels.chunks_exact(4).zip(data.chunks_exact(3)).enumerate() {
+        let (low, high) = around(&disc, (640, 384), (i % 640, i / 640));
+        if high - low == 255 && source[2] == 255 && disc[i] == 0 {
+            solid += 1;
+            assert_eq!(&out[..3], source, "pixel {},{}", i % 640, i / 640);
+        }
+    }
+    assert!(solid > 200, "{solid}");
 }

@@ -209,8 +209,9 @@ impl Bank {
             let known = self.references.iter().flatten().map(|r| r.0).collect();
             return Err(Error::UnknownReference { id: id.0, known });
         };
+        self.keys.slot_mut(1 + slot).copy_from(&self.empty_keys)?;
         self.references[slot] = None;
-        self.keys.slot_mut(1 + slot).copy_from(&self.empty_keys)
+        Ok(())
     }
 
     /// Key rows of a slot.

@@ -301,6 +301,11 @@ fn cache_folder(options: &Options) -> Arc<Path> {
     }
 }
 
+/// Whether an option of a provider is switched on.
+fn is_on(value: &str) -> bool {
+    value == "1" || value.eq_ignore_ascii_case("true")
+}
+
 /// Options for the provider.
 fn tuning(options: &Options) -> Arc<[(String, String)]> {
     options
@@ -386,6 +391,20 @@ impl Engine {
                 });
             }
         }
+        let tuning = tuning(options);
+        let is_asked_for =
+            |option: &&(String, String)| option.0 == "trt_cuda_graph_enable" && is_on(&option.1);
+        if backend == Backend::TensorRt
+            && let Some((key, value)) = tuning.iter().find(is_asked_for)
+        {
+            return Err(Error::Option {
+                option: "provider_options",
+                value: format!("{key}={value}"),
+                limit: "the provider replays one recording, whatever the addresses: state and memory, which take turns, \
+                        would be those of the frame that was recorded"
+                    .to_owned(),
+            });
+        }
         let _inside = ending::enter_for(|| format!("starting {}", backend.name()))?;
         let environment = environment()?;
         if backend == Backend::OpenVino {
@@ -397,7 +416,7 @@ impl Engine {
             threads: options.threads as usize,
             device: options.device,
             precision: options.precision,
-            tuning: tuning(options),
+            tuning,
             cache: cache_folder(options),
             profiles: options.profile_dir.clone(),
         })
@@ -439,7 +458,6 @@ impl Engine {
 
     /// Whether sessions record what they do as CUDA graphs.
     pub(crate) fn records(&self) -> bool {
-        let is_on = |value: &str| value == "1" || value.eq_ignore_ascii_case("true");
         let asked = |(key, value): &(String, String)| key == "enable_cuda_graph" && is_on(value);
         self.backend == Backend::Cuda && self.tuning.iter().any(asked)
     }
@@ -484,13 +502,17 @@ impl Engine {
         if let Err(e) = &session
             && cache.is_complete()
         {
-            // Whole, but not for this driver, say.
+            // Whole, but not for this driver, say. Or nothing opens now: then it is kept.
             log::warn!(
                 "the engine in {} is built anew: {e}",
                 cache.folder().display()
             );
-            if cache.clear().is_ok() {
+            if cache.set_aside().is_ok() {
                 session = self.commit(path, dims, role, Some(cache.folder()));
+                if session.is_err() {
+                    let kept = cache.bring_back();
+                    kept.unwrap_or_else(|e| log::warn!("the engine from before is lost: {e}"));
+                }
             }
         }
         if session.is_ok() {

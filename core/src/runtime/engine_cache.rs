@@ -44,7 +44,18 @@ impl EngineCache {
     fn try_open(root: &Path, key: &str) -> io::Result<Self> {
         let folder = root.join(key);
         fs::create_dir_all(&folder)?;
-        let lock = File::create(root.join(format!("{key}.lock")))?;
+        let lock = match File::create(root.join(format!("{key}.lock"))) {
+            // A sealed folder can be read all the same.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                File::open(&folder)?
+            }
+            lock => lock?,
+        };
         let mut cache = Self {
             folder,
             complete: false,
@@ -87,12 +98,33 @@ impl EngineCache {
         self.complete
     }
 
-    /// Empties it. It fails while other programs read from it.
-    pub(crate) fn clear(&mut self) -> io::Result<()> {
-        self.hold_alone()?;
+    /// Empties it.
+    fn clear(&mut self) -> io::Result<()> {
         self.complete = false;
         fs::remove_dir_all(&self.folder)?;
         fs::create_dir_all(&self.folder)
+    }
+
+    /// Where what is built anew waits, until it is known whether the new one is of more use.
+    fn aside(&self) -> PathBuf {
+        self.folder.with_extension("old")
+    }
+
+    /// Empties it, but for what [`bring_back`](Self::bring_back) would want. It fails while other programs read from it.
+    pub(crate) fn set_aside(&mut self) -> io::Result<()> {
+        self.hold_alone()?;
+        remove(&self.aside())?;
+        fs::rename(&self.folder, self.aside())?;
+        self.complete = false;
+        fs::create_dir_all(&self.folder)
+    }
+
+    /// Holds again what was set aside: building anew has failed as well, so the engine may not be what is wrong.
+    pub(crate) fn bring_back(&mut self) -> io::Result<()> {
+        remove(&self.folder)?;
+        fs::rename(self.aside(), &self.folder)?;
+        self.complete = true;
+        Ok(())
     }
 
     /// What has been built counts from now on, beside what was sealed before, and others may read it. Where that cannot be written
@@ -119,6 +151,7 @@ impl EngineCache {
             fs::write(&temporary, serde_json::to_vec_pretty(&files)?)?;
             fs::rename(&temporary, self.folder.join(SEAL))?;
             self.complete = true;
+            remove(&self.aside())?;
         }
         self.share()
     }
@@ -175,6 +208,14 @@ impl EngineCache {
             Ok((name, hash))
         };
         self.names()?.into_iter().map(hashed).collect()
+    }
+}
+
+/// Removes a folder, if it is there.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 
@@ -247,10 +288,10 @@ mod tests {
         first.seal();
         let second = open().unwrap();
         assert!(first.is_complete() && second.is_complete());
-        assert!(first.clear().is_err(), "emptied under a reader");
+        assert!(first.set_aside().is_err(), "emptied under a reader");
         assert_eq!(files(second.folder()), 3);
         drop(second);
-        first.clear().unwrap();
+        first.set_aside().unwrap();
         assert!(open().is_none(), "two build at once");
     }
 
@@ -266,6 +307,31 @@ mod tests {
         let cache = EngineCache::open(root.path(), "key").unwrap();
         assert!(cache.is_complete());
         assert_eq!(files(cache.folder()), 4);
+    }
+
+    #[test]
+    fn what_was_set_aside_comes_back_or_gives_way() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cache = EngineCache::open(root.path(), "key").unwrap();
+        build(&cache);
+        cache.seal();
+        // Neither opens: out of memory, say.
+        cache.set_aside().unwrap();
+        assert_eq!(files(cache.folder()), 0);
+        fs::write(cache.folder().join("half"), []).unwrap();
+        cache.bring_back().unwrap();
+        drop(cache);
+        let mut cache = EngineCache::open(root.path(), "key").unwrap();
+        assert!(cache.is_complete());
+        // The new one does.
+        cache.set_aside().unwrap();
+        fs::write(cache.folder().join("new.engine"), [1]).unwrap();
+        cache.seal();
+        drop(cache);
+        let cache = EngineCache::open(root.path(), "key").unwrap();
+        assert!(cache.is_complete());
+        assert_eq!(files(cache.folder()), 2);
+        assert!(!cache.aside().exists());
     }
 
     #[test]

@@ -367,7 +367,11 @@ fn contract(name: &str, dims: &Dims) -> Option<(Vec<Dim>, Option<Element>)> {
         "last_value" | "value" => (grid(fixed(dims.value)), None),
         "last_alpha" | "alpha_16" | "prior" => (grid(Dim::Fixed(1)), f32_),
         "object_memory" | "object_memory_out" => (
-            vec![Dim::Fixed(1), fixed(dims.queries?), fixed(dims.embed? + 1)],
+            vec![
+                Dim::Fixed(1),
+                fixed(dims.queries?),
+                fixed(dims.embed?.checked_add(1)?),
+            ],
             f32_,
         ),
         "gate" | "keep" => (vec![], f32_),
@@ -538,6 +542,16 @@ impl Manifest {
                 dims.key_row, dims.valid, dims.value
             ));
         }
+        for (name, size) in [
+            ("sensory", dims.sensory),
+            ("feature", dims.feature),
+            ("queries", dims.queries),
+            ("embed", dims.embed),
+        ] {
+            if size == Some(0) {
+                return Err(format!("field `dims`: {name} 0 must be positive"));
+            }
+        }
         if let Some(place) = dims.place
             && place > dims.key_row.saturating_sub(3)
         {
@@ -572,6 +586,36 @@ impl Manifest {
                 ));
             }
         }
+        // The state that `memorize` reads is that of the graph `matte`.
+        for (taken, held) in [
+            ("sensory", "sensory"),
+            ("object_memory", "object_memory"),
+            ("value", "last_value"),
+        ] {
+            let memorize = self.graphs.get("memorize").and_then(|g| g.input(taken));
+            if memorize.is_some() && self.graphs["matte"].input(held).is_none() {
+                return Err(format!(
+                    "graph `memorize` takes `{taken}`, but graph `matte` does not take `{held}`"
+                ));
+            }
+        }
+        let open = |name: &str| contract(name, dims).is_some_and(|(_, element)| element.is_none());
+        let tensors = self
+            .graphs
+            .values()
+            .flat_map(|g| g.inputs.iter().chain(&g.outputs));
+        let mut features = tensors.filter(|t| open(&t.name));
+        if let Some(first) = features.next()
+            && let Some(other) = features.find(|t| t.element != first.element)
+        {
+            return Err(format!(
+                "`{}` has type {} and `{}` {}, but all features and values must have one",
+                first.name,
+                first.element.name(),
+                other.name,
+                other.element.name()
+            ));
+        }
         let has_prior = self.graphs["matte"].input("prior").is_some();
         if has_prior && self.prior.is_none() {
             return Err("graph `matte` takes `prior`, but the field `prior` is missing".to_owned());
@@ -599,6 +643,23 @@ impl Manifest {
             // Later packages may have more.
             if !["segment", "segment_wide", "segment_body", "detect"].contains(&name.as_str()) {
                 continue;
+            }
+            if let Some(other) = graph.inputs.iter().find(|t| t.name != "frame") {
+                return Err(format!(
+                    "graph `{name}`: input `{}` is not known",
+                    other.name
+                ));
+            }
+            let given = ["person", "people"].map(|output| (output, Element::Float32));
+            for (tensor, element) in [("frame", Element::Uint8)].into_iter().chain(given) {
+                let spec = graph.input(tensor).or(graph.output(tensor));
+                if let Some(spec) = spec.filter(|spec| spec.element != element) {
+                    return Err(format!(
+                        "graph `{name}`: `{tensor}` has type {}, but it must be {}",
+                        spec.element.name(),
+                        element.name()
+                    ));
+                }
             }
             let size = |t: Option<&TensorSpec>, channels_last: bool| -> Option<(i64, i64)> {
                 match (t?.shape.as_slice(), channels_last) {
@@ -677,5 +738,70 @@ impl GraphContract {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What is wrong with the manifest of a package that has been changed.
+    fn refused(package: &str, change: impl Fn(&mut Value)) -> String {
+        let packages = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/packages");
+        let path = Path::new(packages).join(package).join("manifest.json");
+        let mut manifest: Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        change(&mut manifest);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifest.json");
+        std::fs::write(&path, manifest.to_string()).unwrap();
+        Manifest::read(&path).unwrap_err().to_string()
+    }
+
+    fn tensor<'a>(manifest: &'a mut Value, graph: &str, side: &str, name: &str) -> &'a mut Value {
+        let all = manifest["graphs"][graph][side].as_array_mut().unwrap();
+        all.iter_mut().find(|t| t["name"] == name).unwrap()
+    }
+
+    #[test]
+    fn what_would_fail_on_a_frame_is_refused_when_a_package_is_read() {
+        for (dim, wanted) in [
+            ("feature", "feature 0 must be positive"),
+            ("queries", "queries 0 must be positive"),
+        ] {
+            let error = refused("matanyone2", |m| m["dims"][dim] = json!(0));
+            assert!(error.ends_with(wanted), "{error}");
+        }
+        let error = refused("matanyone2", |m| m["dims"]["embed"] = json!(u32::MAX));
+        assert!(error.contains("`object_memory"), "{error}");
+        let error = refused("matanyone2", |m| {
+            tensor(m, "value", "outputs", "value_rows")["type"] = json!("float16");
+        });
+        assert!(error.contains("must have one"), "{error}");
+        let error = refused("matanyone2", |m| {
+            let inputs = m["graphs"]["matte"]["inputs"].as_array_mut().unwrap();
+            inputs.retain(|t| t["name"] != "object_memory");
+        });
+        let wanted = "graph `memorize` takes `object_memory`, but graph `matte` does not take `object_memory`";
+        assert!(error.ends_with(wanted), "{error}");
+        for (graph, side, name, kind) in [
+            ("segment", "inputs", "frame", "uint8"),
+            ("segment_body", "outputs", "person", "float32"),
+            ("detect", "outputs", "people", "float32"),
+        ] {
+            let error = refused("selfie", |m| {
+                tensor(m, graph, side, name)["type"] = json!("float16");
+            });
+            let wanted =
+                format!("graph `{graph}`: `{name}` has type float16, but it must be {kind}");
+            assert!(error.ends_with(&wanted), "{error}");
+        }
+        let error = refused("selfie", |m| {
+            let inputs = m["graphs"]["segment"]["inputs"].as_array_mut().unwrap();
+            inputs.push(json!({"name": "gain", "type": "float32", "shape": []}));
+        });
+        assert!(error.ends_with("input `gain` is not known"), "{error}");
     }
 }

@@ -198,9 +198,10 @@ impl Tensor {
             return &[];
         };
         let data = host.data_ptr().cast::<T>();
-        // SAFETY: ONNX Runtime allocated `len` elements of this type on the host, aligned to at least 64 bytes, and
-        // zeroed them when the tensor was made, so they are initialised; every bit pattern is a value of `T`. Runs
-        // write to the memory only through `Graph::run`, which borrows the tensor mutably.
+        // SAFETY: `len` elements of this type lie on the host: memory of ONNX Runtime's, aligned to 64 bytes, or a slot of such
+        // memory, which begins at a multiple of the element's size in it. All of it was zeroed when the tensor, or the one
+        // that the slot is a part of, was made, so it is initialised; every bit pattern is a value of `T`. Runs write to the
+        // memory only through `Graph::run`, which borrows the tensor mutably.
         unsafe { std::slice::from_raw_parts(data, self.len) }
     }
 

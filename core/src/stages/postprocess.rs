@@ -196,25 +196,31 @@ impl Renderer {
         frame: &Frame<'_>,
         out: &mut OutputMut<'_>,
     ) -> Result<()> {
-        let blurs = Colours::of(&self.options, out.format()).blur.is_some();
-        if matte.lacks_picture || (matte.is_partial && blurs) {
-            // What is blurred lies around the window, too.
-            return self.render_newer(matte, frame, out);
-        }
         let geometry = matte.geometry_for(frame, out.size())?;
+        let mut picture = std::mem::take(&mut self.picture);
+        // What is blurred lies around the window, too.
+        let blurs = Colours::of(&self.options, out.format()).blur.is_some();
+        let own = match matte.lacks_picture || (matte.is_partial && blurs) {
+            true => {
+                self.scale(frame, geometry.size, &mut picture);
+                &picture
+            }
+            false => &matte.picture,
+        };
         let smoothed = self.options.temporal_smoothing > 0.0;
         match matte.full.as_slice() {
             full if !full.is_empty() && !smoothed && self.options.refine != Refine::None => {
                 self.smoother.reset();
                 let low = Low {
                     alpha: &matte.alpha,
-                    picture: matte.picture.as_chunks().0,
+                    picture: own.as_chunks().0,
                     size: geometry.size,
                 };
                 self.draw_given(full, low, frame, out);
             }
-            _ => self.draw(matte, &matte.picture, frame, &geometry, out),
+            _ => self.draw(matte, own, frame, &geometry, out),
         }
+        self.picture = picture;
         Ok(())
     }
 
