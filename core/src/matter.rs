@@ -1326,7 +1326,7 @@ impl Matter {
     }
 
     /// Puts the same target right: the mask is what it covers on this frame. The memory goes on, the frame is stored
-    /// at once, with [`Options::lasting_corrections`] for good, and the next frames follow the mask.
+    /// at once, for good where [`Options::lasting_corrections`] says so, and the next frames follow the mask.
     ///
     /// # Errors
     /// As [`Matter::seed`], and [`Error::NotSeeded`] when there is no target yet.
@@ -1338,8 +1338,12 @@ impl Matter {
         self.strays.target_is_person &= is_person;
         self.watch.corrected(is_person);
         self.fader.stop();
+        let alpha = self.network.alpha.read::<f32>()?;
+        token_means(alpha, &self.geometry, &mut self.cells);
+        // Where the mask moves an edge alone, the first frame is not wrong, and knows another view of the target.
+        let contradicts = repair::contradicts(&mask_means(&mask, &self.geometry), &self.cells);
         let slot = self.mask_step(&mask, true)?;
-        if self.options.lasting_corrections {
+        if self.options.lasting_corrections && contradicts {
             self.network.bank.copy_to_first(slot)?;
         }
         self.note_bounds()

@@ -138,8 +138,9 @@ pub struct Options {
     pub memory_interval: Option<u32>,
     /// Temporary frames that the memory bank holds, beside the permanent first one, 1 to 64. Each costs time.
     pub memory_frames: Option<u32>,
-    /// A correction takes the place of the permanent first frame. Otherwise it is stored as a temporary one, as in the published
-    /// frame loop, and with a small bank forgotten soon.
+    /// A correction that takes parts away or adds some (3 % of the target, in cells of 16 pixels of the working size) takes the place of
+    /// the permanent first frame, which knows otherwise. Without it, or where an edge is moved alone, it is stored as a temporary frame,
+    /// as in the published frame loop, and with a small bank forgotten soon.
     pub lasting_corrections: bool,
     /// Slots reserved for reference frames, 0 to 64. Each costs time, also while it is empty.
     pub max_references: u32,

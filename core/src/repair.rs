@@ -120,6 +120,19 @@ pub(crate) fn agreement(a: &[f32], b: &[f32]) -> Option<f32> {
     (either >= LEAST * a.len() as f32).then(|| both / either)
 }
 
+/// Share of a target that is to be otherwise for what was known of it to be wrong, and the least number of cells: with less it is an
+/// edge that is moved.
+const WRONG: f32 = 0.03;
+const WRONG_CELLS: usize = 3;
+
+/// Whether a mask says that parts of a matte, both on the token grid, are not the target's, or that parts are missing.
+pub(crate) fn contradicts(mask: &[f32], matte: &[f32]) -> bool {
+    let area = |map: &[f32]| map.iter().sum::<f32>();
+    let pairs = mask.iter().zip(matte);
+    let others = pairs.filter(|(a, b)| (*a - *b).abs() > 0.5).count();
+    others >= WRONG_CELLS && others as f32 >= WRONG * area(mask).max(area(matte))
+}
+
 /// A picture in a few numbers.
 #[derive(Debug, Clone)]
 struct Signature {
@@ -410,6 +423,29 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_contradicts_and_an_edge_does_not() {
+        // 200 cells, a quarter of them the target's.
+        let mut matte = vec![0.0; 200];
+        matte[..50].fill(1.0);
+        let with = |cells: std::ops::Range<usize>, value: f32| {
+            let mut mask = matte.clone();
+            mask[cells].fill(value);
+            mask
+        };
+        assert!(!contradicts(&matte, &matte));
+        assert!(!contradicts(&with(45..60, 0.51), &matte), "a moved edge");
+        assert!(!contradicts(&with(0..2, 0.0), &matte), "two cells");
+        assert!(contradicts(&with(0..3, 0.0), &matte), "a part taken away");
+        assert!(contradicts(&with(100..110, 1.0), &matte), "a part added");
+        assert!(contradicts(&vec![0.0; 200], &matte));
+        // Of a large target three cells are nothing.
+        let large = vec![1.0; 200];
+        let mut mask = large.clone();
+        mask[..5].fill(0.0);
+        assert!(!contradicts(&mask, &large));
+    }
 
     fn picture(value: impl Fn(usize, usize) -> u8) -> Vec<u8> {
         (0..48 * 96)

@@ -7,7 +7,7 @@ use matte_core::{
     Show,
 };
 use matte_tests::{
-    LITE, Picture, can_find_people, can_matte, frames, iou, mad, media, open, output, view,
+    LITE, Picture, can_find_people, can_matte, frames, iou, mad, media, open, output, truths, view,
 };
 
 fn grey(frame: &Picture) -> Picture {
@@ -367,6 +367,53 @@ fn a_correction_lasts_unless_it_is_to_be_forgotten() {
     assert!(
         passing[0] > 0.3 && passing[1] > 0.3,
         "the first frame knows of both: {passing:.3?}"
+    );
+}
+
+/// A mask drawn by hand moves the edge alone: what the first frame knows of the target is still of use.
+#[test]
+fn a_correction_of_the_edge_leaves_what_was_known() {
+    if !can_matte() {
+        return;
+    }
+    const CLIP: &str = "synthetic/syn04_two_people_city";
+    const CORRECTED: usize = 30;
+    let (Some(pictures), Some(truths)) = (frames(CLIP, 80), truths(CLIP, 80)) else {
+        return;
+    };
+    let mask = |number: usize| -> Vec<u8> {
+        let truth = truths[number].data.iter();
+        truth.map(|a| if *a >= 128 { 255 } else { 0 }).collect()
+    };
+    let error_after = |corrects: bool| {
+        let mut matter = open(Options {
+            seed: SeedMode::Mask,
+            ..Options::default()
+        });
+        let (first, right) = (mask(0), mask(CORRECTED));
+        let [first, right] = [&first, &right].map(|m| Mask::new(640, 360, m, 640).unwrap());
+        matter.queue_seed(&first);
+        let mut sum = 0.0;
+        for (number, (picture, truth)) in pictures.iter().zip(&truths).enumerate() {
+            let mut matte = grey(picture);
+            matter
+                .process(&view(picture), &mut output(&mut matte))
+                .unwrap();
+            if corrects && number == CORRECTED {
+                matter.correct(&view(picture), &right).unwrap();
+            }
+            matter.remember().unwrap();
+            if number > CORRECTED + 20 {
+                sum += mad(&matte, truth);
+            }
+        }
+        sum / (pictures.len() - CORRECTED - 21) as f64
+    };
+    let (left_alone, corrected) = (error_after(false), error_after(true));
+    eprintln!("MAD {left_alone:.5}, after a correction {corrected:.5}");
+    assert!(
+        corrected < 1.1 * left_alone,
+        "{corrected:.5} instead of {left_alone:.5}"
     );
 }
 
