@@ -373,11 +373,11 @@ fn a_correction_lasts_unless_it_is_to_be_forgotten() {
 /// A mask drawn by hand moves the edge alone: what the first frame knows of the target is still of use.
 #[test]
 fn a_correction_of_the_edge_leaves_what_was_known() {
+    const CLIP: &str = "synthetic/syn04_two_people_city";
+    const CORRECTED: usize = 30;
     if !can_matte() {
         return;
     }
-    const CLIP: &str = "synthetic/syn04_two_people_city";
-    const CORRECTED: usize = 30;
     let (Some(pictures), Some(truths)) = (frames(CLIP, 80), truths(CLIP, 80)) else {
         return;
     };
