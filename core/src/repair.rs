@@ -435,7 +435,7 @@ mod tests {
             mask
         };
         assert!(!contradicts(&matte, &matte));
-        assert!(!contradicts(&with(45..60, 0.51), &matte), "a moved edge");
+        assert!(!contradicts(&with(45..60, 0.5), &matte), "a moved edge");
         assert!(!contradicts(&with(0..2, 0.0), &matte), "two cells");
         assert!(contradicts(&with(0..3, 0.0), &matte), "a part taken away");
         assert!(contradicts(&with(100..110, 1.0), &matte), "a part added");
