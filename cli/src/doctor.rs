@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::{Result, ensure};
 use matte_core::runtime::{availability, paths};
 use matte_core::{Backend, Matter, ModelSet, Options, Package};
 
@@ -18,7 +19,9 @@ pub(crate) struct Args {
     model: String,
 }
 
-pub(crate) fn run(args: &Args) {
+/// # Errors
+/// When nothing could be matted.
+pub(crate) fn run(args: &Args) -> Result<()> {
     println!(
         "matte {} on {} {}",
         env!("CARGO_PKG_VERSION"),
@@ -41,13 +44,15 @@ pub(crate) fn run(args: &Args) {
             println!("  {}", path.display());
         }
     }
-    backends(&args.model);
+    let works = backends(&args.model);
     println!("Model packages:");
     for (path, package) in Package::list() {
         println!("  {}", package_line(&path, &package));
     }
     outputs();
     gstreamer();
+    ensure!(works, "nothing can be matted with {}", args.model);
+    Ok(())
 }
 
 /// One line about a package, usable or not.
@@ -77,14 +82,14 @@ pub(crate) fn package_line(path: &Path, package: &matte_core::Result<Package>) -
     }
 }
 
-/// Opens the engine as `auto` would and says what that means, then on every other backend, and says why not.
-fn backends(model: &str) {
+/// Opens the engine as `auto` would and says what that means, then on every other backend, and says why not. Whether one works.
+fn backends(model: &str) -> bool {
     let (width, height) = TRIAL_SIZE;
     let models = match ModelSet::find(model) {
         Ok(models) => models,
         Err(error) => {
             println!("Nothing can be matted: {error}.");
-            return;
+            return false;
         }
     };
     let open = |backend| Matter::open(&models, backend, Options::default(), TRIAL_SIZE);
@@ -97,7 +102,7 @@ fn backends(model: &str) {
             );
             if matter.can_seed_automatically() {
                 println!(
-                    "A person is found without a mask, and found again after a cut (drift repair)."
+                    "A person is found without a mask and, with drift repair switched on, found again after a cut."
                 );
             } else {
                 println!(
@@ -130,6 +135,7 @@ fn backends(model: &str) {
             Err(error) => println!("  {backend} cannot be used: {error}."),
         }
     }
+    chosen.is_some()
 }
 
 /// What `matte run` can write here.

@@ -255,9 +255,9 @@ pub(crate) fn parse_size(text: &str) -> Result<(u32, u32), String> {
     parsed.ok_or_else(|| format!("{text:?} is not WIDTHxHEIGHT, such as 640x360"))
 }
 
-/// `00b140` or `#00b140`.
+/// `00b140`, `#00b140`, or `0x00b140` as the element takes it.
 fn parse_colour(text: &str) -> Result<[u8; 3], String> {
-    let digits = text.strip_prefix('#').unwrap_or(text);
+    let digits = (text.strip_prefix('#').or_else(|| text.strip_prefix("0x"))).unwrap_or(text);
     let value = (digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
         .then(|| u32::from_str_radix(digits, 16).ok())
         .flatten();
@@ -347,6 +347,7 @@ mod tests {
     fn colours_are_hexadecimal() {
         assert_eq!(parse_colour("00b140"), Ok([0, 177, 64]));
         assert_eq!(parse_colour("#FF0001"), Ok([255, 0, 1]));
+        assert_eq!(parse_colour("0x203040"), Ok([32, 48, 64]));
         for wrong in ["", "fff", "00b14g", "+0b140", "00b14000"] {
             assert!(parse_colour(wrong).is_err(), "{wrong}");
         }

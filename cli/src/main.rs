@@ -44,10 +44,23 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("matte: {error:#}");
+            eprintln!("matte: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and what has caused it, each once: some errors say their causes themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -65,10 +78,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Composite(args) => eval::composite::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Models(args) => models::run(args),
-        Command::Doctor(args) => {
-            doctor::run(args);
-            Ok(())
-        }
+        Command::Doctor(args) => doctor::run(args),
         Command::Sheet(args) => sheet::run(args),
     }
 }
@@ -76,6 +86,17 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn causes_are_told_once() {
+        let lost = || std::io::Error::other("lost");
+        let error = anyhow::Error::new(lost())
+            .context("a.png: lost")
+            .context("frame 3");
+        assert_eq!(super::told(&error), "frame 3: a.png: lost");
+        let error = anyhow::Error::new(lost()).context("a.png");
+        assert_eq!(super::told(&error), "a.png: lost");
+    }
 
     #[test]
     fn arguments_are_consistent() {

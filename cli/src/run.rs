@@ -72,6 +72,8 @@ struct Done {
     failures: u64,
     repairs: u64,
     seeded: bool,
+    /// When the last picture ends, from the first one on.
+    end: Option<gst::ClockTime>,
 }
 
 fn frame_rate(text: &str) -> Result<gst::Fraction> {
@@ -98,10 +100,18 @@ fn quoted(path: &Path) -> String {
 /// The mask of an input: the one of its name in a folder of them, if there is one, or the one that is given.
 fn mask_of(masks: Option<&Path>, name: &str) -> Option<PathBuf> {
     let masks = masks?;
-    match masks.is_dir() {
-        true => Some(masks.join(format!("{name}.png"))).filter(|mask| mask.exists()),
-        false => Some(masks.to_owned()),
+    if !masks.is_dir() {
+        return Some(masks.to_owned());
     }
+    let mask = masks.join(format!("{name}.png"));
+    if mask.exists() {
+        return Some(mask);
+    }
+    eprintln!(
+        "{name}: {} is not there; a person is looked for",
+        mask.display()
+    );
+    None
 }
 
 fn jobs(args: &Args) -> Result<Vec<Job>> {
@@ -400,6 +410,16 @@ fn one(
         stats.working_size.1,
         done.frames as f64 / started.elapsed().as_secs_f64().max(1e-6)
     );
+    if let (None, Some(end), Some(duration)) = (args.frames, done.end, reader.duration())
+        && lacks_an_end(end, duration)
+    {
+        eprintln!(
+            "{}: its pictures end after {:.1} of {:.1} seconds; it may be cut off or damaged",
+            job.input.display(),
+            end.seconds_f64(),
+            duration.seconds_f64()
+        );
+    }
     if done.without_matte > 0 {
         eprintln!(
             "{} of them have no matte: {} failures, the others before there was a target or while it was lost",
@@ -418,6 +438,11 @@ fn one(
         eprintln!("the target was named anew {} times", done.repairs);
     }
     Ok(())
+}
+
+/// Whether pictures end so long before the file should that it is not whole: durations are not exact, and sound may go on a little.
+fn lacks_an_end(end: gst::ClockTime, duration: gst::ClockTime) -> bool {
+    end + gst::ClockTime::SECOND + duration / 50 < duration
 }
 
 #[allow(clippy::too_many_arguments, reason = "all of them are the one input")]
@@ -444,6 +469,7 @@ fn frames(
         failures: 0,
         repairs: 0,
         seeded: matter.is_seeded(),
+        end: None,
     };
     let mut next = Some(first);
     while let Some(picture) = next {
@@ -470,7 +496,9 @@ fn frames(
         done.without_matte += u64::from(!report.has_matte());
         done.repairs += u64::from(matches!(report.repair, Some(Repair::Started { .. })));
         done.seeded |= report.has_matte();
-        writer.write(&pixels, picture.timing())?;
+        let (time, length) = picture.timing();
+        done.end = time.map(|time| time + length.unwrap_or_default());
+        writer.write(&pixels, (time, length))?;
         matter.remember()?;
         done.frames += 1;
         bar.inc(1);
@@ -526,6 +554,16 @@ mod tests {
 
     fn parse(line: &str) -> Args {
         Only::try_parse_from(line.split_whitespace()).unwrap().args
+    }
+
+    #[test]
+    fn a_video_lacks_its_end_where_its_pictures_end_long_before() {
+        let lacks = |end, duration| {
+            let seconds = |s: f64| gst::ClockTime::from_seconds_f64(s);
+            lacks_an_end(seconds(end), seconds(duration))
+        };
+        assert!(lacks(1.0, 3.7) && lacks(90.0, 100.0));
+        assert!(!lacks(3.6, 3.7) && !lacks(98.0, 100.0) && !lacks(5.0, 4.0) && !lacks(0.0, 0.9));
     }
 
     #[test]

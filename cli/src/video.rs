@@ -185,13 +185,20 @@ impl Reader {
         }
     }
 
+    /// How long a video says that it is; none of a camera.
+    pub(crate) fn duration(&self) -> Option<gst::ClockTime> {
+        match self {
+            Self::Video(video) => video.pipeline.query_duration(),
+            Self::Images(..) => None,
+        }
+    }
+
     /// How many pictures there are, where that is known beforehand.
     pub(crate) fn estimated_frames(&self) -> Option<u64> {
         match self {
             Self::Video(video) => {
-                let duration = video.pipeline.query_duration::<gst::ClockTime>()?;
                 let rate = video.frame_rate?;
-                let seconds = duration.nseconds() as f64 / 1e9;
+                let seconds = self.duration()?.seconds_f64();
                 Some((seconds * f64::from(rate.numer()) / f64::from(rate.denom())).round() as u64)
             }
             Self::Images(files, _) => Some(files.len() as u64),

@@ -119,7 +119,9 @@ pub enum Error {
         limit: String,
     },
     /// Nothing has been named yet that should be cut out.
-    #[error("there is no target yet: give a mask, or switch automatic seeding on")]
+    #[error(
+        "there is no target yet: nobody was found or looked for; give a mask, or switch automatic seeding on if it is off"
+    )]
     NotSeeded,
     /// A reference was added although all slots that were reserved for references are taken.
     #[error(

@@ -140,7 +140,7 @@ pub fn availability(backend: Backend) -> Result<String> {
             .map(|p| p.display().to_string())
             .ok_or_else(|| {
                 missing(format!(
-                    "{} is missing; `cargo xtask setup` installs it on x86-64",
+                    "{} is missing; `cargo xtask setup` installs it where the processor is Intel's",
                     paths::openvino_cache()
                         .join(paths::openvino_file_name())
                         .display()

@@ -97,7 +97,8 @@ pub struct MatteFilter {
         builder(Settings::default().precision).mutable_playing())]
     #[property(name = "threads", get, set, type = u32, member = threads, nick = "Threads",
         blurb = "Threads of the CPU execution provider (0: as many as there are cores, shared by all elements of the \
-        process). Set while playing, the engine is opened anew, as for model",
+        process). With fewer, a model may take a smaller working size by itself. Set while playing, the engine is opened \
+        anew, as for model",
         minimum = range("threads").0, maximum = highest("threads"), default = Settings::default().threads,
         mutable_playing)]
     #[property(name = "device", get, set, type = u32, member = device, nick = "Device",
@@ -116,26 +117,29 @@ pub struct MatteFilter {
         blurb = "Give the network a person segmentation of every frame as a hint, where the model package takes one",
         default = Settings::default().use_prior, mutable_playing)]
     #[property(name = "latency-mode", get, set, type = LatencyMode, member = latency_mode, nick = "Latency mode",
-        blurb = "Whether a frame waits for its own matte or shows the newest one there is",
+        blurb = "Whether a frame waits for its own matte or shows the newest one there is, for live sources only: frames \
+        that come faster than the network see older mattes",
         builder(Settings::default().latency_mode).mutable_playing())]
     #[property(name = "wait-for-model", get, set, type = WaitForModel, member = wait_for_model,
         nick = "Wait for model", blurb = "Whether frames wait while the model is opened, so that a file is matted from \
         its first frame on", builder(Settings::default().wait_for_model).mutable_playing())]
     #[property(name = "refine", get, set, type = RefineMode, member = refine, nick = "Refine",
-        blurb = "How the matte gets from the working size to the size of the frame",
+        blurb = "How the matte gets from the working size to the size of the frame. With temporal-smoothing, and with \
+        latency-mode=low, edges are not drawn anew (detail): guided takes its place",
         builder(Settings::default().refine).mutable_playing())]
     #[property(name = "foreground", get, set, type = ForegroundMode, member = foreground, nick = "Foreground",
         blurb = "Colour of the pixels that the target covers only partly",
         builder(Settings::default().foreground).mutable_playing())]
     #[property(name = "alpha-mode", get, set, type = AlphaModeKind, member = alpha_mode, nick = "Alpha mode",
         blurb = "How colour relates to alpha in the output. Caps do not carry it: what comes downstream must expect \
-        the same; compositor and most others take straight alpha",
+        the same; compositor and most others take straight alpha. Straight keeps the picture where alpha is 0, so a \
+        stage that drops alpha shows all of it",
         builder(Settings::default().alpha_mode).mutable_playing())]
     #[property(name = "background", get, set, type = BackgroundMode, member = background, nick = "Background",
         blurb = "What lies behind the target, for pipelines without a compositor; GRAY8 holds the matte in any case",
         builder(Settings::default().background).mutable_playing())]
     #[property(name = "background-colour", get, set, type = u32, member = background_colour,
-        nick = "Background colour", blurb = "Colour for background=colour, 0xRRGGBB", minimum = 0, maximum = 0x00ff_ffff,
+        nick = "Background colour", blurb = "Colour for background=colour, 0xRRGGBB (without 0x it is a decimal number)", minimum = 0, maximum = 0x00ff_ffff,
         default = Settings::default().background_colour, mutable_playing, controllable)]
     #[property(name = "background-blur", get, set, type = f32, member = background_blur, nick = "Background blur",
         blurb = "Strength for background=blur: the standard deviation in twentieths of the frame's longer side",
@@ -342,13 +346,12 @@ impl MatteFilter {
             }
             Event::Failed(target, error) => {
                 let ends = {
-                    let mut state = lock(&self.state);
-                    let Some(state) = state.as_mut() else { return };
+                    let state = lock(&self.state);
+                    let Some(state) = state.as_ref() else { return };
                     if state.ended {
                         return;
                     }
-                    state.ended = !state.ever_opened;
-                    state.ended
+                    !state.ever_opened
                 };
                 self.post(
                     structure
@@ -360,6 +363,11 @@ impl MatteFilter {
                 );
                 if ends {
                     self.post_error_message(error_message(error));
+                    // Only now: a frame that is refused makes elements upstream report an error, which would come before the
+                    // reason.
+                    if let Some(state) = lock(&self.state).as_mut() {
+                        state.ended = !state.ever_opened;
+                    }
                 } else {
                     gst::warning!(CAT, imp = self, "{target:?}: {error}");
                 }
