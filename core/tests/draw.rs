@@ -332,3 +332,72 @@ fn premultiplied_planes_are_black_where_nothing_is() {
         (16, 128, 128, 0)
     );
 }
+
+/// Straight alpha keeps the colour beside the target, which is wanted when the picture is scaled, and that of nothing else.
+#[test]
+fn far_from_the_target_nothing_is_left_of_the_picture() {
+    let size = (641, 361);
+    let matte = matte(size, (320, 180));
+    let shift = |edge_shift: f32| Options {
+        edge_shift,
+        ..Options::default()
+    };
+    let estimated = Options {
+        foreground: Foreground::Estimated,
+        ..Options::default()
+    };
+    for input in [PixelFormat::Rgb, PixelFormat::Nv12, PixelFormat::I420] {
+        let picture = Picture::new(input, size);
+        for options in [&Options::default(), &shift(1.5), &shift(20.0), &estimated] {
+            for output in [OutputFormat::Rgba, OutputFormat::A420] {
+                let planes = render(options, &picture, output, &matte);
+                let alpha = alpha_of(output, &planes);
+                let (width, height) = (size.0 as usize, size.1 as usize);
+                let shown = |x: usize, y: usize| alpha[y * width + x] > 0;
+                let black = |x: usize, y: usize| match output {
+                    OutputFormat::A420 => {
+                        let at = y / 2 * width.div_ceil(2) + x / 2;
+                        let [luma, u, v] = [planes[0][y * width + x], planes[1][at], planes[2][at]];
+                        [luma, u, v] == [16, 128, 128]
+                    }
+                    _ => planes[0][(y * width + x) * 4..][..3] == [0, 0, 0],
+                };
+                let case = format!("{} to {}", input.name(), output.name());
+                // The border of the frame is far away, all around.
+                for x in 0..width {
+                    assert!(black(x, 0) && black(x, height - 1), "{case}: column {x}");
+                }
+                for y in 0..height {
+                    assert!(black(0, y) && black(width - 1, y), "{case}: row {y}");
+                }
+                // What is shown, and what is less than a cell away from it, has its colour.
+                for (x, y) in (0..width * height).map(|i| (i % width, i / width)) {
+                    let (u, v) = at(y * width + x, (width, height));
+                    let (across, down) = (8.0 / width as f32, 8.0 / height as f32);
+                    let beside = [
+                        (0.0, 0.0),
+                        (across, 0.0),
+                        (-across, 0.0),
+                        (0.0, down),
+                        (0.0, -down),
+                    ];
+                    let is_near = beside
+                        .into_iter()
+                        .any(|(du, dv)| disc(u + du, v + dv) > 0.1);
+                    if is_near || shown(x, y) {
+                        assert!(!black(x, y), "{case}: {x},{y}");
+                    }
+                }
+            }
+        }
+    }
+    // Who asks for the camera gets all of it.
+    let picture = Picture::new(PixelFormat::Rgb, size);
+    let mut renderer = Renderer::new(&Options::default()).unwrap();
+    let planes = draw(OutputFormat::Rgba, size, |out| {
+        renderer.render(&matte, &picture.view(), out).unwrap();
+        let camera = Policy::PassThrough;
+        (renderer.render_without_matte(camera, &picture.view(), out)).unwrap();
+    });
+    assert!(planes[0].chunks_exact(4).all(|p| p[..3] != [0, 0, 0]));
+}

@@ -142,11 +142,17 @@ fn every_output_format_carries_the_same_matte_and_colours() {
         }
         if format == VideoFormat::A420 {
             let source = picture(&info, 1);
-            for plane in 0..3 {
-                assert!(
-                    plane_rows(&out, &output, plane) == plane_rows(&source, &info, plane),
-                    "plane {plane}"
-                );
+            for (plane, black) in [(0, 16), (1, 128), (2, 128)] {
+                let step = if plane == 0 { 1 } else { 2 };
+                let got = plane_rows(&out, &output, plane);
+                let expected = plane_rows(&source, &info, plane);
+                for (y, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                    for (x, (got, expected)) in got.iter().zip(expected).enumerate() {
+                        // Far from the figure nothing is left of the picture.
+                        let is_hidden = *got == black && alpha[y * step][x * step] == 0;
+                        assert!(got == expected || is_hidden, "plane {plane}, {x},{y}");
+                    }
+                }
             }
             assert_eq!(output.colorimetry(), info.colorimetry());
         }

@@ -6,6 +6,7 @@ pub(crate) mod boxes;
 pub(crate) mod edges;
 pub(crate) mod foreground;
 pub(crate) mod guided;
+pub(crate) mod hidden;
 pub(crate) mod morphology;
 pub(crate) mod rows;
 pub(crate) mod scale;

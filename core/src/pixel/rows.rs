@@ -134,6 +134,13 @@ impl Planes {
         }
     }
 
+    /// Makes some columns black.
+    pub(crate) fn blacken(&mut self, columns: Range<usize>) {
+        for plane in [&mut self.r, &mut self.g, &mut self.b] {
+            plane[columns.clone()].fill(0);
+        }
+    }
+
     pub(crate) fn rgb(&self) -> [&[u8]; 3] {
         [&self.r, &self.g, &self.b]
     }

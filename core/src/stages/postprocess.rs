@@ -9,6 +9,7 @@ use crate::pixel::behind::{Blurred, BlurredRows};
 use crate::pixel::edges::{self, EdgeRows, Kernel};
 use crate::pixel::foreground::{Estimate, EstimateRows, Low};
 use crate::pixel::guided::{Places, Spread, Upsampler};
+use crate::pixel::hidden::Hidden;
 use crate::pixel::rows::{
     ChromaSums, Planes, RgbToYuv, YuvToRgb, average, frame_columns, frame_row, over_colour,
     over_row, premultiply, split_chroma, split_pairs_half, write_luma, write_row,
@@ -75,6 +76,7 @@ pub struct Renderer {
     smoother: Smoother,
     estimate: Estimate,
     blurred: Blurred,
+    hidden: Hidden,
     kernel: Kernel,
     /// The picture at the working size where it is not the matte's own.
     picture: Vec<u8>,
@@ -142,6 +144,8 @@ struct Job<'a> {
     colour: [u8; 3],
     blurred: &'a Blurred,
     premultiplied: bool,
+    /// Where nothing is left of the picture.
+    hidden: Option<&'a Hidden>,
 }
 
 impl Renderer {
@@ -158,6 +162,7 @@ impl Renderer {
             smoother: Smoother::default(),
             estimate: Estimate::default(),
             blurred: Blurred::default(),
+            hidden: Hidden::default(),
             kernel: Kernel::default(),
             picture: Vec::new(),
             nothing: Vec::new(),
@@ -386,6 +391,9 @@ impl Renderer {
         let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
         colours.prepare(&mut strips, (estimate, blurred), low, full);
         let estimated = colours.estimated.then_some(low);
+        if self.hides(out.format()) {
+            self.hidden.look(alpha, size, full);
+        }
 
         if self.moves_edges() {
             let mut own = std::mem::take(&mut self.alpha);
@@ -414,8 +422,18 @@ impl Renderer {
                 .prepare(&mut strips, low.alpha, None, low.size, full);
         }
         let estimated = colours.estimated.then_some(low);
+        if self.hides(out.format()) {
+            self.hidden.look(low.alpha, low.size, full);
+        }
         self.finish(&mut strips, frame, own, estimated, out);
         self.strips = strips;
+    }
+
+    /// Whether colour is written that is not seen.
+    fn hides(&self, format: OutputFormat) -> bool {
+        format != OutputFormat::Gray8
+            && self.options.background == Background::Transparent
+            && self.options.alpha_mode == AlphaMode::Straight
     }
 
     /// Whether the edge of the full-size matte is moved or softened.
@@ -470,6 +488,7 @@ impl Renderer {
             colour: options.background_colour,
             blurred: &self.blurred,
             premultiplied: options.alpha_mode == AlphaMode::Premultiplied,
+            hidden: self.hides(out.format()).then_some(&self.hidden),
         };
         let pass = frame.format().is_yuv()
             && frame.colorimetry() == out.colorimetry()
@@ -546,7 +565,10 @@ impl Job<'_> {
                 }
             }
         }
-        self.alpha_rows(strip, out, first, 3);
+        self.alpha_rows(strip, out.reborrow(), first, 3);
+        if let Some(hidden) = self.hidden {
+            blank_rows(hidden, &mut out, first, &mut strip.spare);
+        }
     }
 
     /// The colour of a row as it is to be written, and the matte that is shown.
@@ -579,7 +601,11 @@ impl Job<'_> {
         }
         match self.background {
             Background::Transparent if self.premultiplied => premultiply(planes, shown),
-            Background::Transparent => {}
+            Background::Transparent => {
+                if let Some(hidden) = self.hidden {
+                    hidden.blank(y, shown, planes);
+                }
+            }
             Background::Colour => over_colour(planes, shown, self.colour),
             Background::Blur => {
                 self.blurred.row(y, blurred, behind);
@@ -626,6 +652,37 @@ impl Job<'_> {
             }
         }
         strip.sums = sums;
+    }
+}
+
+/// Leaves black, in luma and chroma, of what is hidden in rows that have been written.
+fn blank_rows(
+    hidden: &Hidden,
+    out: &mut OutputMut<'_>,
+    first: usize,
+    [alpha, above, _]: &mut [Vec<u8>; 3],
+) {
+    let black = if out.colorimetry().full_range { 0 } else { 16 };
+    for y in 0..out.size().1 as usize {
+        alpha.clear();
+        alpha.extend_from_slice(out.row_mut(3, y));
+        for columns in hidden.columns(first + y, alpha) {
+            out.row_mut(0, y)[columns].fill(black);
+        }
+        // Of the two rows that share chroma, what is hidden in both.
+        if y % 2 == 0 {
+            above.clone_from(alpha);
+        } else {
+            above.iter_mut().zip(&*alpha).for_each(|(a, b)| *a |= b);
+        }
+        if y % 2 == 1 || y + 1 == out.size().1 as usize {
+            let (u, v) = out.chroma_rows_mut(y / 2);
+            for columns in hidden.columns(first + y, above) {
+                let columns = columns.start / 2..columns.end.div_ceil(2);
+                u[columns.clone()].fill(128);
+                v[columns].fill(128);
+            }
+        }
     }
 }
 

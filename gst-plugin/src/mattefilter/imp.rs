@@ -132,8 +132,8 @@ pub struct MatteFilter {
         builder(Settings::default().foreground).mutable_playing())]
     #[property(name = "alpha-mode", get, set, type = AlphaModeKind, member = alpha_mode, nick = "Alpha mode",
         blurb = "How colour relates to alpha in the output. Caps do not carry it: what comes downstream must expect \
-        the same; compositor and most others take straight alpha. Straight keeps the picture where alpha is 0, so a \
-        stage that drops alpha shows all of it",
+        the same; compositor and most others take straight alpha. Straight keeps the picture's colour a \
+        few dozen pixels beyond the target, and black further away",
         builder(Settings::default().alpha_mode).mutable_playing())]
     #[property(name = "background", get, set, type = BackgroundMode, member = background, nick = "Background",
         blurb = "What lies behind the target, for pipelines without a compositor; GRAY8 holds the matte in any case",
