@@ -107,7 +107,9 @@ impl EngineCache {
 
     /// Where what is built anew waits, until it is known whether the new one is of more use.
     fn aside(&self) -> PathBuf {
-        self.folder.with_extension("old")
+        let mut name = self.folder.file_name().unwrap_or_default().to_owned();
+        name.push(".old");
+        self.folder.with_file_name(name)
     }
 
     /// Empties it, but for what [`bring_back`](Self::bring_back) would want. It fails while other programs read from it.
@@ -228,6 +230,15 @@ mod tests {
         fs::write(cache.folder().join("b.timing"), [8; 10]).unwrap();
     }
 
+    /// A folder that has been built and sealed.
+    fn sealed(root: &Path) -> EngineCache {
+        let mut cache = EngineCache::open(root, "key").unwrap();
+        assert!(!cache.is_complete());
+        build(&cache);
+        cache.seal();
+        cache
+    }
+
     fn files(folder: &Path) -> usize {
         fs::read_dir(folder).unwrap().count()
     }
@@ -235,11 +246,7 @@ mod tests {
     #[test]
     fn what_was_built_to_the_end_is_there_the_next_time() {
         let root = tempfile::tempdir().unwrap();
-        let mut cache = EngineCache::open(root.path(), "key").unwrap();
-        assert!(!cache.is_complete());
-        build(&cache);
-        cache.seal();
-        drop(cache);
+        drop(sealed(root.path()));
         let cache = EngineCache::open(root.path(), "key").unwrap();
         assert!(cache.is_complete());
         assert_eq!(files(cache.folder()), 3);
@@ -267,9 +274,7 @@ mod tests {
         ];
         for change in changes {
             let root = tempfile::tempdir().unwrap();
-            let mut cache = EngineCache::open(root.path(), "key").unwrap();
-            build(&cache);
-            cache.seal();
+            let cache = sealed(root.path());
             change(cache.folder());
             drop(cache);
             let cache = EngineCache::open(root.path(), "key").unwrap();
@@ -298,9 +303,7 @@ mod tests {
     #[test]
     fn what_a_provider_adds_to_a_sealed_folder_is_kept() {
         let root = tempfile::tempdir().unwrap();
-        let mut cache = EngineCache::open(root.path(), "key").unwrap();
-        build(&cache);
-        cache.seal();
+        let mut cache = sealed(root.path());
         fs::write(cache.folder().join("other_gpu.engine"), [9; 100]).unwrap();
         cache.seal();
         drop(cache);
@@ -312,9 +315,7 @@ mod tests {
     #[test]
     fn what_was_set_aside_comes_back_or_gives_way() {
         let root = tempfile::tempdir().unwrap();
-        let mut cache = EngineCache::open(root.path(), "key").unwrap();
-        build(&cache);
-        cache.seal();
+        let mut cache = sealed(root.path());
         // Neither opens: out of memory, say.
         cache.set_aside().unwrap();
         assert_eq!(files(cache.folder()), 0);
@@ -332,6 +333,12 @@ mod tests {
         assert!(cache.is_complete());
         assert_eq!(files(cache.folder()), 2);
         assert!(!cache.aside().exists());
+        // Names have versions in them.
+        let aside = |key| EngineCache::open(root.path(), key).unwrap().aside();
+        assert_ne!(
+            aside("tensorrt-1.31.1-matte"),
+            aside("tensorrt-1.31.1-value")
+        );
     }
 
     #[test]
