@@ -969,11 +969,8 @@ impl Matter {
         }
         // With the network, so that they belong together even where the rest fails.
         self.geometry = window;
-        self.carried = None;
-        let lasting = known.map(|(alpha, lasting)| {
-            self.carried = Some(alpha);
-            lasting
-        });
+        let (carried, lasting) = known.unzip();
+        self.carried = carried;
         self.network
             .bank
             .move_places(|place| region::moved(place, (&from, &window)))?;

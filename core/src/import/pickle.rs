@@ -66,6 +66,15 @@ impl Value {
     fn count(&self) -> usize {
         1 + self.inner().map(Value::count).sum::<usize>()
     }
+
+    /// A copy, as far as there have not been too many.
+    fn copy(&self, copies: &mut usize) -> Result<Self, String> {
+        *copies += self.count();
+        if *copies > MOST_COPIES {
+            return Err(format!("it repeats itself more than {MOST_COPIES} times"));
+        }
+        Ok(self.clone())
+    }
 }
 
 /// `values`, if none of them lies too deep.
@@ -168,30 +177,20 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn copy(&mut self, value: &Value) -> Result<Value, String> {
-        self.copies += value.count();
-        if self.copies > MOST_COPIES {
-            return Err(format!("it repeats itself more than {MOST_COPIES} times"));
-        }
-        Ok(value.clone())
-    }
-
     fn remember(&mut self, slot: u32) -> Result<(), String> {
-        if let Some(top) = self.stack.pop() {
-            let copy = self.copy(&top)?;
+        if let Some(top) = self.stack.last() {
+            let copy = top.copy(&mut self.copies)?;
             self.memo.insert(slot, copy);
-            self.stack.push(top);
         }
         Ok(())
     }
 
     fn recall(&mut self, slot: u32) -> Result<(), String> {
-        let memo = std::mem::take(&mut self.memo);
-        let value = (memo.get(&slot))
-            .ok_or_else(|| "the pickle recalls what it has not remembered".to_owned())
-            .and_then(|value| self.copy(value))?;
-        self.memo = memo;
-        self.stack.push(value);
+        let value = self
+            .memo
+            .get(&slot)
+            .ok_or("the pickle recalls what it has not remembered")?;
+        self.stack.push(value.copy(&mut self.copies)?);
         Ok(())
     }
 

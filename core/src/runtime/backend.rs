@@ -301,9 +301,12 @@ fn cache_folder(options: &Options) -> Arc<Path> {
     }
 }
 
-/// Whether an option of a provider is switched on.
-fn is_on(value: &str) -> bool {
-    value == "1" || value.eq_ignore_ascii_case("true")
+/// An option of the provider, if it is switched on.
+fn switched_on<'a>(tuning: &'a [(String, String)], option: &str) -> Option<&'a (String, String)> {
+    let is_on = |value: &str| value == "1" || value.eq_ignore_ascii_case("true");
+    tuning
+        .iter()
+        .find(|(key, value)| key == option && is_on(value))
 }
 
 /// Options for the provider.
@@ -392,10 +395,8 @@ impl Engine {
             }
         }
         let tuning = tuning(options);
-        let is_asked_for =
-            |option: &&(String, String)| option.0 == "trt_cuda_graph_enable" && is_on(&option.1);
         if backend == Backend::TensorRt
-            && let Some((key, value)) = tuning.iter().find(is_asked_for)
+            && let Some((key, value)) = switched_on(&tuning, "trt_cuda_graph_enable")
         {
             return Err(Error::Option {
                 option: "provider_options",
@@ -458,8 +459,7 @@ impl Engine {
 
     /// Whether sessions record what they do as CUDA graphs.
     pub(crate) fn records(&self) -> bool {
-        let asked = |(key, value): &(String, String)| key == "enable_cuda_graph" && is_on(value);
-        self.backend == Backend::Cuda && self.tuning.iter().any(asked)
+        self.backend == Backend::Cuda && switched_on(&self.tuning, "enable_cuda_graph").is_some()
     }
 
     /// Number of the GPU.
@@ -528,6 +528,17 @@ impl Engine {
         role: Role,
         cache: Option<&Path>,
     ) -> Result<Session> {
+        let session = self.try_commit(path, dims, role, cache);
+        session.map_err(|e| gpu::explained(self.backend, e))
+    }
+
+    fn try_commit(
+        &self,
+        path: &Path,
+        dims: &[(&str, usize)],
+        role: Role,
+        cache: Option<&Path>,
+    ) -> Result<Session> {
         let doing = || format!("opening {} on {}", path.display(), self.backend.name());
         let _inside = ending::enter_for(doing)?;
         let mut builder = Session::builder(&self.environment).doing(doing)?;
@@ -540,14 +551,12 @@ impl Engine {
             Role::Small => self.cpu(builder),
             Role::Matting => self.provider(builder, cache),
         }
-        .doing(doing)
-        .map_err(|e| gpu::explained(self.backend, e))?;
+        .doing(doing)?;
         if let (Role::Matting, Some(folder), Some(graph)) = (role, &self.profiles, path.file_stem())
         {
             builder = builder.with_profiling(folder.join(graph)).doing(doing)?;
         }
-        let session = (builder.commit_from_file(path).doing(doing))
-            .map_err(|e| gpu::explained(self.backend, e));
+        let session = builder.commit_from_file(path).doing(doing);
         ending::watch();
         session
     }

@@ -650,8 +650,11 @@ impl Manifest {
                     other.name
                 ));
             }
-            let given = ["person", "people"].map(|output| (output, Element::Float32));
-            for (tensor, element) in [("frame", Element::Uint8)].into_iter().chain(given) {
+            for (tensor, element) in [
+                ("frame", Element::Uint8),
+                ("person", Element::Float32),
+                ("people", Element::Float32),
+            ] {
                 let spec = graph.input(tensor).or(graph.output(tensor));
                 if let Some(spec) = spec.filter(|spec| spec.element != element) {
                     return Err(format!(

@@ -379,7 +379,6 @@ impl Renderer {
         // Where nothing is scaled there is nothing to refine: the network saw every pixel.
         let refines = self.options.refine != Refine::None && size != geometry.frame;
         let guide = refines.then_some(picture);
-        let colours = Colours::of(&self.options, out.format());
         let full = geometry.frame;
         self.upsampler
             .prepare(&mut strips, alpha, guide, size, full);
@@ -388,12 +387,7 @@ impl Renderer {
             picture: picture.as_chunks().0,
             size,
         };
-        let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
-        colours.prepare(&mut strips, (estimate, blurred), low, full);
-        let estimated = colours.estimated.then_some(low);
-        if self.hides(out.format()) {
-            self.hidden.look(alpha, size, full);
-        }
+        let estimated = self.prepare_colours(&mut strips, low, full, out.format());
 
         if self.moves_edges() {
             let mut own = std::mem::take(&mut self.alpha);
@@ -413,20 +407,31 @@ impl Renderer {
     fn draw_given(&mut self, own: &[u8], low: Low<'_>, frame: &Frame<'_>, out: &mut OutputMut<'_>) {
         let full = (frame.width() as usize, frame.height() as usize);
         let mut strips = self.strips(full);
-        let colours = Colours::of(&self.options, out.format());
-        let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
-        colours.prepare(&mut strips, (estimate, blurred), low, full);
-        if colours.estimated {
+        let estimated = self.prepare_colours(&mut strips, low, full, out.format());
+        if estimated.is_some() {
             // The estimate takes the places of full-size pixels from here.
             self.upsampler
                 .prepare(&mut strips, low.alpha, None, low.size, full);
         }
-        let estimated = colours.estimated.then_some(low);
-        if self.hides(out.format()) {
-            self.hidden.look(low.alpha, low.size, full);
-        }
         self.finish(&mut strips, frame, own, estimated, out);
         self.strips = strips;
+    }
+
+    /// Makes what of the colours comes from the working size; gives it back where the target's own are estimated.
+    fn prepare_colours<'a>(
+        &mut self,
+        strips: &mut [Strip],
+        low: Low<'a>,
+        full: (usize, usize),
+        format: OutputFormat,
+    ) -> Option<Low<'a>> {
+        let colours = Colours::of(&self.options, format);
+        let (estimate, blurred) = (&mut self.estimate, &mut self.blurred);
+        colours.prepare(strips, (estimate, blurred), low, full);
+        if self.hides(format) {
+            self.hidden.look(low.alpha, low.size, full);
+        }
+        colours.estimated.then_some(low)
     }
 
     /// Whether colour is written that is not seen.

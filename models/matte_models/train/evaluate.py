@@ -118,6 +118,7 @@ class Driver:
         self.value = open_session(str(package / "value.onnx"), self.size, threads)
         self.has_prior = any(i.name == "prior" for i in self.matte.get_inputs())
         self.absent = manifest.get("prior", {}).get("absent", -1.0)
+        self.prior_interval = manifest.get("prior", {}).get("interval", 1)
         h, w, hw = self.size["h"], self.size["w"], self.size["hw"]
         self.keys = np.zeros((self.slots * hw, self.dims["key_row"]), np.float32)
         self.values = np.zeros((self.slots * hw, self.dims["value"]), np.float32)
@@ -235,7 +236,6 @@ def run_clip(package: Path, clip: Path, recommended: tuple[int, int], warm_up: i
              segmenter: Segmenter | None, frames: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (frame, alpha) at the video's own size. The hint is made anew as often as the package says."""
     driver, small, prior = None, (0, 0), None
-    interval = json.loads((package / "manifest.json").read_text()).get("prior", {}).get("interval", 1)
     mask_path = sorted(clip.glob("mask_0000*.png"))[0]
     for index, frame in enumerate(read_video(clip / "video.mp4")):
         if index >= frames:
@@ -245,7 +245,7 @@ def run_clip(package: Path, clip: Path, recommended: tuple[int, int], warm_up: i
             small = working_size(full, recommended)
             driver = Driver(package, small[1], small[0], warm_up)
         picture = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
-        if segmenter and index % interval == 0:
+        if segmenter and index % driver.prior_interval == 0:
             prior = segmenter(picture)
         if index == 0:
             mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255

@@ -158,8 +158,8 @@ def compose(body: np.ndarray, ground: np.ndarray, light: np.ndarray, ambient: np
     from far to near, and others that the target has on it. RGB and alpha, float32, 0 to 255."""
     body = lit(body, light)
     for layer in worn:
-        # It is where the body is, and leaves the body's alpha as it was.
-        body[..., :3] = layer[..., :3] * (body[..., 3:] * np.float32(1 / 255)) + (1 - layer[..., 3:] * np.float32(1 / 255)) * body[..., :3]
+        # Its colour is there as far as the body is, and covers as much of the body's as it would of a solid one.
+        body[..., :3] = over(np.dstack([layer[..., :3] * (body[..., 3:] * np.float32(1 / 255)), layer[..., 3:]]), body)
     picture = np.clip(cv2.transform(ground.astype(np.float32), ambient), 0, 255)
     for layer in [*behind, body, *before]:
         picture = over(layer, picture)
